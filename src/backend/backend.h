@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What executes a version of a model: Backend loads it, LoadedModel holds its weights, Instance
+// (core) runs batches. Thread-safe: Backend and LoadedModel from any thread; Instance as
+// core/inference.h says. Owns: LoadedModel owns the weights and is shared by its instances, which
+// keep it alive.
+#pragma once
+
+#include "core/inference.h"
+#include "core/preprocess.h"
+#include "core/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace takt {
+
+struct ModelSource {
+  std::string name;
+  std::int64_t version = 1;
+  std::filesystem::path onnx_path;
+};
+
+struct LoadOptions {
+  std::vector<InputPlan> inputs;    // empty: every input is fed with finished tensors
+  int batch_max = 0;                // 0: no batch dimension; otherwise batches of 1..batch_max
+  int threads_per_instance = 1;     // CPU backends
+  std::vector<int> cpus;            // CPUs that the instances may use; empty: any
+  std::filesystem::path cache_dir;  // compiled models; empty: no cache
+  std::string precision = "fp32";   // a backend refuses what it can't do
+  std::vector<std::pair<std::string, std::string>>
+      parameters;  // backend-specific, from config.pbtxt's parameters
+};
+
+struct ModelMemory {
+  std::size_t weights_bytes = 0;   // shared by all instances
+  std::size_t instance_bytes = 0;  // each instance adds this much; 0 where the backend can't tell
+};
+
+struct Partition {
+  std::string device = "cpu";  // "cpu", "cuda:0"
+  int index = 0;               // lane of the device
+};
+
+class LoadedModel {
+ public:
+  virtual ~LoadedModel() = default;
+  [[nodiscard]] virtual const Signature& signature() const noexcept = 0;
+  [[nodiscard]] virtual ModelMemory memory() const noexcept = 0;
+  // Errors: out_of_memory, unavailable, device_poisoned, internal.
+  [[nodiscard]] virtual Result<std::unique_ptr<Instance>> open_instance(
+      const Partition& partition) const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;  // "openvino", "simulated"
+  [[nodiscard]] virtual std::string version() const = 0;             // of the library behind it
+  // Parses, compiles and checks the model. Errors: invalid_input (not ONNX, truncated, an operator
+  // that is not supported, a plan that doesn't fit the signature: the message names node, operator
+  // or input and what to do), out_of_memory, unavailable (device or library missing).
+  [[nodiscard]] virtual Result<std::shared_ptr<const LoadedModel>> load(
+      const ModelSource& source, const LoadOptions& options) = 0;
+};
+
+}  // namespace takt
