@@ -50,7 +50,7 @@ lint: setup-dev ## clang-tidy over every source file
 	@$(PYTHON) tests/run.py lint --jobs $(JOBS)
 
 format: setup-dev ## rewrite the sources with clang-format
-	@$(PYTHON) tests/tidy/format.py --write
+	@$(PYTHON) tests/tidy/cpp_format.py --write
 
 clean: ## delete everything that was built (not .venv)
 	@rm -rf build

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time as the whole program sees it: monotonic nanoseconds from an injected clock, wall time only
-// for records. Thread-safe: every member of Clock may be called from any thread. Owns: nothing.
+// Time as the whole program sees it: monotonic nanoseconds, injected; wall time only for records.
+// Thread-safe: every member of Clock may be called from any thread.
+// Owns: nothing.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A task: a model with its pre- and post-processing and its service (priority class, deadline,
-// fallback). Thread-safe: plain values; Postprocessor::run from any thread. Owns: plain values.
+// A task: a model with its pre- and post-processing and its service (class, deadline, fallback).
+// Thread-safe: plain values; Postprocessor::run from any thread.
+// Owns: plain values.
 #pragma once
 
 #include "core/image.h"
