@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where an image lands in a model's input: the geometry of Fit, for backends (forth) and
-// post-processors (back). Thread-safe: pure functions. Owns: nothing.
+// Where an image lands in a model's input: the geometry of Fit, for backends and post-processors.
+// Thread-safe: pure functions.
+// Owns: nothing.
 #pragma once
 
 #include "core/image.h"
