@@ -40,6 +40,9 @@ function(takt_add_program name)
     message(FATAL_ERROR "takt_add_program(${name} ...): SOURCES missing, or unknown words: "
                         "${arg_UNPARSED_ARGUMENTS}")
   endif()
+  if(TAKT_SANITIZE)
+    list(APPEND arg_SOURCES ${CMAKE_SOURCE_DIR}/tests/sanitizers/options.cc)
+  endif()
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
   takt_link_layers(${name} PRIVATE ${arg_LAYERS})
@@ -73,7 +76,7 @@ function(takt_add_tests layer)
     DISCOVERY_TIMEOUT 60
     TEST_PREFIX "${layer}: "
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
-    PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT_S} ENVIRONMENT "${TAKT_TEST_ENVIRONMENT}")
+    PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT_S})
 endfunction()
 
 # takt_add_bench(<name> SOURCES ... [LAYERS ...] [LIBS ...])

@@ -146,10 +146,10 @@ def run_suite(suite: Suite, jobs: int) -> Outcome:
             read_report(report, outcome)
         except (OSError, ET.ParseError) as error:
             outcome.failed.append(f"no usable report: {error}")
+        if not outcome.failed and not outcome.passed and not outcome.skipped:
+            problem = f"ran no test ({problem or 'exit code 0'})"
         if problem and not outcome.failed:
             outcome.failed.append(problem)
-        if not outcome.failed and not outcome.passed and not outcome.skipped:
-            outcome.failed.append("ran no test")
     outcome.minutes = (time.monotonic() - start) / 60
     return outcome
 

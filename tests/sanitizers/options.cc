@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of the sanitizers, linked into every program of the presets asan and tsan, so that a
+// program behaves the same under ctest, in a debugger and from the shell.
+#include <cstdlib>
+
+#define NOT_INSTRUMENTED [[gnu::no_sanitize("address", "undefined", "thread")]]
+
+// OpenVINO's TBB opens a library with RTLD_DEEPBIND, at which the sanitizers stop the program,
+// unless it is told that they are there.
+[[gnu::constructor]] NOT_INSTRUMENTED static void tell_tbb() {
+  setenv("TBB_ENABLE_SANITIZERS", "1", 0);
+}
+
+extern "C" {
+NOT_INSTRUMENTED const char* __asan_default_options() {
+  return "detect_stack_use_after_return=1:strict_string_checks=1";
+}
+
+NOT_INSTRUMENTED const char* __ubsan_default_options() {
+  return "print_stacktrace=1";
+}
+
+NOT_INSTRUMENTED const char* __tsan_default_options() {
+  return "second_deadlock_stack=1";
+}
+
+// OpenVINO and its TBB are not instrumented, so their own synchronisation is invisible.
+NOT_INSTRUMENTED const char* __tsan_default_suppressions() {
+  return "race:libopenvino\nrace:libtbb\n";
+}
+}
