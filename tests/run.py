@@ -44,7 +44,7 @@ def pytest(folder: str, *options: str) -> tuple[str, ...]:
 def ctest(preset: str) -> tuple[str, ...]:
     return ("ctest", "--test-dir", PRESET_FOLDER[preset], "--label-regex", "unit",
             "--output-junit", "{report}", "--output-on-failure", "--no-tests=error",
-            "--parallel", "{jobs}")
+            "--test-output-size-passed", "4096", "--parallel", "{jobs}")
 
 
 SUITES = [
