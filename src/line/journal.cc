@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "line/journal.h"
+
+#include "line/record_json.h"
+
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace takt::line {
+namespace {
+
+using nlohmann::json;
+constexpr std::string_view kSegmentPrefix = "segment-";
+
+std::filesystem::path segment_path(const std::filesystem::path& directory, std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  digits.insert(0, 12 - std::min<std::size_t>(12, digits.size()), '0');
+  return directory / (std::string(kSegmentPrefix) + digits + ".journal");
+}
+
+// One process a journal: two writers would give the same numbers twice.
+Result<int> lock_directory(const std::filesystem::path& directory) {
+  std::error_code failure;
+  std::filesystem::create_directories(directory, failure);
+  const std::filesystem::path path = directory / "lock";
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+  if (descriptor < 0) {
+    return fail(ErrorKind::unavailable,
+                path.string() + ": can't open: " + std::strerror(errno) +
+                    "; make the folder writable or set store.directory to another one");
+  }
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    ::close(descriptor);
+    return fail(ErrorKind::unavailable, directory.string() +
+                                            " is used by another takt process; stop that one or "
+                                            "set store.directory to another folder");
+  }
+  return descriptor;
+}
+
+json accept_json(FrameSeq seq, const Frame& frame, std::string_view line) {
+  return {{"line", line},
+          {"seq", seq.value},
+          {"frame", frame.name},
+          {"part_id", frame.part_id},
+          {"recipe", frame.recipe},
+          {"trigger_seq", frame.trigger_seq},
+          {"captured_us", frame.captured_wall_us}};
+}
+
+VerdictRecord unanswered_from(const json& accept) {
+  VerdictRecord record;
+  record.line = accept.at("line");
+  record.seq = FrameSeq{accept.at("seq")};
+  record.frame = accept.at("frame");
+  record.part_id = accept.at("part_id");
+  record.recipe = accept.at("recipe");
+  record.trigger_seq = accept.at("trigger_seq");
+  record.captured_wall_us = accept.at("captured_us");
+  return record;
+}
+
+std::unexpected<Error> no_room(std::size_t bytes_max) {
+  return fail(
+      ErrorKind::unavailable,
+      "the journal is full (" + std::to_string(bytes_max) +
+          " bytes) because verdicts wait for the store; free its disk or raise journal.bytes_max");
+}
+
+}  // namespace
+
+Journal::Journal(JournalOptions options, int lock_descriptor)
+    : options_(std::move(options)), lock_descriptor_(lock_descriptor) {}
+
+Journal::~Journal() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (keeper_.joinable()) keeper_.join();
+  // A spare has no records: the next start makes its own.
+  if (spare_) std::filesystem::remove(spare_->path());
+  ::close(lock_descriptor_);
+}
+
+Result<std::unique_ptr<Journal>> Journal::open(JournalOptions options) {
+  const Result<int> lock = lock_directory(options.directory);
+  if (!lock) return std::unexpected(lock.error());
+  std::unique_ptr<Journal> journal(new Journal(std::move(options), *lock));
+  if (const Result<void> loaded = journal->load(); !loaded) return std::unexpected(loaded.error());
+  journal->keeper_ = std::thread([raw = journal.get()] { raw->keep(); });
+  return journal;
+}
+
+Result<void> Journal::load() {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.directory)) {
+    if (entry.path().filename().string().starts_with(kSegmentPrefix)) paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  for (const std::filesystem::path& path : paths) {
+    Result<std::unique_ptr<JournalSegment>> file = JournalSegment::open(path);
+    if (!file) return std::unexpected(file.error());
+    const std::uint64_t number = (*file)->number();
+    next_number_ = std::max(next_number_, number + 1);
+    Segment& segment = segments_[number];
+    segment.file = std::move(*file);
+    const bool whole =
+        segment.file->scan([&](RecordType type, std::span<const std::uint8_t> payload) {
+          take_record(segment, type, payload);
+        });
+    if (!whole) ++stats_.torn_segments;
+  }
+  return roll_over(0);
+}
+
+void Journal::take_record(Segment& segment, RecordType type,
+                          std::span<const std::uint8_t> payload) {
+  const json record = json::from_cbor(payload, true, false);
+  if (record.is_discarded()) return;
+  if (type == RecordType::counters) {
+    for (const auto& [line, next] : record.items()) {
+      next_seq_[line] = std::max(next_seq_[line], next.get<std::uint64_t>());
+    }
+  } else if (type == RecordType::accept) {
+    VerdictRecord open = unanswered_from(record);
+    std::uint64_t& next = next_seq_[open.line];
+    next = std::max(next, open.seq.value + 1);
+    const Key key{open.line, open.seq.value};
+    accepted_in_[key] = segment.file->number();
+    ++segment.unanswered;
+    unanswered_.emplace(key, std::move(open));
+  } else if (type == RecordType::verdict) {
+    if (Result<VerdictRecord> judged = record_from_json(record))
+      take_verdict(segment, std::move(*judged));
+  }
+}
+
+void Journal::take_verdict(Segment& segment, VerdictRecord record) {
+  const Key key{record.line, record.seq.value};
+  std::uint64_t& next = next_seq_[record.line];
+  next = std::max(next, record.seq.value + 1);
+  if (const auto accepted = accepted_in_.find(key); accepted != accepted_in_.end()) {
+    --segments_[accepted->second].unanswered;
+    accepted_in_.erase(accepted);
+    unanswered_.erase(key);
+  }
+  if (options_.wait_for_acknowledgement) {
+    judged_in_[key] = segment.file->number();
+    ++segment.unacknowledged;
+  }
+  recovered_.push_back(std::move(record));
+}
+
+FrameSeq Journal::next_seq(std::string_view line) {
+  const std::scoped_lock lock(mutex_);
+  std::uint64_t& next = next_seq_[std::string(line)];
+  if (next == 0) next = 1;
+  return FrameSeq{next++};
+}
+
+Result<void> Journal::accept(FrameSeq seq, const Frame& frame, std::string_view line) {
+  const std::vector<std::uint8_t> payload = json::to_cbor(accept_json(seq, frame, line));
+  const std::scoped_lock lock(mutex_);
+  if (Result<void> appended = append(RecordType::accept, payload); !appended) return appended;
+  Segment& segment = segments_.rbegin()->second;
+  ++segment.unanswered;
+  accepted_in_[{std::string(line), seq.value}] = segment.file->number();
+  ++stats_.accepted;
+  return {};
+}
+
+Result<void> Journal::verdict(const VerdictRecord& record) {
+  const std::vector<std::uint8_t> payload = json::to_cbor(to_json(record));
+  const std::scoped_lock lock(mutex_);
+  if (Result<void> appended = append(RecordType::verdict, payload); !appended) return appended;
+  const Key key{record.line, record.seq.value};
+  if (const auto accepted = accepted_in_.find(key); accepted != accepted_in_.end()) {
+    --segments_[accepted->second].unanswered;
+    accepted_in_.erase(accepted);
+  }
+  if (options_.wait_for_acknowledgement) {
+    Segment& segment = segments_.rbegin()->second;
+    ++segment.unacknowledged;
+    judged_in_[key] = segment.file->number();
+  }
+  ++stats_.verdicts;
+  return {};
+}
+
+Result<std::vector<VerdictRecord>> Journal::unanswered(std::string_view line) {
+  const std::scoped_lock lock(mutex_);
+  std::vector<VerdictRecord> records;
+  for (const auto& [key, record] : unanswered_) {
+    if (key.first == line) records.push_back(record);
+  }
+  return records;
+}
+
+std::vector<VerdictRecord> Journal::take_recovered() {
+  const std::scoped_lock lock(mutex_);
+  return std::exchange(recovered_, {});
+}
+
+void Journal::acknowledge(std::string_view line, FrameSeq seq) {
+  const std::scoped_lock lock(mutex_);
+  const auto judged = judged_in_.find(Key{std::string(line), seq.value});
+  if (judged == judged_in_.end()) return;
+  --segments_[judged->second].unacknowledged;
+  judged_in_.erase(judged);
+}
+
+JournalStats Journal::stats() const {
+  const std::scoped_lock lock(mutex_);
+  JournalStats stats = stats_;
+  stats.segments = segments_.size();
+  stats.unacknowledged = judged_in_.size();
+  return stats;
+}
+
+Result<void> Journal::append(RecordType type, std::span<const std::uint8_t> payload) {
+  if (segments_.rbegin()->second.file->append(type, payload)) return {};
+  if (Result<void> rolled = roll_over(payload.size()); !rolled) {
+    ++stats_.refused;
+    return rolled;
+  }
+  if (segments_.rbegin()->second.file->append(type, payload)) return {};
+  ++stats_.refused;
+  return fail(ErrorKind::unavailable,
+              "a record of " + std::to_string(payload.size()) +
+                  " bytes does not fit in a journal segment; raise journal.segment_bytes");
+}
+
+// Opens the next segment, which begins with the counters: earlier segments may go, numbers must not come again.
+Result<void> Journal::roll_over(std::size_t payload_bytes) {
+  if (payload_bytes > options_.segment_bytes) return {};  // append() says so
+  if (!spare_) {
+    Result<std::unique_ptr<JournalSegment>> made = make_segment();
+    if (!made) return std::unexpected(made.error());
+    spare_ = std::move(*made);
+  }
+  const std::vector<std::uint8_t> counters = counters_payload();
+  if (!spare_->append(RecordType::counters, counters)) return no_room(options_.bytes_max);
+  const std::uint64_t number = spare_->number();
+  segments_[number].file = std::move(spare_);
+  wake_.notify_all();
+  return {};
+}
+
+std::size_t Journal::mapped_bytes() const {
+  return segments_.size() * options_.segment_bytes;
+}
+
+Result<std::unique_ptr<JournalSegment>> Journal::make_segment() {
+  if (mapped_bytes() + options_.segment_bytes > options_.bytes_max)
+    return no_room(options_.bytes_max);
+  const std::uint64_t number = next_number_++;
+  return JournalSegment::create(segment_path(options_.directory, number), number,
+                                options_.segment_bytes);
+}
+
+std::vector<std::uint8_t> Journal::counters_payload() const {
+  json counters = json::object();
+  for (const auto& [line, next] : next_seq_) counters[line] = next;
+  return json::to_cbor(counters);
+}
+
+std::vector<std::unique_ptr<JournalSegment>> Journal::take_finished() {
+  std::vector<std::unique_ptr<JournalSegment>> finished;
+  while (segments_.size() > 1) {
+    // In order only: a verdict must not go before the frame that it answers.
+    const auto oldest = segments_.begin();
+    if (oldest->second.unanswered != 0 || oldest->second.unacknowledged != 0) break;
+    finished.push_back(std::move(oldest->second.file));
+    segments_.erase(oldest);
+  }
+  return finished;
+}
+
+std::vector<const JournalSegment*> Journal::unsynced() const {
+  std::vector<const JournalSegment*> files;
+  for (auto it = segments_.lower_bound(synced_to_); it != segments_.end(); ++it)
+    files.push_back(it->second.file.get());
+  return files;
+}
+
+void Journal::keep() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    wake_.wait_for(lock, options_.sync_interval);
+    const std::vector<std::unique_ptr<JournalSegment>> finished = take_finished();
+    const bool needs_spare =
+        !spare_ && mapped_bytes() + options_.segment_bytes <= options_.bytes_max;
+    const std::uint64_t number = needs_spare ? next_number_++ : 0;
+    // Only this thread removes segments, so these stay while the lock is open.
+    const std::vector<const JournalSegment*> to_sync = unsynced();
+    synced_to_ = segments_.rbegin()->first;
+    lock.unlock();
+
+    const bool synced = std::ranges::all_of(
+        to_sync, [](const JournalSegment* file) { return file->sync().has_value(); });
+    for (const auto& segment : finished) {
+      std::error_code ignored;
+      std::filesystem::remove(segment->path(), ignored);
+    }
+    Result<std::unique_ptr<JournalSegment>> spare = nullptr;
+    if (needs_spare) {
+      spare = JournalSegment::create(segment_path(options_.directory, number), number,
+                                     options_.segment_bytes);
+    }
+
+    lock.lock();
+    if (!synced) ++stats_.sync_failures;
+    if (!spare || !*spare) continue;
+    if (!spare_ && (*spare)->number() > segments_.rbegin()->first) {
+      spare_ = std::move(*spare);
+    } else {
+      // A roll-over came first and made its own.
+      std::filesystem::remove((*spare)->path());
+    }
+  }
+}
+
+}  // namespace takt::line
