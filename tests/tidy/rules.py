@@ -13,7 +13,7 @@ SKIPPED_FOLDERS = {"build", "node_modules", "__pycache__"}
 CODE_SUFFIXES = {".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake", ".ts", ".tsx", ".proto"}
 CODE_NAMES = {"CMakeLists.txt", "Makefile"}
 
-# Libraries whose headers stay inside a layer: its .cc files, *_internal.h and *_test.cc.
+# Libraries whose headers stay inside a layer: its .cc files, *_internal.h and the tests' headers.
 VENDOR_HEADERS = re.compile(
     r"^(openvino/|SQLiteCpp/|sqlite3|yaml-cpp/|onnx/|google/protobuf/|spng\.h|turbojpeg\.h|jpeglib"
     r"|stb/|CLI/|hwloc|prometheus/)")
@@ -60,7 +60,7 @@ def layer_of(file: Path) -> str:
 
 
 def is_test(file: Path) -> bool:
-    return file.name.endswith("_test.cc")
+    return file.stem.endswith(("_test", "_fixture"))
 
 
 def load_layers(architecture: str) -> dict[str, set[str]]:
@@ -80,8 +80,8 @@ def load_layers(architecture: str) -> dict[str, set[str]]:
 
 
 def layering(root: Path, table: dict, tests_use: dict) -> list[str]:
-    """Layers include only what the table allows (their *_test.cc files also what tests_use
-    allows), and every include is written from src/."""
+    """Layers include only what the table allows, their tests (*_test.*, *_fixture.*) also what
+    tests_use allows, and every include is written from src/."""
     findings = []
     for file in source_files(root):
         layer = layer_of(file)
@@ -151,7 +151,7 @@ def vendor_headers(root: Path) -> list[str]:
     """A library's headers don't leak through ours."""
     findings = []
     for file in source_files(root):
-        if file.suffix not in {".h", ".cuh"} or file.name.endswith("_internal.h"):
+        if file.suffix not in {".h", ".cuh"} or file.name.endswith("_internal.h") or is_test(file):
             continue
         if str(file).startswith(VENDOR_FOLDERS):
             continue

@@ -119,8 +119,9 @@ def test_vendor_headers_finds_a_library_in_a_public_header(tree, header):
     assert only(rules.vendor_headers(tree)).startswith("src/low/b.h:6:")
 
 
-def test_vendor_headers_allows_internal_headers(tree):
-    write(tree, "src/low/b_internal.h", OPENING + "#include <sqlite3.h>\n")
+@pytest.mark.parametrize("name", ["b_internal.h", "b_test.h", "b_fixture.h"])
+def test_vendor_headers_allows_headers_that_nobody_else_includes(tree, name):
+    write(tree, f"src/low/{name}", OPENING + "#include <sqlite3.h>\n")
     assert rules.vendor_headers(tree) == []
 
 
