@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "repository/tensor_proto.h"
+
+#include "repository/onnx_external.h"
+#include "repository/onnx_types.h"
+#include "repository/read_file.h"
+
+#include <fcntl.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/gzip_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl.h>
+#include <onnx/onnx.pb.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace takt::repository {
+namespace {
+
+namespace fs = std::filesystem;
+namespace io = google::protobuf::io;
+
+std::unexpected<Error> refuse(const fs::path& file, const std::string& message) {
+  return fail(ErrorKind::invalid_input, file.string() + ": " + message);
+}
+
+// Besides its elements a TensorProto holds names and a few numbers.
+constexpr std::uint64_t kOverheadBytesMax = 64 * 1024;
+
+Result<onnx::TensorProto> parse_file(const fs::path& file, std::uint64_t bytes_max) {
+  const Result<std::uint64_t> size = regular_file_size(file, bytes_max + kOverheadBytesMax);
+  if (!size) return std::unexpected(size.error());
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return refuse(file, std::string("can't be opened: ") + std::strerror(errno));
+  io::FileInputStream stream(descriptor);
+  stream.SetCloseOnDelete(true);
+  io::GzipInputStream unpacked(&stream, io::GzipInputStream::GZIP);
+  const bool packed = file.extension() == ".gz";
+  io::CodedInputStream coded(packed ? static_cast<io::ZeroCopyInputStream*>(&unpacked) : &stream);
+  // A few KiB of gzip can unpack to gigabytes.
+  const std::uint64_t total_max = std::min<std::uint64_t>(bytes_max + kOverheadBytesMax, INT32_MAX);
+  coded.SetTotalBytesLimit(static_cast<int>(total_max));
+  onnx::TensorProto tensor;
+  const bool parsed = tensor.ParseFromCodedStream(&coded) && coded.ConsumedEntireMessage();
+  if (!parsed && coded.BytesUntilTotalBytesLimit() == 0) {
+    return refuse(file, "more than " + std::to_string(total_max) + " bytes");
+  }
+  if (!parsed || (packed && unpacked.ZlibErrorCode() < 0)) {
+    return refuse(file, packed ? "damaged or truncated; expected a gzipped ONNX TensorProto"
+                               : "damaged or truncated; expected an ONNX TensorProto");
+  }
+  return tensor;
+}
+
+template <typename Element, typename Values>
+void append_as(const Values& values, std::vector<std::byte>& bytes) {
+  for (const auto value : values) {
+    const auto element = static_cast<Element>(value);
+    const auto* first = reinterpret_cast<const std::byte*>(&element);
+    bytes.insert(bytes.end(), first, first + sizeof(Element));
+  }
+}
+
+// The typed fields of TensorProto, as onnx.proto assigns them to element types.
+std::vector<std::byte> typed_bytes(const onnx::TensorProto& tensor, DataType type) {
+  std::vector<std::byte> bytes;
+  switch (type) {
+    case DataType::fp32:
+      append_as<float>(tensor.float_data(), bytes);
+      break;
+    case DataType::fp64:
+      append_as<double>(tensor.double_data(), bytes);
+      break;
+    case DataType::int64:
+      append_as<std::int64_t>(tensor.int64_data(), bytes);
+      break;
+    case DataType::uint32:
+      append_as<std::uint32_t>(tensor.uint64_data(), bytes);
+      break;
+    case DataType::uint64:
+      append_as<std::uint64_t>(tensor.uint64_data(), bytes);
+      break;
+    case DataType::int32:
+      append_as<std::int32_t>(tensor.int32_data(), bytes);
+      break;
+    case DataType::int16:
+    case DataType::uint16:
+    case DataType::fp16:
+    case DataType::bf16:
+      append_as<std::uint16_t>(tensor.int32_data(), bytes);
+      break;
+    case DataType::boolean:
+    case DataType::int8:
+    case DataType::uint8:
+      append_as<std::uint8_t>(tensor.int32_data(), bytes);
+      break;
+    case DataType::bytes:
+      break;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<ReferenceTensor> read_tensor_proto(const fs::path& file, std::uint64_t bytes_max) {
+  const Result<onnx::TensorProto> tensor = parse_file(file, bytes_max);
+  if (!tensor) return std::unexpected(tensor.error());
+  const std::optional<DataType> type = from_onnx_type(tensor->data_type());
+  if (!type || *type == DataType::bytes) {
+    return refuse(file, "element type " + onnx_type_name(tensor->data_type()) +
+                            " can't be compared; expected numbers");
+  }
+  if (is_external(*tensor)) return refuse(file, "the elements must lie in the file itself");
+  ReferenceTensor result{
+      tensor->name(), *type, Shape(tensor->dims().begin(), tensor->dims().end()), {}};
+  const Result<std::size_t> expected = byte_size(*type, result.shape);
+  if (!expected) return std::unexpected(expected.error().within(file.string()));
+  if (tensor->has_raw_data()) {
+    const auto* first = reinterpret_cast<const std::byte*>(tensor->raw_data().data());
+    result.bytes.assign(first, first + tensor->raw_data().size());
+  } else {
+    result.bytes = typed_bytes(*tensor, *type);
+  }
+  if (result.bytes.size() != *expected) {
+    return refuse(file, std::to_string(result.bytes.size()) + " bytes of elements, but " +
+                            std::string(to_string(*type)) + to_string(result.shape) + " has " +
+                            std::to_string(*expected));
+  }
+  if (result.bytes.size() > bytes_max) {
+    return refuse(file, "the reference tensors of a version are too large");
+  }
+  return result;
+}
+
+}  // namespace takt::repository
