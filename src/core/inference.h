@@ -72,8 +72,9 @@ class Instance {
 
   // Starts a batch. On success `done` is called exactly once, later or before this returns, from
   // any thread; on failure it is never called. One thread at a time may call; not again before the
-  // previous batch completed. Errors: invalid_input (shapes that don't fit the signature),
-  // unavailable (busy or stopped), and what the device says.
+  // previous batch called `done`. The instance is free again when it calls `done`: the next submit
+  // may come from inside `done` or while `done` is still running. Errors: invalid_input (shapes
+  // that don't fit the signature), unavailable (busy or stopped), and what the device says.
   [[nodiscard]] virtual Result<void> submit(BatchView batch, BatchCompletion done) = 0;
 };
 
