@@ -8,6 +8,7 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -80,16 +81,32 @@ std::vector<std::string> value_names(std::string_view field) {
   return names;
 }
 
-std::string explain_error(const std::string& message) {
+// protobuf reports an unknown value at the token after it; the value itself is what a person seeks.
+Place place_of_value(std::string_view text, std::string_view value, Place after) {
+  std::size_t line_start = 0;
+  for (int line = 1; line < after.line; ++line) line_start = text.find('\n', line_start) + 1;
+  const std::size_t limit =
+      std::min(text.size(), line_start + static_cast<std::size_t>(after.column));
+  const std::size_t found = text.substr(0, limit).rfind(value);
+  if (found == std::string_view::npos) return after;
+  const std::string_view before = text.substr(0, found);
+  const std::size_t newline = before.rfind('\n');
+  return {static_cast<int>(std::ranges::count(before, '\n')) + 1,
+          static_cast<int>(newline == std::string_view::npos ? found : found - newline - 1) + 1};
+}
+
+std::string explain_error(std::string_view text, std::string_view file, const Diagnostic& error) {
+  const std::string& message = error.message;
   const std::vector<std::string> names = quoted_names(message);
   if (message.starts_with("Unknown enumeration value") && names.size() >= 2) {
-    return "unknown value '" + names[0] + "' for field '" + names[1] + "'" +
-           suggestion(names[0], value_names(names[1]));
+    return at(file, place_of_value(text, names[0], error.place)) + "unknown value '" + names[0] +
+           "' for field '" + names[1] + "'" + suggestion(names[0], value_names(names[1]));
   }
   if (message.find("specified multiple times") != std::string::npos && !names.empty()) {
-    return "field '" + names[0] + "' is given twice; keep one of them";
+    return at(file, error.place) + "field '" + names[0] + "' is given twice; keep one of them";
   }
-  return message + " (expected protobuf text format, such as: max_batch_size: 8)";
+  return at(file, error.place) + message +
+         " (expected protobuf text format, such as: max_batch_size: 8)";
 }
 
 // A field that the schema doesn't have: passed over, refused, or mistyped.
@@ -178,7 +195,7 @@ Result<ConfigText> parse_config_text(std::string_view text, std::string_view fil
   }
   if (!parsed) {
     const Diagnostic error = collector.error().value_or(Diagnostic{{1, 1}, "can't be parsed"});
-    return fail(ErrorKind::invalid_input, at(file, error.place) + explain_error(error.message));
+    return fail(ErrorKind::invalid_input, explain_error(text, file, error));
   }
   return config;
 }

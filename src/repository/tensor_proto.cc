@@ -6,14 +6,17 @@
 #include "repository/read_file.h"
 
 #include <fcntl.h>
-#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/gzip_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <onnx/onnx.pb.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <optional>
+#include <string>
 #include <utility>
 
 namespace takt::repository {
@@ -29,8 +32,23 @@ std::unexpected<Error> refuse(const fs::path& file, const std::string& message) 
 // Besides its elements a TensorProto holds names and a few numbers.
 constexpr std::uint64_t kOverheadBytesMax = 64 * 1024;
 
+// Everything that the stream gives; nullopt above `bytes_max`: a few KiB of gzip can unpack to
+// gigabytes.
+std::optional<std::string> drain(io::ZeroCopyInputStream& stream, std::uint64_t bytes_max) {
+  std::string bytes;
+  const void* piece = nullptr;
+  int size = 0;
+  while (stream.Next(&piece, &size)) {
+    if (bytes.size() + static_cast<std::size_t>(size) > bytes_max) return std::nullopt;
+    bytes.append(static_cast<const char*>(piece), static_cast<std::size_t>(size));
+  }
+  return bytes;
+}
+
 Result<onnx::TensorProto> parse_file(const fs::path& file, std::uint64_t bytes_max) {
-  const Result<std::uint64_t> size = regular_file_size(file, bytes_max + kOverheadBytesMax);
+  const std::uint64_t total_max =
+      std::min<std::uint64_t>(bytes_max + kOverheadBytesMax, std::numeric_limits<int>::max());
+  const Result<std::uint64_t> size = regular_file_size(file, total_max);
   if (!size) return std::unexpected(size.error());
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return refuse(file, std::string("can't be opened: ") + std::strerror(errno));
@@ -38,16 +56,14 @@ Result<onnx::TensorProto> parse_file(const fs::path& file, std::uint64_t bytes_m
   stream.SetCloseOnDelete(true);
   io::GzipInputStream unpacked(&stream, io::GzipInputStream::GZIP);
   const bool packed = file.extension() == ".gz";
-  io::CodedInputStream coded(packed ? static_cast<io::ZeroCopyInputStream*>(&unpacked) : &stream);
-  // A few KiB of gzip can unpack to gigabytes.
-  const std::uint64_t total_max = std::min<std::uint64_t>(bytes_max + kOverheadBytesMax, INT32_MAX);
-  coded.SetTotalBytesLimit(static_cast<int>(total_max));
-  onnx::TensorProto tensor;
-  const bool parsed = tensor.ParseFromCodedStream(&coded) && coded.ConsumedEntireMessage();
-  if (!parsed && coded.BytesUntilTotalBytesLimit() == 0) {
-    return refuse(file, "more than " + std::to_string(total_max) + " bytes");
+  const std::optional<std::string> bytes =
+      drain(packed ? static_cast<io::ZeroCopyInputStream&>(unpacked) : stream, total_max);
+  if (!bytes) {
+    return refuse(file, "more than " + std::to_string(total_max) + " bytes unpacked");
   }
-  if (!parsed || (packed && unpacked.ZlibErrorCode() < 0)) {
+  onnx::TensorProto tensor;
+  const bool whole = !packed || unpacked.ZlibErrorCode() == Z_STREAM_END;
+  if (stream.GetErrno() != 0 || !whole || bytes->empty() || !tensor.ParseFromString(*bytes)) {
     return refuse(file, packed ? "damaged or truncated; expected a gzipped ONNX TensorProto"
                                : "damaged or truncated; expected an ONNX TensorProto");
   }
