@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/state.h"
+
+#include <algorithm>
+
+namespace takt::scheduler {
+
+TimePoint time_after_work(std::vector<TimePoint>& free_at, Duration work) {
+  std::sort(free_at.begin(), free_at.end());
+  TimePoint level = free_at.front();
+  for (std::size_t lanes = 1; lanes < free_at.size(); ++lanes) {
+    const Duration room = (free_at[lanes] - level) * static_cast<std::int64_t>(lanes);
+    if (work <= room) return level + work / static_cast<std::int64_t>(lanes);
+    work -= room;
+    level = free_at[lanes];
+  }
+  return level + work / static_cast<std::int64_t>(free_at.size());
+}
+
+void Scheduler::State::refuse(RequestId request, ModelId model, RefusalReason reason,
+                              std::int64_t limit, Duration late_by) {
+  ErrorKind kind = ErrorKind::unavailable;
+  if (reason == RefusalReason::cannot_meet_deadline) kind = ErrorKind::deadline_exceeded;
+  if (reason == RefusalReason::rows_out_of_range) kind = ErrorKind::invalid_input;
+  ++statistics_.refused[static_cast<std::size_t>(reason)];
+  out_->emplace_back(Refuse{request, model, kind, reason, limit, late_by});
+}
+
+TimePoint Scheduler::State::hopeless_at(const ModelState& model, TimePoint deadline,
+                                        int rows) const {
+  if (deadline == kNever) return kNever;
+  const TimePoint start_latest = deadline - model.profile.p99(rows);
+  return std::min(deadline, start_latest + Duration(1));
+}
+
+bool Scheduler::State::hopeless(const WaitingRequest& request) const {
+  return hopeless_at(*models_[request.model.value], request.urgency.deadline, request.rows) <= now_;
+}
+
+void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
+  const Urgency urgency{event.priority, event.deadline, arrivals_++};
+  if (event.deadline != kNever) {
+    TimePoint finish = earliest_finish(model, urgency, event.rows);
+    const bool stale = now_ - model.profile.last_recorded() > options_.profile_memory;
+    if (finish > event.deadline && stale && model.profile.learned()) {
+      model.profile.forget();
+      model_changed(model);
+      ++statistics_.profiles_forgotten;
+      finish = earliest_finish(model, urgency, event.rows);
+    }
+    if (finish > event.deadline || event.deadline <= now_) {
+      refuse(event.request, event.model, RefusalReason::cannot_meet_deadline, 0,
+             std::max(Duration{}, finish - event.deadline));
+      return;
+    }
+  }
+  const std::uint32_t index = pool_.acquire(event.request, event.model, urgency, event.rows);
+  by_id_.emplace(event.request.value, index);
+  model.queue.insert(index);
+  if (event.priority == PriorityClass::background) ++devices_[model.device].background_waiting;
+  if (event.deadline != kNever) {
+    hopeless_at_.set(index, hopeless_at(model, event.deadline, event.rows));
+  }
+  model_changed(model);
+}
+
+// A time before which the request can't finish by the profiles, given that all accepted work that
+// goes before it is done: everything is taken from below, so that a refusal is never wrong. Tried
+// first with all that waits on the device, which is one addition; only when that would be late is
+// it looked at what really goes before.
+TimePoint Scheduler::State::earliest_finish(const ModelState& model, const Urgency& urgency,
+                                            int rows) {
+  const Duration own = model.profile.p99(rows);
+  const Duration own_model = model.profile.least_work(model.queue.rows() + rows) - own;
+  const Backlog everything{devices_[model.device].waiting_work - model.waiting_work, own_model,
+                           Duration{}};
+  const TimePoint finish = start_after(model, everything) + own;
+  if (finish <= urgency.deadline) return finish;
+  return start_after(model, backlog_before(model, urgency, rows)) + own;
+}
+
+Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& model,
+                                                           const Urgency& urgency, int rows) {
+  const LatencyProfile& profile = model.profile;
+  const std::int64_t rows_before = model.queue.rows_up_to(urgency);
+  Backlog backlog;
+  backlog.own_model = profile.least_work(rows_before + rows) - profile.p99(rows);
+  backlog.longest = profile.p99(model.batch_rows_max());
+  // Background with a share of its own doesn't wait for the others.
+  if (urgency.priority == PriorityClass::background && options_.background_share_min > 0) {
+    return backlog;
+  }
+
+  // The most urgent batch that it may ride in is led by the first request from which on the rows
+  // fit.
+  const std::int64_t rows_outside =
+      std::max<std::int64_t>(0, rows_before + rows - model.batch_rows_max());
+  const std::uint32_t leader = model.queue.first_after_rows(rows_outside);
+  const Urgency rides_with =
+      leader == kNoRequest ? urgency : std::min(urgency, pool_[leader].urgency);
+  const DeviceState& device = devices_[model.device];
+  others_.clear();
+  for (const std::uint32_t index : device.waiting) {
+    const ModelState& other = *models_[index];
+    if (index == model.id.value || other.instances.empty()) continue;
+    if (rides_with < pool_[other.queue.first()].urgency) continue;
+    const Duration work = other.profile.least_work(other.queue.rows_up_to(rides_with));
+    others_.push_back({work, static_cast<int>(other.instances.size())});
+    backlog.others += work;
+    backlog.longest = std::max(backlog.longest, other.profile.p99(other.batch_rows_max()));
+  }
+  if (device.lanes > 1) backlog.others -= passable_work(device.lanes - 1);
+  return backlog;
+}
+
+// Models with few instances can't fill the device: whoever comes after them passes them on the
+// lanes left. At least one lane must stay for the passer, so models with up to `lanes_max`
+// instances between them may be passed. The most work that can be passed is a knapsack; its
+// fractional relaxation bounds it from above.
+Duration Scheduler::State::passable_work(int lanes_max) {
+  std::erase_if(others_,
+                [lanes_max](const OthersWork& other) { return other.instances > lanes_max; });
+  std::sort(others_.begin(), others_.end(), [](const OthersWork& a, const OthersWork& b) {
+    return a.work.count() * b.instances > b.work.count() * a.instances;
+  });
+  Duration passable{};
+  for (const OthersWork& other : others_) {
+    const int used = std::min(lanes_max, other.instances);
+    passable += other.work * used / other.instances;
+    lanes_max -= used;
+  }
+  return passable;
+}
+
+// Work before goes to the lanes, and up to lanes - 1 batches of it may still run beside the request
+// when it starts. The same holds for the instances of its own model.
+TimePoint Scheduler::State::start_after(const ModelState& model, const Backlog& backlog) {
+  const auto fill = [this, &backlog](Duration work) {
+    const auto beside = static_cast<std::int64_t>(free_at_.size() - 1);
+    return time_after_work(free_at_, std::max(Duration{}, work - backlog.longest * beside));
+  };
+  const DeviceState& device = devices_[model.device];
+  free_at_.assign(static_cast<std::size_t>(device.free_lanes()), now_);
+  for (const std::uint32_t running : device.running) {
+    free_at_.push_back(std::max(now_, instances_[running].expected_end));
+  }
+  const TimePoint lane = fill(backlog.others + backlog.own_model);
+  if (model.instances.empty()) return lane;
+  free_at_.assign(model.idle.size(), now_);
+  for (const std::uint32_t index : model.instances) {
+    if (instances_[index].busy) free_at_.push_back(std::max(now_, instances_[index].expected_end));
+  }
+  return std::max(lane, fill(backlog.own_model));
+}
+
+}  // namespace takt::scheduler

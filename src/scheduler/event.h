@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the scheduler is told (events) and what it asks for (actions).
+// Thread-safe: plain values.
+// Owns: plain values; StartBatch only looks at its request ids.
+#pragma once
+
+#include "core/ids.h"
+#include "core/inference.h"
+#include "core/priority.h"
+#include "core/result.h"
+#include "core/time.h"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace takt::scheduler {
+
+struct ModelLimits {
+  int batch_max = 0;         // rows of a batch at most; 0: no batch dimension, always alone
+  int queue_depth_max = 64;  // requests that may wait
+  // How long a batch that isn't full may wait for company when nothing else can run.
+  Duration batch_delay_max{};
+};
+
+// Events ------------------------------------------------------------------------------------------
+
+struct ModelAdded {
+  ModelId model;
+  DeviceId device;
+  std::vector<InstanceId> instances;  // ready to run; more may come with InstanceReady
+  ModelLimits limits;
+  std::vector<LatencyPoint> profile;  // rising batch sizes; empty: unknown, learned while running
+};
+
+// Nothing new is taken. What waits still runs, or is refused at once; ModelDrained follows when
+// nothing is left.
+struct ModelRemoved {
+  ModelId model;
+  bool run_waiting = true;
+};
+
+// The instance is gone, and with it the batch that it ran: whoever reports this answers that
+// batch's requests.
+struct InstanceLost {
+  InstanceId instance;
+};
+
+struct InstanceReady {
+  InstanceId instance;
+  ModelId model;
+};
+
+struct RequestArrived {
+  RequestId request;  // not known to the scheduler already
+  ModelId model;
+  PriorityClass priority = PriorityClass::normal;
+  TimePoint deadline = kNever;
+  int rows = 1;
+};
+
+struct RequestCancelled {
+  RequestId request;  // one that runs or is unknown is left alone
+};
+
+struct BatchCompleted {
+  BatchId batch;
+  InstanceId instance;
+  Duration exec{};                 // exec_start to exec_end
+  std::optional<ErrorKind> error;  // set: failed; its duration says nothing about the model
+};
+
+struct TimerFired {};
+
+// Nothing new is taken. What waits still runs, or is refused at once; Stopped follows when nothing
+// is left. May be sent again with run_waiting = false when a drain takes too long.
+struct Stop {
+  bool run_waiting = true;
+};
+
+using Event = std::variant<ModelAdded, ModelRemoved, InstanceLost, InstanceReady, RequestArrived,
+                           RequestCancelled, BatchCompleted, TimerFired, Stop>;
+
+// Actions -----------------------------------------------------------------------------------------
+
+struct StartBatch {
+  BatchId batch;
+  ModelId model;
+  InstanceId instance;
+  std::span<const RequestId>
+      requests;  // most urgent first; valid until the batch completed or its instance was lost
+  int rows = 0;
+  TimePoint expected_end;  // now + p99 of the profile; now while the profile is unknown
+};
+
+enum class RefusalReason : std::uint8_t {
+  cannot_meet_deadline,
+  queue_full,
+  unknown_model,
+  model_draining,
+  stopping,
+  rows_out_of_range,
+};
+inline constexpr int kRefusalReasonCount = 6;
+
+struct Refuse {
+  RequestId request;
+  ModelId model;
+  ErrorKind kind = ErrorKind::unavailable;
+  RefusalReason reason = RefusalReason::queue_full;
+  std::int64_t limit = 0;  // queue_full: queue_depth_max; rows_out_of_range: batch_max
+  Duration late_by{};      // cannot_meet_deadline: expected finish minus deadline
+};
+
+// A waiting request whose deadline has passed or, by its model's p99, can no longer be met.
+struct Expire {
+  RequestId request;
+};
+
+// A waiting request was withdrawn (RequestCancelled reached it in time).
+struct Cancelled {
+  RequestId request;
+};
+
+// Send TimerFired at this time, or a little later. Replaces the timer armed before.
+struct ArmTimer {
+  TimePoint at;
+};
+
+struct ModelRefused {
+  ModelId model;
+  Error error;
+};
+
+struct ModelDrained {
+  ModelId model;  // its instances are idle and forgotten
+};
+
+struct Stopped {};
+
+using Action = std::variant<StartBatch, Refuse, Expire, Cancelled, ArmTimer, ModelRefused,
+                            ModelDrained, Stopped>;
+
+// Stable lower-case name for metrics labels.
+[[nodiscard]] std::string_view to_string(RefusalReason reason) noexcept;
+
+// The refusal as a person reads it: what, expected, remedy. The caller puts the model's name in
+// front.
+[[nodiscard]] Error describe(const Refuse& refusal);
+
+}  // namespace takt::scheduler

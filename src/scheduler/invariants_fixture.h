@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: checks every action of a simulation against the rules that the scheduler promises.
+// Thread-safe: no.
+// Owns: its mirror and the violations found.
+#pragma once
+
+#include "scheduler/mirror_fixture.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace takt::scheduler {
+
+class Invariants : public SimulationObserver {
+ public:
+  explicit Invariants(const Workload& workload) : workload_(workload), mirror_(workload) {
+    for (const SimulatedModel& model : workload.models) {
+      exact_ = exact_ && model.times == ExecutionTimes::exactly_p99 && model.slowdown == 1.0;
+    }
+  }
+
+  void applied(const Event& event, TimePoint now, std::span<const Action> actions,
+               const Scheduler& scheduler) override {
+    now_ = now;
+    event_ = &event;
+    scheduler_ = &scheduler;
+    mirror_.note(event);
+    for (const Action& action : actions) {
+      std::visit([this](const auto& asked) { check(asked); }, action);
+    }
+    check_nothing_overdue();
+    for (std::uint32_t i = 0; i < workload_.options.devices.size(); ++i)
+      check_not_idle(DeviceId{i});
+    expect(mirror_.waiting() == scheduler.waiting(), "the same requests wait");
+    expect(mirror_.running() == scheduler.running(), "the same batches run");
+  }
+
+  [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
+
+ private:
+  void expect(bool holds, const std::string& rule) {
+    if (holds || violations_.size() >= 5) return;
+    violations_.push_back("at " + std::to_string(now_.time_since_epoch().count()) + " ns: " + rule);
+  }
+
+  void check(const StartBatch& action) {
+    const MirrorModel& model = mirror_.model(action.model);
+    const auto instance = model.instances.find(action.instance.value);
+    expect(instance != model.instances.end(), "a batch runs on an instance of its own model");
+    if (instance == model.instances.end()) return;
+    expect(instance->second.ready, "a batch runs on an instance that is there");
+    expect(!instance->second.batch, "an instance never runs two batches");
+    const auto busy = mirror_.busy_until(model.added.device);
+    expect(static_cast<int>(busy.size()) < mirror_.lanes(model.added.device),
+           "a device never runs more batches than it has lanes");
+    expect(!action.requests.empty(), "a batch has a request");
+    expect(action.expected_end == now_ + scheduler_->expected_p99(action.model, action.rows),
+           "the expected end is the p99 of the profile");
+    check_members(action, model);
+    check_leads(model);
+    check_claims(action, model, busy);
+    hold_since_.erase(action.model.value);
+    expect(mirror_.note(action), "a request runs once, and only when it waited");
+  }
+
+  void check_members(const StartBatch& action, const MirrorModel& model) {
+    int rows = 0;
+    TimePoint deadline = kNever;
+    const bool whole_order = workload_.options.background_share_min == 0.0;
+    for (std::size_t i = 0; i < action.requests.size(); ++i) {
+      const auto found = std::ranges::find(model.waiting, action.requests[i], &MirrorRequest::id);
+      expect(found != model.waiting.end(), "a batch doesn't mix models, and its requests waited");
+      if (found == model.waiting.end()) return;
+      rows += found->rows;
+      deadline = std::min(deadline, found->urgency.deadline);
+      const auto earlier =
+          std::count_if(model.waiting.begin(), found, [&](const MirrorRequest& request) {
+            return request.urgency.priority == found->urgency.priority &&
+                   std::ranges::find(action.requests, request.id) == action.requests.end();
+          });
+      expect(earlier == 0, "earliest deadline first inside a class of a model");
+      expect(!whole_order || found == model.waiting.begin() + static_cast<std::ptrdiff_t>(i),
+             "a batch takes its model's requests in order of urgency");
+    }
+    expect(rows == action.rows && rows <= model.rows_max(), "a batch never exceeds batch_max rows");
+    expect(action.requests.size() == 1 || model.added.limits.batch_max > 0,
+           "without a batch dimension a request is alone");
+    expect(action.expected_end <= deadline, "no member of a batch is late by the profile");
+  }
+
+  void check_leads(const MirrorModel& model) {
+    if (workload_.options.background_share_min > 0.0 || model.waiting.empty()) return;
+    for (const auto& [index, other] : mirror_.models()) {
+      if (other.added.device != model.added.device || !other.runnable()) continue;
+      expect(!(other.waiting.front() < model.waiting.front()),
+             "the most urgent runnable request of a device leads the next batch");
+    }
+  }
+
+  // A batch that grew must not make the first waiting request of a class of another model late.
+  void check_claims(const StartBatch& action, const MirrorModel& model,
+                    const std::vector<TimePoint>& busy) {
+    if (action.requests.size() < 2) return;
+    const MirrorRequest* const first = mirror_.find(action.requests.front());
+    const MirrorRequest* const last = mirror_.find(action.requests.back());
+    if (first == nullptr || last == nullptr) return;
+    TimePoint other_lane = kNever;
+    if (static_cast<int>(busy.size()) + 1 < mirror_.lanes(model.added.device)) other_lane = now_;
+    for (const TimePoint end : busy) other_lane = std::min(other_lane, end);
+    const TimePoint alone = now_ + scheduler_->expected_p99(action.model, first->rows);
+    for (const auto& [index, other] : mirror_.models()) {
+      if (other.added.device != model.added.device || index == action.model.value) continue;
+      std::vector<bool> seen(kPriorityClassCount, false);
+      for (const MirrorRequest& request : other.waiting) {
+        if (!(request < *last) || request.urgency.deadline == kNever) continue;
+        const auto priority = static_cast<std::size_t>(request.urgency.priority);
+        if (seen[priority]) continue;
+        seen[priority] = true;
+        const Duration exec = scheduler_->expected_p99(ModelId{index}, request.rows);
+        const TimePoint start_latest = request.urgency.deadline - exec;
+        expect(alone > start_latest || std::min(action.expected_end, other_lane) <= start_latest,
+               "growing makes no more urgent request of another model late");
+      }
+    }
+  }
+
+  void check(const Refuse& action) {
+    const auto* arrived = std::get_if<RequestArrived>(event_);
+    expect(arrived != nullptr && arrived->request == action.request,
+           "only an arriving request is refused");
+    if (arrived == nullptr) return;
+    const MirrorModel& model = mirror_.model(arrived->model);
+    if (action.reason == RefusalReason::queue_full) {
+      expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
+             "unavailable only when the queue is full");
+    }
+    if (action.reason == RefusalReason::cannot_meet_deadline) {
+      expect(action.kind == ErrorKind::deadline_exceeded && arrived->deadline != kNever,
+             "refused for its deadline only when it has one");
+    }
+    expect(mirror_.remove(action.request), "a request is answered once");
+  }
+
+  void check(const Expire& action) {
+    const MirrorRequest* const request = mirror_.find(action.request);
+    expect(request != nullptr, "only a waiting request expires");
+    if (request == nullptr) return;
+    const auto* arrived = std::get_if<RequestArrived>(event_);
+    expect(arrived == nullptr || arrived->request != action.request,
+           "an arrival is refused, not expired");
+    if (exact_) expect(is_hopeless(*request), "expired only when it can't be in time");
+    expect(mirror_.remove(action.request), "a request is answered once");
+  }
+
+  [[nodiscard]] bool is_hopeless(const MirrorRequest& request) const {
+    for (const auto& [index, model] : mirror_.models()) {
+      if (std::ranges::find(model.waiting, request.id, &MirrorRequest::id) == model.waiting.end()) {
+        continue;
+      }
+      const Duration exec = scheduler_->expected_p99(ModelId{index}, request.rows);
+      return now_ + exec > request.urgency.deadline || now_ >= request.urgency.deadline;
+    }
+    return false;
+  }
+
+  void check(const Cancelled& action) {
+    const auto* cancelled = std::get_if<RequestCancelled>(event_);
+    expect(cancelled != nullptr && cancelled->request == action.request, "cancelled when asked to");
+    expect(mirror_.remove(action.request), "a request is answered once");
+  }
+  void check(const ArmTimer& action) { expect(action.at > now_, "a timer lies ahead"); }
+  void check(const ModelRefused& /*action*/) { expect(false, "the models are accepted"); }
+  void check(const ModelDrained& /*action*/) { expect(false, "no model is removed"); }
+  void check(const Stopped& /*action*/) {
+    expect(mirror_.waiting() == 0 && mirror_.running() == 0, "stopped only when nothing is left");
+  }
+
+  void check_nothing_overdue() {
+    for (const auto& [index, model] : mirror_.models()) {
+      for (const MirrorRequest& request : model.waiting) {
+        expect(request.urgency.deadline > now_, "nothing waits beyond its deadline");
+      }
+    }
+  }
+
+  void check_not_idle(DeviceId device) {
+    int runnable = 0;
+    const MirrorModel* held = nullptr;
+    const bool lane_free =
+        static_cast<int>(mirror_.busy_until(device).size()) < mirror_.lanes(device);
+    for (const auto& [index, model] : mirror_.models()) {
+      if (model.added.device != device) continue;
+      if (!lane_free || !model.runnable()) {
+        if (model.waiting.empty()) hold_since_.erase(index);
+        continue;
+      }
+      ++runnable;
+      held = &model;
+    }
+    if (runnable == 0) return;
+    const TimePoint since = hold_since_.try_emplace(held->added.model.value, now_).first->second;
+    const bool may_hold = runnable == 1 && held->rows_waiting() < held->rows_max() &&
+                          now_ - since < held->added.limits.batch_delay_max;
+    expect(may_hold, "a lane never idles with runnable work, except for a stated batch delay");
+  }
+
+  const Workload& workload_;
+  Mirror mirror_;
+  std::map<std::uint32_t, TimePoint> hold_since_;
+  std::vector<std::string> violations_;
+  const Event* event_ = nullptr;
+  const Scheduler* scheduler_ = nullptr;
+  TimePoint now_{};
+  bool exact_ = true;
+};
+
+}  // namespace takt::scheduler

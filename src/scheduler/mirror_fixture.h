@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: an independent picture of what waits and runs, kept from events and actions alone.
+// Thread-safe: no.
+// Owns: its picture; plain maps and linear scans, so that it is easy to trust.
+#pragma once
+
+#include "scheduler/queue.h"
+#include "scheduler/simulator.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace takt::scheduler {
+
+struct MirrorRequest {
+  RequestId id;
+  Urgency urgency;
+  int rows = 1;
+  friend bool operator<(const MirrorRequest& a, const MirrorRequest& b) {
+    return a.urgency < b.urgency;
+  }
+};
+
+struct MirrorInstance {
+  bool ready = true;
+  std::optional<BatchId> batch;
+  TimePoint expected_end;
+};
+
+struct MirrorModel {
+  ModelAdded added;
+  std::vector<MirrorRequest> waiting;  // sorted by urgency
+  std::map<std::uint32_t, MirrorInstance> instances;
+
+  [[nodiscard]] int rows_max() const { return std::max(1, added.limits.batch_max); }
+  [[nodiscard]] int idle() const {
+    return static_cast<int>(std::ranges::count_if(
+        instances, [](const auto& i) { return i.second.ready && !i.second.batch; }));
+  }
+  [[nodiscard]] bool runnable() const { return !waiting.empty() && idle() > 0; }
+  [[nodiscard]] std::int64_t rows_waiting() const {
+    std::int64_t rows = 0;
+    for (const MirrorRequest& request : waiting) rows += request.rows;
+    return rows;
+  }
+};
+
+class Mirror {
+ public:
+  explicit Mirror(const Workload& workload) : workload_(workload) {}
+
+  // What the event changes before the scheduler acts. An arrival waits until an action takes it.
+  void note(const Event& event) {
+    if (const auto* added = std::get_if<ModelAdded>(&event)) {
+      MirrorModel& model = models_[added->model.value];
+      model.added = *added;
+      for (const InstanceId instance : added->instances) model.instances[instance.value] = {};
+    } else if (const auto* arrived = std::get_if<RequestArrived>(&event)) {
+      add({arrived->request, {arrived->priority, arrived->deadline, ++arrivals_}, arrived->rows},
+          arrived->model);
+    } else if (const auto* done = std::get_if<BatchCompleted>(&event)) {
+      MirrorInstance& instance = instance_of(done->instance);
+      if (instance.batch == done->batch) instance.batch.reset();
+    } else if (const auto* lost = std::get_if<InstanceLost>(&event)) {
+      instance_of(lost->instance) = {.ready = false, .batch = {}, .expected_end = {}};
+    } else if (const auto* ready = std::get_if<InstanceReady>(&event)) {
+      instance_of(ready->instance).ready = true;
+    }
+  }
+
+  // What an action changes; false when it speaks of something that isn't so.
+  [[nodiscard]] bool note(const StartBatch& action) {
+    MirrorInstance& instance = instance_of(action.instance);
+    instance.batch = action.batch;
+    instance.expected_end = action.expected_end;
+    return std::ranges::all_of(action.requests, [this](RequestId id) { return remove(id); });
+  }
+  [[nodiscard]] bool remove(RequestId id) {
+    for (auto& [index, model] : models_) {
+      const auto found = std::ranges::find(model.waiting, id, &MirrorRequest::id);
+      if (found == model.waiting.end()) continue;
+      model.waiting.erase(found);
+      return true;
+    }
+    return false;
+  }
+
+  [[nodiscard]] const std::map<std::uint32_t, MirrorModel>& models() const { return models_; }
+  [[nodiscard]] const MirrorModel& model(ModelId id) const { return models_.at(id.value); }
+  [[nodiscard]] const MirrorRequest* find(RequestId id) const {
+    for (const auto& [index, model] : models_) {
+      const auto found = std::ranges::find(model.waiting, id, &MirrorRequest::id);
+      if (found != model.waiting.end()) return &*found;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] std::vector<TimePoint> busy_until(DeviceId device) const {
+    std::vector<TimePoint> ends;
+    for (const auto& [index, model] : models_) {
+      if (model.added.device != device) continue;
+      for (const auto& [id, instance] : model.instances) {
+        if (instance.batch) ends.push_back(instance.expected_end);
+      }
+    }
+    return ends;
+  }
+  [[nodiscard]] int lanes(DeviceId device) const {
+    return workload_.options.devices[device.value].lanes;
+  }
+  [[nodiscard]] std::size_t waiting() const {
+    std::size_t count = 0;
+    for (const auto& [index, model] : models_) count += model.waiting.size();
+    return count;
+  }
+  [[nodiscard]] std::size_t running() const {
+    std::size_t count = 0;
+    for (std::uint32_t i = 0; i < workload_.options.devices.size(); ++i) {
+      count += busy_until(DeviceId{i}).size();
+    }
+    return count;
+  }
+
+ private:
+  void add(const MirrorRequest& request, ModelId model) {
+    auto& waiting = models_.at(model.value).waiting;
+    waiting.insert(std::upper_bound(waiting.begin(), waiting.end(), request), request);
+  }
+  MirrorInstance& instance_of(InstanceId id) {
+    for (auto& [index, model] : models_) {
+      const auto found = model.instances.find(id.value);
+      if (found != model.instances.end()) return found->second;
+    }
+    throw std::out_of_range("no instance " + std::to_string(id.value));
+  }
+
+  const Workload& workload_;
+  std::map<std::uint32_t, MirrorModel> models_;
+  std::uint64_t arrivals_ = 0;
+};
+
+}  // namespace takt::scheduler

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/profile.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace takt::scheduler {
+
+void SlidingQuantiles::fill(Duration p50, Duration p99) {
+  // Six of 256 at the p99 keep the third largest there until most of the window is real; they lie
+  // evenly, so that they leave evenly.
+  constexpr int kSlow = 6;
+  constexpr int kStride = kCapacity / kSlow;
+  const std::int64_t slow = std::max(p50, p99).count();
+  for (int i = 0; i < kCapacity; ++i) {
+    const bool is_slow = i % kStride == kStride - 1 && i / kStride < kSlow;
+    by_age_[static_cast<std::size_t>(i)] = is_slow ? slow : p50.count();
+    sorted_[static_cast<std::size_t>(i)] = i < kCapacity - kSlow ? p50.count() : slow;
+  }
+  count_ = kCapacity;
+  next_ = 0;
+}
+
+void SlidingQuantiles::add(Duration value) {
+  const std::int64_t added = std::max<std::int64_t>(0, value.count());
+  auto* const begin = sorted_.data();
+  auto* end = begin + count_;
+  if (count_ == kCapacity) {
+    auto* const oldest = std::lower_bound(begin, end, by_age_[static_cast<std::size_t>(next_)]);
+    std::move(oldest + 1, end, oldest);
+    --end;
+  } else {
+    ++count_;
+  }
+  auto* const place = std::upper_bound(begin, end, added);
+  std::move_backward(place, end, end + 1);
+  *place = added;
+  by_age_[static_cast<std::size_t>(next_)] = added;
+  next_ = (next_ + 1) % kCapacity;
+}
+
+Duration SlidingQuantiles::p50() const noexcept {
+  return count_ == 0 ? Duration{} : Duration(sorted_[static_cast<std::size_t>((count_ - 1) / 2)]);
+}
+
+Duration SlidingQuantiles::p99() const noexcept {
+  const int excused = 1 + count_ / kCapacity;
+  return count_ == 0
+             ? Duration{}
+             : Duration(sorted_[static_cast<std::size_t>(std::max(0, count_ - 1 - excused))]);
+}
+
+bool LatencyProfile::Knot::usable() const noexcept {
+  return prior.p99 > Duration{} || (window && window->count() >= kSamplesBeforeUse);
+}
+
+LatencyProfile::LatencyProfile(std::span<const LatencyPoint> loaded, int batch_max)
+    : batch_max_(std::max(1, batch_max)) {
+  knots_.reserve(loaded.size());
+  for (const LatencyPoint& point : loaded) {
+    Knot knot;
+    knot.batch = point.batch;
+    knot.loaded = true;
+    knot.prior = point;
+    knots_.push_back(std::move(knot));
+  }
+  refresh();
+}
+
+double LatencyProfile::interpolate(std::int64_t rows, Duration Knot::* quantile) const {
+  const auto value = [quantile](const Knot& knot) {
+    return static_cast<double>((knot.*quantile).count());
+  };
+  const auto above =
+      std::lower_bound(usable_.begin(), usable_.end(), rows,
+                       [](const Knot& knot, std::int64_t wanted) { return knot.batch < wanted; });
+  if (above == usable_.begin()) return value(*above);
+  const Knot& low = *(above - 1);
+  if (above != usable_.end()) {
+    if (above->batch == rows) return value(*above);
+    const double share = static_cast<double>(rows - low.batch) / (above->batch - low.batch);
+    return value(low) + share * (value(*above) - value(low));
+  }
+  // Beyond the largest: the slope of the last two, or proportional to the rows with one alone.
+  const double slope = usable_.size() < 2
+                           ? value(low) / low.batch
+                           : (value(low) - value(*(above - 2))) / (low.batch - (above - 2)->batch);
+  return value(low) + slope * static_cast<double>(rows - low.batch);
+}
+
+Duration LatencyProfile::p50(std::int64_t rows) const {
+  return known_ ? Duration(static_cast<std::int64_t>(std::ceil(interpolate(rows, &Knot::p50))))
+                : Duration{};
+}
+
+Duration LatencyProfile::p99(std::int64_t rows) const {
+  return known_ ? Duration(static_cast<std::int64_t>(std::ceil(interpolate(rows, &Knot::p99))))
+                : Duration{};
+}
+
+Duration LatencyProfile::least_work(std::int64_t rows) const {
+  if (rows <= 0) return Duration{};
+  const double batches = static_cast<double>((rows + batch_max_ - 1) / batch_max_);
+  return Duration(
+      static_cast<std::int64_t>(batches * overhead_ns_ + static_cast<double>(rows) * per_row_ns_));
+}
+
+LatencyProfile::Knot* LatencyProfile::find_or_insert(int batch) {
+  const auto place =
+      std::lower_bound(knots_.begin(), knots_.end(), batch,
+                       [](const Knot& knot, int wanted) { return knot.batch < wanted; });
+  if (place != knots_.end() && place->batch == batch) return &*place;
+  if (learned_sizes_ >= kLearnedSizesMax) return nullptr;
+  ++learned_sizes_;
+  Knot knot;
+  knot.batch = batch;
+  knot.prior = {batch, p50(batch), p99(batch)};
+  return &*knots_.insert(place, std::move(knot));
+}
+
+void LatencyProfile::record(int rows, Duration exec, TimePoint now) {
+  last_recorded_ = now;
+  learned_ = true;
+  Knot* const knot = find_or_insert(rows);
+  if (knot == nullptr) return;
+  const bool was_usable = knot->usable();
+  if (!knot->window) {
+    knot->window = std::make_unique<SlidingQuantiles>();
+    if (knot->prior.p99 > Duration{}) knot->window->fill(knot->prior.p50, knot->prior.p99);
+  }
+  const auto before = std::pair(knot->window->p50(), knot->window->p99());
+  knot->window->add(exec);
+  const auto after = std::pair(knot->window->p50(), knot->window->p99());
+  if (before != after || was_usable != knot->usable()) refresh();
+}
+
+void LatencyProfile::forget() {
+  std::erase_if(knots_, [](const Knot& knot) { return !knot.loaded; });
+  for (Knot& knot : knots_) knot.window.reset();
+  learned_sizes_ = 0;
+  learned_ = false;
+  refresh();
+}
+
+void LatencyProfile::refresh() {
+  usable_.clear();
+  Duration p50_floor{};
+  Duration p99_floor{};
+  for (const Knot& knot : knots_) {
+    if (!knot.usable()) continue;
+    Knot seen;
+    seen.batch = knot.batch;
+    seen.p50 = p50_floor = std::max(p50_floor, knot.window ? knot.window->p50() : knot.prior.p50);
+    seen.p99 = p99_floor =
+        std::max({p99_floor, seen.p50, knot.window ? knot.window->p99() : knot.prior.p99});
+    usable_.push_back(std::move(seen));
+  }
+  known_ = !usable_.empty();
+  refresh_line();
+}
+
+void LatencyProfile::refresh_line() {
+  overhead_ns_ = per_row_ns_ = 0;
+  if (!known_) return;
+  const auto at = [this](int batch) { return static_cast<double>(p99(batch).count()); };
+  const double alone = at(1);
+  overhead_ns_ = alone;
+  if (batch_max_ == 1) return;
+  // The profile is linear between its knots: a line under all of them and under batch_max lies
+  // under every size.
+  double slope = (at(batch_max_) - alone) / (batch_max_ - 1);
+  double rate = std::min(alone, at(batch_max_) / batch_max_);
+  for (const Knot& knot : usable_) {
+    if (knot.batch <= 1 || knot.batch > batch_max_) continue;
+    slope = std::min(slope, (static_cast<double>(knot.p99.count()) - alone) / (knot.batch - 1));
+    rate = std::min(rate, static_cast<double>(knot.p99.count()) / knot.batch);
+  }
+  const bool grows_faster_than_linear = alone < slope;
+  overhead_ns_ = grows_faster_than_linear ? 0 : alone - slope;
+  per_row_ns_ = grows_faster_than_linear ? rate : slope;
+}
+
+std::vector<LatencyPoint> LatencyProfile::points() const {
+  std::vector<LatencyPoint> points;
+  points.reserve(usable_.size());
+  for (const Knot& knot : usable_) points.push_back({knot.batch, knot.p50, knot.p99});
+  return points;
+}
+
+}  // namespace takt::scheduler

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Execution time of a model's batches by batch size: as loaded, kept current by what is executed.
+// Thread-safe: no; owned by one scheduler.
+// Owns: a window of the last executions for each batch size seen.
+#pragma once
+
+#include "core/inference.h"
+#include "core/time.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace takt::scheduler {
+
+// Quantiles of the last 256 durations. O(log 256) comparisons and one short move per sample, no
+// allocation.
+class SlidingQuantiles {
+ public:
+  static constexpr int kCapacity = 256;
+
+  // Fills the window with the stated distribution, so that single outliers can't move it and 256
+  // executions replace it.
+  void fill(Duration p50, Duration p99);
+  void add(Duration value);
+
+  [[nodiscard]] int count() const noexcept { return count_; }
+  [[nodiscard]] Duration p50() const noexcept;
+  // The third largest of a full window, the second largest before: one or two outliers are excused.
+  [[nodiscard]] Duration p99() const noexcept;
+
+ private:
+  std::array<std::int64_t, kCapacity> by_age_{};  // nanoseconds, a ring
+  std::array<std::int64_t, kCapacity> sorted_{};
+  int count_ = 0;
+  int next_ = 0;  // the oldest once full
+};
+
+class LatencyProfile {
+ public:
+  static constexpr int kLearnedSizesMax =
+      64;  // batch sizes that get a window of their own beside the loaded ones
+  static constexpr int kSamplesBeforeUse = 16;  // of a size without a loaded or interpolated prior
+
+  // `loaded` has rising batch sizes; empty: unknown until kSamplesBeforeUse executions of one size.
+  LatencyProfile(std::span<const LatencyPoint> loaded, int batch_max);
+
+  [[nodiscard]] bool known() const noexcept { return known_; }
+  // Interpolated between batch sizes, linear per row beyond the largest; never falling with `rows`.
+  // 0 if unknown.
+  [[nodiscard]] Duration p50(std::int64_t rows) const;
+  [[nodiscard]] Duration p99(std::int64_t rows) const;
+
+  // The least p99 time in which `rows` rows can be executed in any split into batches: from below,
+  // because it uses the steepest line that lies under the profile (overhead a batch + time a row).
+  // 0 if unknown.
+  [[nodiscard]] Duration least_work(std::int64_t rows) const;
+
+  void record(int rows, Duration exec, TimePoint now);
+  // Whether executions have changed what was loaded.
+  [[nodiscard]] bool learned() const noexcept { return learned_; }
+  [[nodiscard]] TimePoint last_recorded() const noexcept { return last_recorded_; }
+  // Back to the loaded points: what was learned is too old to refuse requests with.
+  void forget();
+
+  [[nodiscard]] std::vector<LatencyPoint> points() const;
+
+ private:
+  struct Knot {
+    int batch = 1;
+    bool loaded = false;
+    LatencyPoint prior;
+    Duration p50{};  // of the window, made non-decreasing over the batch sizes
+    Duration p99{};
+    std::unique_ptr<SlidingQuantiles> window;  // made at the first execution
+    [[nodiscard]] bool usable() const noexcept;
+  };
+
+  Knot* find_or_insert(int batch);
+  void refresh();
+  void refresh_line();
+  [[nodiscard]] double interpolate(std::int64_t rows, Duration Knot::* quantile) const;
+
+  std::vector<Knot> knots_;   // rising batch sizes
+  std::vector<Knot> usable_;  // those with a value, without windows: what queries read
+  int batch_max_ = 1;         // 1 for models without a batch dimension
+  int learned_sizes_ = 0;
+  bool known_ = false;
+  bool learned_ = false;
+  double overhead_ns_ = 0;  // the line under the profile
+  double per_row_ns_ = 0;
+  TimePoint last_recorded_{};
+};
+
+}  // namespace takt::scheduler

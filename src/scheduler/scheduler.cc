@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/scheduler.h"
+
+#include "scheduler/state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace takt::scheduler {
+
+Result<Scheduler> Scheduler::create(SchedulerOptions options) {
+  if (options.devices.empty()) {
+    return fail(ErrorKind::invalid_input, "scheduler: devices is empty; name at least one");
+  }
+  for (std::size_t i = 0; i < options.devices.size(); ++i) {
+    if (options.devices[i].lanes >= 1) continue;
+    return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
+                                              "].lanes is " +
+                                              std::to_string(options.devices[i].lanes) +
+                                              "; expected 1 or more, such as the CPU's cores");
+  }
+  if (!(options.background_share_min >= 0.0 && options.background_share_min < 1.0)) {
+    return fail(ErrorKind::invalid_input,
+                "scheduler: background_share_min is " +
+                    std::to_string(options.background_share_min) +
+                    "; expected at least 0 and less than 1, such as 0.05");
+  }
+  if (options.background_owed_max < Duration{} || options.profile_memory < Duration{}) {
+    return fail(ErrorKind::invalid_input,
+                "scheduler: background_owed_max and profile_memory must not be negative; leave "
+                "them out for the "
+                "defaults");
+  }
+  return Scheduler(std::make_unique<State>(std::move(options)));
+}
+
+Scheduler::Scheduler(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Scheduler::Scheduler(Scheduler&&) noexcept = default;
+Scheduler& Scheduler::operator=(Scheduler&&) noexcept = default;
+Scheduler::~Scheduler() = default;
+
+void Scheduler::apply(const Event& event, TimePoint now, std::vector<Action>& actions_out) {
+  state_->apply(event, now, actions_out);
+}
+
+Duration Scheduler::expected_p99(ModelId model, int rows) const {
+  const ModelState* const found = state_->find(model);
+  return found == nullptr ? Duration{} : found->profile.p99(rows);
+}
+
+std::vector<LatencyPoint> Scheduler::profile(ModelId model) const {
+  const ModelState* const found = state_->find(model);
+  return found == nullptr ? std::vector<LatencyPoint>{} : found->profile.points();
+}
+
+int Scheduler::queue_depth(ModelId model) const {
+  const ModelState* const found = state_->find(model);
+  return found == nullptr ? 0 : found->queue.depth();
+}
+
+std::size_t Scheduler::waiting() const noexcept {
+  return state_->waiting();
+}
+std::size_t Scheduler::running() const noexcept {
+  return state_->running();
+}
+const SchedulerStatistics& Scheduler::statistics() const noexcept {
+  return state_->statistics();
+}
+
+Scheduler::State::State(SchedulerOptions options) : options_(std::move(options)) {
+  for (const DeviceOptions& device : options_.devices) {
+    devices_.emplace_back().lanes = device.lanes;
+  }
+}
+
+void Scheduler::State::apply(const Event& event, TimePoint now, std::vector<Action>& actions_out) {
+  out_ = &actions_out;
+  now_ = std::max(now_, now);
+  if (armed_ <= now_) armed_ = kNever;
+  touched_.clear();
+  expire_due();
+  std::visit([this](const auto& happened) { on(happened); }, event);
+  while (!holds_.empty() && holds_.top_key() <= now_) {
+    touched_.push_back(holds_.top());
+    holds_.erase(holds_.top());
+  }
+  for (std::size_t i = 0; i < touched_.size(); ++i) dispatch(touched_[i]);
+  finish_drains();
+  arm_timer();
+  out_ = nullptr;
+}
+
+const ModelState* Scheduler::State::find(ModelId model) const {
+  return model.value < models_.size() ? models_[model.value].get() : nullptr;
+}
+
+ModelState* Scheduler::State::find_mutable(ModelId model) {
+  return model.value < models_.size() ? models_[model.value].get() : nullptr;
+}
+
+Result<void> Scheduler::State::check(const ModelAdded& event) const {
+  const std::string place = "model " + std::to_string(event.model.value) + ": ";
+  if (stopping_)
+    return fail(ErrorKind::unavailable,
+                place + "the scheduler is stopping; add it after the restart");
+  if (find(event.model) != nullptr) {
+    return fail(ErrorKind::invalid_input,
+                place + "this id is in use; give every loaded version its own");
+  }
+  if (event.device.value >= devices_.size()) {
+    return fail(ErrorKind::invalid_input,
+                place + "there is no device " + std::to_string(event.device.value) +
+                    "; expected less than " + std::to_string(devices_.size()));
+  }
+  if (event.limits.batch_max < 0 || event.limits.queue_depth_max < 1 ||
+      event.limits.batch_delay_max < Duration{}) {
+    return fail(ErrorKind::invalid_input,
+                place + "expected batch_max >= 0, queue_depth_max >= 1 and batch_delay_max >= 0");
+  }
+  int last = 0;
+  for (const LatencyPoint& point : event.profile) {
+    if (point.batch <= last || point.p50 < Duration{} || point.p99 < point.p50 ||
+        point.p99 == Duration{}) {
+      return fail(ErrorKind::invalid_input, place + "profile at batch " +
+                                                std::to_string(point.batch) +
+                                                ": expected rising batch sizes from 1 and 0 <= p50 "
+                                                "<= p99, p99 > 0; measure it again");
+    }
+    last = point.batch;
+  }
+  for (const InstanceId instance : event.instances) {
+    if (instance.value < instances_.size() && instances_[instance.value].known) {
+      return fail(ErrorKind::invalid_input,
+                  place + "instance " + std::to_string(instance.value) +
+                      " belongs to another model; give every instance its own id");
+    }
+  }
+  return {};
+}
+
+void Scheduler::State::on(const ModelAdded& event) {
+  if (auto checked = check(event); !checked) {
+    out_->emplace_back(ModelRefused{event.model, std::move(checked.error())});
+    return;
+  }
+  if (event.model.value >= models_.size()) models_.resize(event.model.value + std::size_t{1});
+  models_[event.model.value] = std::make_unique<ModelState>(event, pool_);
+  for (const InstanceId instance : event.instances)
+    add_instance(*models_[event.model.value], instance.value);
+}
+
+void Scheduler::State::add_instance(ModelState& model, std::uint32_t index) {
+  if (index >= instances_.size()) instances_.resize(index + std::size_t{1});
+  InstanceState& instance = instances_[index];
+  if (instance.ready) return;
+  instance.known = true;
+  instance.ready = true;
+  instance.model = model.id.value;
+  model.instances.push_back(index);
+  model.idle.push_back(index);
+}
+
+void Scheduler::State::on(const ModelRemoved& event) {
+  ModelState* const model = find_mutable(event.model);
+  if (model == nullptr) return;
+  model->draining = true;
+  if (!event.run_waiting) refuse_waiting(*model, RefusalReason::model_draining);
+  model_changed(*model);
+}
+
+void Scheduler::State::on(const InstanceLost& event) {
+  if (event.instance.value >= instances_.size() || !instances_[event.instance.value].ready) return;
+  InstanceState& instance = instances_[event.instance.value];
+  ModelState& model = model_of(instance.model);
+  if (instance.busy) {
+    ++statistics_.batches_lost;
+    end_batch(instance, event.instance.value);
+  }
+  instance.ready = false;
+  std::erase(model.instances, event.instance.value);
+  std::erase(model.idle, event.instance.value);
+  model_changed(model);
+}
+
+void Scheduler::State::on(const InstanceReady& event) {
+  ModelState* const model = find_mutable(event.model);
+  if (model == nullptr) return;
+  const bool other_model = event.instance.value < instances_.size() &&
+                           instances_[event.instance.value].known &&
+                           instances_[event.instance.value].model != event.model.value;
+  if (other_model) return;
+  add_instance(*model, event.instance.value);
+  model_changed(*model);
+}
+
+void Scheduler::State::on(const RequestArrived& event) {
+  if (by_id_.contains(event.request.value)) {  // answering it twice would lose the first answer
+    ++statistics_.arrivals_ignored;
+    return;
+  }
+  ++statistics_.arrived;
+  ModelState* const model = find_mutable(event.model);
+  if (stopping_) {
+    refuse(event.request, event.model, RefusalReason::stopping);
+  } else if (model == nullptr) {
+    refuse(event.request, event.model, RefusalReason::unknown_model);
+  } else if (model->draining) {
+    refuse(event.request, event.model, RefusalReason::model_draining);
+  } else if (event.rows < 1 || event.rows > model->batch_rows_max()) {
+    refuse(event.request, event.model, RefusalReason::rows_out_of_range, model->batch_rows_max());
+  } else if (model->queue.depth() >= model->limits.queue_depth_max) {
+    refuse(event.request, event.model, RefusalReason::queue_full, model->limits.queue_depth_max);
+  } else {
+    admit(event, *model);
+  }
+}
+
+void Scheduler::State::on(const RequestCancelled& event) {
+  const auto found = by_id_.find(event.request.value);
+  if (found == by_id_.end()) return;
+  ModelState& model = model_of(pool_[found->second].model.value);
+  leave_queue(found->second);
+  ++statistics_.cancelled;
+  out_->emplace_back(Cancelled{event.request});
+  model_changed(model);
+}
+
+void Scheduler::State::on(const BatchCompleted& event) {
+  const bool current = event.instance.value < instances_.size() &&
+                       instances_[event.instance.value].busy &&
+                       instances_[event.instance.value].batch == event.batch;
+  if (!current) {  // of an instance that was lost meanwhile
+    ++statistics_.completions_ignored;
+    return;
+  }
+  InstanceState& instance = instances_[event.instance.value];
+  ModelState& model = model_of(instance.model);
+  charge(devices_[model.device], instance, event.exec - instance.charged);
+  end_batch(instance, event.instance.value);
+  if (event.error) {
+    ++statistics_.batches_failed;
+  } else {
+    ++statistics_.batches_completed;
+    model.profile.record(instance.rows, event.exec, now_);
+  }
+  model.idle.push_back(event.instance.value);
+  model_changed(model);
+}
+
+void Scheduler::State::on(const TimerFired& /*event*/) {
+}  // expiry and holds are looked at with every event
+
+void Scheduler::State::on(const Stop& event) {
+  stopping_ = true;
+  if (event.run_waiting) return;
+  for (const auto& model : models_) {
+    if (!model) continue;
+    refuse_waiting(*model, RefusalReason::stopping);
+    model_changed(*model);
+  }
+}
+
+void Scheduler::State::refuse_waiting(ModelState& model, RefusalReason reason) {
+  while (!model.queue.empty()) {
+    const std::uint32_t index = model.queue.first();
+    refuse(pool_[index].id, model.id, reason);
+    leave_queue(index);
+  }
+}
+
+void Scheduler::State::leave_queue(std::uint32_t index) {
+  const WaitingRequest& request = pool_[index];
+  ModelState& model = model_of(request.model.value);
+  if (request.urgency.priority == PriorityClass::background) {
+    DeviceState& device = devices_[model.device];
+    if (--device.background_waiting == 0)
+      device.background_owed = std::min(device.background_owed, Duration{});
+  }
+  model.queue.erase(index);
+  hopeless_at_.erase(index);
+  by_id_.erase(request.id.value);
+  pool_.release(index);
+}
+
+void Scheduler::State::end_batch(InstanceState& instance, std::uint32_t index) {
+  instance.busy = false;
+  --running_;
+  std::erase(devices_[model_of(instance.model).device].running, index);
+}
+
+void Scheduler::State::expire(std::uint32_t index) {
+  out_->emplace_back(Expire{pool_[index].id});
+  ++statistics_.expired;
+  leave_queue(index);
+}
+
+void Scheduler::State::expire_due() {
+  while (!hopeless_at_.empty() && hopeless_at_.top_key() <= now_) {
+    const std::uint32_t index = hopeless_at_.top();
+    const WaitingRequest& request = pool_[index];
+    ModelState& model = model_of(request.model.value);
+    if (hopeless(request)) {
+      expire(index);
+      model_changed(model);
+    } else {  // the model has become faster since the request came
+      hopeless_at_.set(index, hopeless_at(model, request.urgency.deadline, request.rows));
+    }
+  }
+}
+
+// Brings the device's picture of a model up to date after its queue or its instances changed.
+void Scheduler::State::model_changed(ModelState& model) {
+  DeviceState& device = devices_[model.device];
+  const bool has_work = !model.queue.empty();
+  if (has_work && !model.idle.empty()) {
+    device.runnable.set(model.id.value, pool_[model.queue.first()].urgency);
+  } else {
+    device.runnable.erase(model.id.value);
+  }
+  const Duration work = model.profile.least_work(model.queue.rows());
+  device.waiting_work += work - model.waiting_work;
+  model.waiting_work = work;
+  const bool listed = model.place_in_waiting != UINT32_MAX;
+  if (has_work && !listed) {
+    model.place_in_waiting = static_cast<std::uint32_t>(device.waiting.size());
+    device.waiting.push_back(model.id.value);
+  } else if (!has_work && listed) {
+    model_of(device.waiting.back()).place_in_waiting = model.place_in_waiting;
+    device.waiting[model.place_in_waiting] = device.waiting.back();
+    device.waiting.pop_back();
+    model.place_in_waiting = UINT32_MAX;
+  }
+  if (!has_work) model.hold_started = kNever;
+  if (model.draining) drains_.push_back(model.id.value);
+  if (std::find(touched_.begin(), touched_.end(), model.device) == touched_.end())
+    touched_.push_back(model.device);
+}
+
+void Scheduler::State::finish_drains() {
+  for (const std::uint32_t index : drains_) {
+    ModelState* const model = models_[index].get();
+    if (model == nullptr || !model->queue.empty() || model->idle.size() != model->instances.size())
+      continue;
+    for (InstanceState& instance : instances_) {
+      if (instance.known && instance.model == index) instance = InstanceState{};
+    }
+    models_[index].reset();
+    out_->emplace_back(ModelDrained{ModelId{index}});
+  }
+  drains_.clear();
+  if (!stopping_ || stopped_ || waiting() > 0 || running_ > 0) return;
+  stopped_ = true;
+  out_->emplace_back(Stopped{});
+}
+
+void Scheduler::State::arm_timer() {
+  TimePoint wanted = hopeless_at_.empty() ? kNever : hopeless_at_.top_key();
+  if (!holds_.empty()) wanted = std::min(wanted, holds_.top_key());
+  if (wanted >= armed_) return;  // the timer that fires before is harmless
+  armed_ = wanted;
+  out_->emplace_back(ArmTimer{wanted});
+}
+
+}  // namespace takt::scheduler

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// A seeded discrete-event simulator in virtual time that drives the very Scheduler of the server.
+// Thread-safe: a simulation touches only its own state; several may run on different threads.
+// Owns: what it records.
+#pragma once
+
+#include "core/ids.h"
+#include "core/priority.h"
+#include "core/result.h"
+#include "core/time.h"
+#include "scheduler/scheduler.h"
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace takt::scheduler {
+
+enum class ArrivalPattern : std::uint8_t { periodic, poisson };
+
+// A stream of requests to one model.
+struct ArrivalProcess {
+  ModelId model;
+  PriorityClass priority = PriorityClass::normal;
+  ArrivalPattern pattern = ArrivalPattern::periodic;
+  Duration interval = std::chrono::milliseconds(10);  // the mean one of a Poisson process
+  Duration phase{};                                   // before the first arrival
+  Duration jitter_max{};    // a periodic arrival is late by up to this, uniformly
+  Duration deadline_min{};  // after the arrival, uniform in [min, max]; max 0: without a deadline
+  Duration deadline_max{};
+  int rows_min = 1;
+  int rows_max = 1;
+  double cancel_probability =
+      0;  // withdrawn at a uniform time before the deadline (or 10 intervals)
+};
+
+// How long a batch really takes.
+enum class ExecutionTimes : std::uint8_t {
+  exactly_p99,  // what the loaded profile says, every time
+  around,       // log-normal through the loaded p50 and p99
+};
+
+struct SimulatedModel {
+  ModelAdded added;  // its profile must not be empty
+  ExecutionTimes times = ExecutionTimes::around;
+  double slowdown = 1.0;  // real durations are the profile's times this
+  double failure_probability = 0;
+};
+
+// Every instance is lost after an exponential time and comes back after `down`.
+struct InstanceFaults {
+  Duration mean_between{};  // 0: never
+  Duration down = std::chrono::milliseconds(50);
+};
+
+struct Workload {
+  std::uint64_t seed = 1;
+  SchedulerOptions options;
+  std::vector<SimulatedModel> models;
+  std::vector<ArrivalProcess> arrivals;
+  InstanceFaults faults;
+  Duration duration = std::chrono::seconds(1);  // then the scheduler is stopped and runs empty
+  std::uint64_t requests_max = 1'000'000;       // no further arrivals beyond
+};
+
+// Every request of a stream ends in exactly one of these.
+struct StreamResult {
+  std::uint64_t offered = 0;
+  std::uint64_t in_time = 0;
+  std::uint64_t late = 0;
+  std::uint64_t failed = 0;  // with its batch or instance
+  std::array<std::uint64_t, kRefusalReasonCount> refused{};
+  std::uint64_t expired = 0;
+  std::uint64_t cancelled = 0;
+  std::vector<Duration> latencies;  // arrival to completion, of what was executed; sorted
+
+  [[nodiscard]] std::uint64_t answered() const noexcept;
+  // Nearest rank; 0 without samples.
+  [[nodiscard]] Duration latency_quantile(double quantile) const;
+};
+
+struct SimulationResult {
+  std::vector<StreamResult> streams;  // as Workload::arrivals
+  std::vector<Duration> lane_time;    // executed, by device
+  SchedulerStatistics statistics;
+  std::uint64_t events = 0;
+  std::uint64_t action_hash = 0;  // of every action with its time: equal runs have equal hashes
+  TimePoint end{};
+  bool stopped = false;  // the scheduler reported that nothing was left
+};
+
+// Sees every event with what the scheduler made of it.
+class SimulationObserver {
+ public:
+  virtual ~SimulationObserver() = default;
+  virtual void applied(const Event& event, TimePoint now, std::span<const Action> actions,
+                       const Scheduler& scheduler) = 0;
+};
+
+// Errors: invalid_input (an arrival names an unknown model, an interval that isn't above 0, a model
+// without a profile, options that the scheduler refuses, a model that it refuses).
+[[nodiscard]] Result<SimulationResult> simulate(const Workload& workload,
+                                                SimulationObserver* observer = nullptr);
+
+}  // namespace takt::scheduler

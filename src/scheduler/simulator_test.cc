@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler under thousands of random workloads. TAKT_SIM_WORKLOADS sets how many, and
+// TAKT_SIM_SEED=<n> replays the one workload that a failure named.
+#include "scheduler/simulator.h"
+
+#include "scheduler/invariants_fixture.h"
+#include "scheduler/random.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace takt::scheduler {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+constexpr std::uint64_t kWorkloadsDefault = 300;
+#else
+constexpr std::uint64_t kWorkloadsDefault = 4000;
+#endif
+
+Duration us(std::int64_t count) {
+  return std::chrono::microseconds(count);
+}
+
+std::vector<LatencyPoint> random_profile(Random& random, int batch_max) {
+  const Duration overhead = us(random.between(50, 3000));
+  const Duration per_row = us(random.between(10, 1500));
+  const std::int64_t spread_percent = random.between(0, 60);
+  std::vector<LatencyPoint> profile;
+  for (int batch = 1; batch <= std::max(1, batch_max); batch *= 2) {
+    if (batch > 1 && random.chance(0.3)) continue;
+    const Duration p50 = overhead + per_row * batch;
+    profile.push_back({batch, p50, p50 + p50 * spread_percent / 100});
+  }
+  return profile;
+}
+
+SimulatedModel random_model(Random& random, const Workload& workload, std::uint32_t& instances) {
+  constexpr int kBatchMax[] = {0, 1, 2, 3, 4, 8, 16};
+  SimulatedModel model;
+  model.added.model = ModelId{static_cast<std::uint32_t>(workload.models.size())};
+  model.added.device = DeviceId{static_cast<std::uint32_t>(
+      random.between(0, static_cast<std::int64_t>(workload.options.devices.size()) - 1))};
+  for (std::int64_t i = random.between(1, 3); i > 0; --i) {
+    model.added.instances.push_back(InstanceId{instances++});
+  }
+  model.added.limits.batch_max = kBatchMax[random.between(0, 6)];
+  model.added.limits.queue_depth_max = static_cast<int>(random.between(1, 64));
+  if (random.chance(0.3)) model.added.limits.batch_delay_max = us(random.between(100, 3000));
+  model.added.profile = random_profile(random, model.added.limits.batch_max);
+  return model;
+}
+
+ArrivalProcess random_arrivals(Random& random, const SimulatedModel& model) {
+  const std::int64_t alone = to_us(model.added.profile.front().p99);
+  ArrivalProcess process;
+  process.model = model.added.model;
+  process.priority = static_cast<PriorityClass>(random.between(0, 3));
+  process.pattern = random.chance(0.5) ? ArrivalPattern::periodic : ArrivalPattern::poisson;
+  process.interval = us(random.between(1 + alone / 4, alone * 6));
+  process.phase = us(random.between(0, alone));
+  if (random.chance(0.5)) process.jitter_max = process.interval / 3;
+  if (!random.chance(0.15)) {
+    process.deadline_min = us(random.between(alone / 2, alone * 4));
+    process.deadline_max = process.deadline_min * random.between(1, 6);
+  }
+  if (random.chance(0.4)) {
+    process.rows_max =
+        static_cast<int>(random.between(1, std::max(1, model.added.limits.batch_max)));
+  }
+  if (random.chance(0.3)) process.cancel_probability = 0.1;
+  return process;
+}
+
+Workload random_workload(std::uint64_t seed) {
+  Random random(seed);
+  Workload workload;
+  workload.seed = seed;
+  workload.duration = us(random.between(50'000, 400'000));
+  workload.requests_max = 500;
+  for (std::int64_t i = random.between(1, 3); i > 0; --i) {
+    workload.options.devices.push_back({.lanes = static_cast<int>(random.between(1, 3))});
+  }
+  if (random.chance(0.2)) workload.options.background_share_min = 0.2;
+  const bool exact = random.chance(0.5);
+  const bool failing = random.chance(0.2);
+  std::uint32_t instances = 0;
+  for (std::int64_t i = random.between(1, 5); i > 0; --i) {
+    SimulatedModel model = random_model(random, workload, instances);
+    if (exact) model.times = ExecutionTimes::exactly_p99;
+    if (!exact && random.chance(0.2)) model.slowdown = 2.0;
+    if (failing) model.failure_probability = 0.1;
+    workload.models.push_back(model);
+    workload.arrivals.push_back(random_arrivals(random, model));
+    if (random.chance(0.5)) workload.arrivals.push_back(random_arrivals(random, model));
+  }
+  if (random.chance(0.2)) {
+    workload.faults.mean_between = us(random.between(10'000, 100'000));
+    workload.faults.down = us(random.between(1'000, 20'000));
+  }
+  return workload;
+}
+
+bool is_exact(const Workload& workload) {
+  return workload.models.front().times == ExecutionTimes::exactly_p99;
+}
+
+std::optional<std::uint64_t> number_from_environment(const char* name) {
+  const char* const text = std::getenv(name);
+  if (text == nullptr) return std::nullopt;
+  return std::strtoull(text, nullptr, 10);
+}
+
+void check_workload(std::uint64_t seed) {
+  const Workload workload = random_workload(seed);
+  Invariants invariants(workload);
+  const auto result = simulate(workload, &invariants);
+  ASSERT_TRUE(result) << result.error().message;
+  for (const std::string& violation : invariants.violations()) ADD_FAILURE() << violation;
+  EXPECT_TRUE(result->stopped) << "the scheduler runs empty when stopped";
+  for (std::size_t i = 0; i < result->streams.size(); ++i) {
+    const StreamResult& stream = result->streams[i];
+    EXPECT_EQ(stream.offered, stream.answered()) << "stream " << i << " lost or doubled a request";
+    if (is_exact(workload)) {
+      EXPECT_EQ(stream.late, 0U) << "late, though execution took exactly what the profile says";
+    }
+  }
+}
+
+TEST(SchedulerSimulation, KeepsItsPromisesUnderRandomWorkloads) {
+  std::uint64_t first = 1;
+  std::uint64_t count = number_from_environment("TAKT_SIM_WORKLOADS").value_or(kWorkloadsDefault);
+  if (const auto seed = number_from_environment("TAKT_SIM_SEED")) {
+    first = *seed;
+    count = 1;
+  }
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    check_workload(seed);
+    ASSERT_FALSE(HasFailure()) << "workload " << seed << " fails; replay it alone with\n  "
+                               << "TAKT_SIM_SEED=" << seed << " takt-scheduler-tests "
+                               << "--gtest_filter='SchedulerSimulation.KeepsItsPromises*'";
+  }
+}
+
+TEST(SchedulerSimulation, ReachesEveryKindOfEndOfARequest) {
+  StreamResult sum;
+  std::uint64_t lost_batches = 0;
+  std::uint64_t ignored = 0;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    const auto result = simulate(random_workload(seed));
+    ASSERT_TRUE(result);
+    for (const StreamResult& stream : result->streams) {
+      sum.in_time += stream.in_time;
+      sum.late += stream.late;
+      sum.failed += stream.failed;
+      sum.expired += stream.expired;
+      sum.cancelled += stream.cancelled;
+      for (std::size_t i = 0; i < sum.refused.size(); ++i) sum.refused[i] += stream.refused[i];
+    }
+    lost_batches += result->statistics.batches_lost;
+    ignored += result->statistics.completions_ignored;
+  }
+  EXPECT_GT(sum.in_time, 1000U);
+  EXPECT_GT(sum.late, 0U);
+  EXPECT_GT(sum.failed, 0U);
+  EXPECT_GT(sum.expired, 0U);
+  EXPECT_GT(sum.cancelled, 0U);
+  EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::cannot_meet_deadline)], 100U);
+  EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::queue_full)], 0U);
+  EXPECT_GT(lost_batches, 0U);
+  EXPECT_EQ(ignored, lost_batches) << "a completion that comes after its instance was lost";
+}
+
+TEST(SchedulerSimulation, SameSeedGivesTheSameActions) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    const auto once = simulate(random_workload(seed));
+    const auto again = simulate(random_workload(seed));
+    ASSERT_TRUE(once && again);
+    EXPECT_EQ(once->action_hash, again->action_hash) << "seed " << seed;
+    EXPECT_EQ(once->end, again->end);
+  }
+}
+
+TEST(SchedulerSimulation, OtherSeedsGiveOtherActions) {
+  const auto one = simulate(random_workload(1));
+  const auto two = simulate(random_workload(2));
+  ASSERT_TRUE(one && two);
+  EXPECT_NE(one->action_hash, two->action_hash);
+}
+
+// One model of 1 ms on one lane, so that sums can be done by hand.
+Workload one_lane(Duration interval, Duration deadline) {
+  Workload workload;
+  workload.options.devices = {{.lanes = 1}};
+  workload.models.push_back({.added = {.model = ModelId{0},
+                                       .device = DeviceId{0},
+                                       .instances = {InstanceId{0}},
+                                       .limits = {.batch_max = 1, .queue_depth_max = 100},
+                                       .profile = {{1, us(1000), us(1000)}}},
+                             .times = ExecutionTimes::exactly_p99});
+  workload.arrivals.push_back({.model = ModelId{0},
+                               .interval = interval,
+                               .deadline_min = deadline,
+                               .deadline_max = deadline});
+  return workload;
+}
+
+TEST(SchedulerSimulation, UnderOverloadWhatIsAcceptedIsInTimeAndTheLaneStaysFull) {
+  Workload workload = one_lane(us(300), us(5000));  // 3.3 times what the lane can do
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  const StreamResult& stream = result->streams[0];
+  EXPECT_EQ(stream.expired, 0U) << "with equal relative deadlines admission is exact";
+  EXPECT_EQ(stream.late, 0U);
+  EXPECT_EQ(stream.in_time + stream.refused[0], stream.offered);
+  EXPECT_GE(stream.in_time, 1000U) << "1 s of 1 ms batches";
+}
+
+TEST(SchedulerSimulation, UnderLightLoadLatencyIsTheExecutionTime) {
+  const auto result = simulate(one_lane(us(2000), us(5000)));
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->streams[0].in_time, result->streams[0].offered);
+  EXPECT_EQ(result->streams[0].latency_quantile(0.5), us(1000));
+  EXPECT_EQ(result->streams[0].latency_quantile(1.0), us(1000));
+}
+
+TEST(SchedulerSimulation, BackgroundGetsItsShareOfAFullLane) {
+  Workload workload = one_lane(us(900), Duration{});
+  workload.options.background_share_min = 0.2;
+  workload.models[0].added.limits.queue_depth_max = 20;
+  SimulatedModel background = workload.models[0];
+  background.added.model = ModelId{1};
+  background.added.instances = {InstanceId{1}};
+  workload.models.push_back(background);
+  workload.arrivals.push_back(
+      {.model = ModelId{1}, .priority = PriorityClass::background, .interval = us(900)});
+  workload.duration = std::chrono::seconds(5);
+  const auto shared = simulate(workload);
+  ASSERT_TRUE(shared);
+  const auto ran = static_cast<double>(shared->streams[1].in_time);
+  EXPECT_NEAR(ran / 5000.0, 0.2, 0.02);
+
+  workload.arrivals[0].priority = PriorityClass::critical;
+  const auto critical = simulate(workload);
+  ASSERT_TRUE(critical);
+  EXPECT_LE(critical->streams[1].in_time, 25U) << "only what is left when the stream has ended";
+  EXPECT_GT(critical->statistics.background_unmet, 4000U);
+}
+
+TEST(SchedulerSimulation, RejectsAWorkloadThatMakesNoSense) {
+  Workload workload = one_lane(us(1000), us(5000));
+  workload.arrivals[0].model = ModelId{7};
+  EXPECT_EQ(simulate(workload).error().message, "workload: arrivals[0]: there is no model 7");
+  workload = one_lane(Duration{}, us(5000));
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+  workload = one_lane(us(1000), us(5000));
+  workload.models[0].added.profile.clear();
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+  workload = one_lane(us(1000), us(5000));
+  workload.models[0].added.device = DeviceId{3};
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+  workload = one_lane(us(1000), us(5000));
+  workload.options.devices.clear();
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+}
+
+}  // namespace
+}  // namespace takt::scheduler
