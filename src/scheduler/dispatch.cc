@@ -91,7 +91,6 @@ void Scheduler::State::start(DeviceState& device, std::uint32_t leader) {
   charge(device, instance, instance.charged);
   device.running.push_back(instance_index);
   ++running_;
-  model.hold_started = kNever;
   ++statistics_.batches;
   statistics_.started += instance.requests.size();
   out_->emplace_back(StartBatch{instance.batch, model.id, InstanceId{instance_index},
@@ -144,8 +143,8 @@ void Scheduler::State::grow(DeviceState& device, Batch& batch, bool background_o
 }
 
 // The latest times at which the first waiting requests of the other models must have this lane, in
-// order of urgency, each behind those before it where that is still possible. One that would be late
-// behind the batch as it is doesn't hold the batch back.
+// order of urgency, each behind those before it where that is still possible. One that would be
+// late behind the batch as it is doesn't hold the batch back.
 void Scheduler::State::collect_claims(const DeviceState& device, const ModelState& own,
                                       TimePoint finish_alone) {
   claims_.clear();

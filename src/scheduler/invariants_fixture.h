@@ -60,7 +60,6 @@ class Invariants : public SimulationObserver {
     check_members(action, model);
     check_leads(model);
     check_claims(action, model, busy);
-    hold_since_.erase(action.model.value);
     expect(mirror_.note(action), "a request runs once, and only when it waited");
   }
 

@@ -123,15 +123,16 @@ void LatencyProfile::record(int rows, Duration exec, TimePoint now) {
   learned_ = true;
   Knot* const knot = find_or_insert(rows);
   if (knot == nullptr) return;
+  const bool is_new = !knot->window;
   const bool was_usable = knot->usable();
-  if (!knot->window) {
+  if (is_new) {
     knot->window = std::make_unique<SlidingQuantiles>();
     if (knot->prior.p99 > Duration{}) knot->window->fill(knot->prior.p50, knot->prior.p99);
   }
   const auto before = std::pair(knot->window->p50(), knot->window->p99());
   knot->window->add(exec);
   const auto after = std::pair(knot->window->p50(), knot->window->p99());
-  if (before != after || was_usable != knot->usable()) refresh();
+  if (is_new || before != after || was_usable != knot->usable()) refresh();
 }
 
 void LatencyProfile::forget() {

@@ -37,7 +37,7 @@ struct ModelState {
   bool draining = false;
   Duration waiting_work{};  // least work of its queue, as counted in DeviceState::waiting_work
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
-  TimePoint hold_started = kNever;              // when it began to wait for company
+  TimePoint hold_started = kNever;              // since when work waits that was held back
 };
 
 struct InstanceState {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/profile.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+
+namespace takt::scheduler {
+namespace {
+
+Duration us(std::int64_t count) {
+  return std::chrono::microseconds(count);
+}
+TimePoint at_us(std::int64_t count) {
+  return TimePoint(us(count));
+}
+
+LatencyProfile loaded() {
+  const std::vector<LatencyPoint> points{{1, us(100), us(120)}, {4, us(250), us(300)}};
+  return {points, 16};
+}
+
+TEST(LatencyProfile, InterpolatesBetweenBatchSizes) {
+  const LatencyProfile profile = loaded();
+  EXPECT_EQ(profile.p99(1), us(120));
+  EXPECT_EQ(profile.p99(2), us(180));
+  EXPECT_EQ(profile.p50(3), us(200));
+  EXPECT_EQ(profile.p99(4), us(300));
+}
+
+TEST(LatencyProfile, IsLinearPerRowBeyondTheLargestBatch) {
+  EXPECT_EQ(loaded().p99(8), us(540));
+  const std::vector<LatencyPoint> one{{2, us(100), us(100)}};
+  EXPECT_EQ(LatencyProfile(one, 8).p99(6), us(300));
+  EXPECT_EQ(LatencyProfile(one, 8).p99(1), us(100)) << "a smaller batch is taken to be no faster";
+}
+
+TEST(LatencyProfile, NeverFallsWithTheBatch) {
+  const std::vector<LatencyPoint> points{{1, us(200), us(300)}, {2, us(150), us(200)}};
+  EXPECT_EQ(LatencyProfile(points, 2).p99(2), us(300));
+}
+
+TEST(LatencyProfile, IsUnknownUntilEnoughExecutions) {
+  LatencyProfile profile({}, 4);
+  for (int i = 0; i < LatencyProfile::kSamplesBeforeUse; ++i) {
+    EXPECT_FALSE(profile.known());
+    EXPECT_EQ(profile.p99(1), Duration{});
+    profile.record(1, us(100), at_us(i));
+  }
+  EXPECT_TRUE(profile.known());
+  EXPECT_EQ(profile.p99(1), us(100));
+}
+
+TEST(LatencyProfile, TwoOutliersChangeNothing) {
+  LatencyProfile profile = loaded();
+  profile.record(1, us(90'000), at_us(1));
+  profile.record(1, us(90'000), at_us(2));
+  EXPECT_EQ(profile.p99(1), us(120));
+  EXPECT_EQ(profile.p50(1), us(100));
+}
+
+TEST(LatencyProfile, AModelThatBecameSlowerIsNoticedAtTheThirdExecution) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < 3; ++i) profile.record(1, us(400), at_us(i));
+  EXPECT_EQ(profile.p99(1), us(400));
+  EXPECT_EQ(profile.p99(4), us(400)) << "a larger batch is taken to be no faster";
+}
+
+TEST(LatencyProfile, AWindowOfExecutionsReplacesWhatWasLoaded) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < SlidingQuantiles::kCapacity; ++i) profile.record(1, us(50), at_us(i));
+  EXPECT_EQ(profile.p99(1), us(50));
+  EXPECT_EQ(profile.p99(4), us(300)) << "other sizes keep theirs";
+}
+
+TEST(LatencyProfile, LearnsSizesThatWereNotLoaded) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < SlidingQuantiles::kCapacity; ++i) profile.record(2, us(130), at_us(i));
+  EXPECT_EQ(profile.p99(2), us(130));
+  EXPECT_EQ(profile.points().size(), 3U);
+}
+
+TEST(LatencyProfile, BoundsTheSizesThatItLearns) {
+  LatencyProfile profile({}, 1000);
+  for (int size = 1; size <= 1000; ++size) {
+    for (int i = 0; i < LatencyProfile::kSamplesBeforeUse; ++i) {
+      profile.record(size, us(size), at_us(i));
+    }
+  }
+  EXPECT_EQ(profile.points().size(), static_cast<std::size_t>(LatencyProfile::kLearnedSizesMax));
+  EXPECT_EQ(profile.p99(1000), us(1000)) << "what isn't learned is continued per row";
+}
+
+TEST(LatencyProfile, ForgettingReturnsToWhatWasLoaded) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < 10; ++i) profile.record(2, us(5000), at_us(i));
+  EXPECT_TRUE(profile.learned());
+  EXPECT_EQ(profile.p99(4), us(5000));
+  profile.forget();
+  EXPECT_FALSE(profile.learned());
+  EXPECT_EQ(profile.p99(2), us(180));
+  EXPECT_EQ(profile.p99(4), us(300));
+}
+
+RC_GTEST_PROP(SlidingQuantiles, AgreeWithSortingTheLast256, ()) {
+  SlidingQuantiles window;
+  std::vector<std::int64_t> all;
+  const auto values =
+      *rc::gen::resize(400, rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 1000)));
+  for (const int value : values) {
+    window.add(Duration(value));
+    all.push_back(value);
+    const auto count = std::min<std::size_t>(all.size(), SlidingQuantiles::kCapacity);
+    std::vector<std::int64_t> last(all.end() - static_cast<std::ptrdiff_t>(count), all.end());
+    std::ranges::sort(last);
+    RC_ASSERT(window.count() == static_cast<int>(count));
+    RC_ASSERT(window.p50().count() == last[(count - 1) / 2]);
+    const std::size_t excused = count == SlidingQuantiles::kCapacity ? 2 : 1;
+    RC_ASSERT(window.p99().count() == last[count - 1 - std::min(excused, count - 1)]);
+  }
+}
+
+// Admission rests on this: no split of the rows into batches is faster than least_work says.
+RC_GTEST_PROP(LatencyProfile, LeastWorkIsBelowEverySplitIntoBatches, ()) {
+  const int batch_max = *rc::gen::inRange(1, 12);
+  std::vector<LatencyPoint> points;
+  Duration p99 = us(*rc::gen::inRange(1, 500));
+  for (int batch = 1; batch <= batch_max + 3; batch += *rc::gen::inRange(1, 5)) {
+    points.push_back({batch, p99, p99});
+    p99 += Duration(*rc::gen::inRange(0, 700'000));
+  }
+  const LatencyProfile profile(points, batch_max);
+  std::vector<Duration> best{Duration{}};  // the fastest split of each number of rows
+  for (int rows = 1; rows <= 40; ++rows) {
+    Duration fastest = Duration::max();
+    for (int batch = 1; batch <= std::min(rows, batch_max); ++batch) {
+      fastest =
+          std::min(fastest, best[static_cast<std::size_t>(rows - batch)] + profile.p99(batch));
+    }
+    best.push_back(fastest);
+    RC_ASSERT(profile.least_work(rows) <= fastest);
+  }
+  RC_ASSERT(profile.least_work(1) == profile.p99(1) ||
+            profile.least_work(1) >= profile.p99(1) - Duration(1));
+}
+
+}  // namespace
+}  // namespace takt::scheduler
