@@ -11,6 +11,15 @@
 namespace takt::config {
 namespace {
 
+// Names of tasks, lines and devices stand in file names, metrics and reasons.
+bool is_name(std::string_view name) {
+  constexpr std::size_t kNameMax = 64;
+  return !name.empty() && name.size() <= kNameMax && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+  });
+}
+
 std::string kind_of(const YAML::Node& node) {
   switch (node.Type()) {
     case YAML::NodeType::Map:
@@ -62,6 +71,10 @@ bool Reader::is_mapping(std::string_view key) {
   return find(key).IsMap();
 }
 
+bool Reader::is_list(std::string_view key) {
+  return find(key).IsSequence();
+}
+
 std::vector<std::string> Reader::keys() const {
   std::vector<std::string> names;
   for (const auto& entry : node_) {
@@ -71,8 +84,22 @@ std::vector<std::string> Reader::keys() const {
 }
 
 void Reader::problem(std::string_view key, const std::string& message) {
-  const YAML::Node child = find(key);
-  problems_.add(child.IsDefined() ? child.Mark() : node_.Mark(), child_path(key), message);
+  problems_.add(mark_of(key), child_path(key), message);
+}
+
+// The place of a dotted path, or of the innermost part of it that stands in the file.
+YAML::Mark Reader::mark_of(std::string_view path) const {
+  YAML::Node node;
+  node.reset(node_);
+  for (std::size_t begin = 0; begin <= path.size() && node.IsMap();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    const YAML::Node& parent = node;
+    const YAML::Node child = parent[std::string(path.substr(begin, end - begin))];
+    if (!child.IsDefined()) break;
+    node.reset(child);
+    begin = end + 1;
+  }
+  return node.Mark();
 }
 
 bool Reader::scalar(std::string_view key, std::string& value) {
@@ -196,10 +223,14 @@ void Reader::entries(std::string_view key,
   std::vector<std::string> seen;
   for (const auto& entry : child) {
     const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : std::string();
-    if (name.empty() || std::ranges::find(seen, name) != seen.end()) {
+    if (!is_name(name)) {
       problems_.add(entry.first.Mark(), child_path(key),
-                    name.empty() ? "a name is missing"
-                                 : "the name '" + name + "' stands here twice; keep one");
+                    "'" + name + "' is no name; expected up to 64 letters, digits, '-' and '_'");
+      continue;
+    }
+    if (std::ranges::find(seen, name) != seen.end()) {
+      problems_.add(entry.first.Mark(), child_path(key),
+                    "the name '" + name + "' stands here twice; keep one");
       continue;
     }
     seen.push_back(name);

@@ -36,6 +36,7 @@ class Reader {
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] bool has(std::string_view key);
   [[nodiscard]] bool is_mapping(std::string_view key);
+  [[nodiscard]] bool is_list(std::string_view key);
   [[nodiscard]] std::vector<std::string> keys() const;  // in the file's order
 
   // Each leaves `target` as it is when the key is absent, and reports a value that doesn't fit.
@@ -72,12 +73,14 @@ class Reader {
   void list(std::string_view key, const std::function<void(Reader&)>& read);
   // Reports a missing key.
   void require(std::string_view key, std::string_view expectation);
+  // `key` may be a dotted path into the mapping.
   void problem(std::string_view key, const std::string& message);
   // Reports every key that nothing has asked for, with the nearest known one. Call it last.
   void finish();
 
  private:
   [[nodiscard]] YAML::Node find(std::string_view key);
+  [[nodiscard]] YAML::Mark mark_of(std::string_view path) const;
   [[nodiscard]] bool scalar(std::string_view key, std::string& value);
   [[nodiscard]] std::string child_path(std::string_view key) const;
 

@@ -10,15 +10,15 @@ namespace takt::line {
 namespace {
 
 struct Edge {
-  Point from;
-  Point to;
+  Corner from;
+  Corner to;
 };
 
 Edge edge(const Polygon& polygon, std::size_t i) {
   return {polygon[i], polygon[(i + 1) % polygon.size()]};
 }
 
-bool on_edge(const Edge& e, Point p) {
+bool on_edge(const Edge& e, Corner p) {
   const double cross = (double{e.to.x} - e.from.x) * (double{p.y} - e.from.y) -
                        (double{e.to.y} - e.from.y) * (double{p.x} - e.from.x);
   return cross == 0 && p.x >= std::min(e.from.x, e.to.x) && p.x <= std::max(e.from.x, e.to.x) &&
@@ -63,18 +63,18 @@ bool crosses_interior(const Edge& e, const Box& box) {
   return x > box.x1 && x < box.x2 && y > box.y1 && y < box.y2;
 }
 
-std::array<Point, 4> corners(const Box& box) {
-  return {Point{box.x1, box.y1}, {box.x2, box.y1}, {box.x2, box.y2}, {box.x1, box.y2}};
+std::array<Corner, 4> corners(const Box& box) {
+  return {Corner{box.x1, box.y1}, {box.x2, box.y1}, {box.x2, box.y2}, {box.x1, box.y2}};
 }
 
 }  // namespace
 
 Polygon rectangle(const Box& box) {
-  const std::array<Point, 4> points = corners(box);
+  const std::array<Corner, 4> points = corners(box);
   return {points.begin(), points.end()};
 }
 
-bool contains(const Polygon& polygon, Point point) noexcept {
+bool contains(const Polygon& polygon, Corner point) noexcept {
   bool odd = false;
   for (std::size_t i = 0; i < polygon.size(); ++i) {
     const Edge e = edge(polygon, i);
@@ -88,8 +88,8 @@ bool contains(const Polygon& polygon, Point point) noexcept {
 }
 
 bool inside(const Box& box, const Polygon& polygon) noexcept {
-  const std::array<Point, 4> points = corners(box);
-  if (!std::ranges::all_of(points, [&](Point p) { return contains(polygon, p); })) return false;
+  const std::array<Corner, 4> points = corners(box);
+  if (!std::ranges::all_of(points, [&](Corner p) { return contains(polygon, p); })) return false;
   for (std::size_t i = 0; i < polygon.size(); ++i) {
     if (crosses_interior(edge(polygon, i), box)) return false;
   }

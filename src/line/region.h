@@ -10,17 +10,17 @@
 
 namespace takt::line {
 
-struct Point {
+struct Corner {
   float x = 0;
   float y = 0;
 };
 
 // Corners in order, in pixels of the frame; at least three. May be concave, must not cross itself.
-using Polygon = std::vector<Point>;
+using Polygon = std::vector<Corner>;
 
 [[nodiscard]] Polygon rectangle(const Box& box);
 
-[[nodiscard]] bool contains(const Polygon& polygon, Point point) noexcept;
+[[nodiscard]] bool contains(const Polygon& polygon, Corner point) noexcept;
 // The whole box lies in the polygon; sharing an edge is fine.
 [[nodiscard]] bool inside(const Box& box, const Polygon& polygon) noexcept;
 // Box and polygon have a point in common.

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// takt.yaml as the specifications of the layers.
+// Thread-safe: pure functions and plain values.
+// Owns: plain values.
+#pragma once
+
+#include "core/result.h"
+#include "line/board_simulator.h"
+#include "line/folder_source.h"
+#include "line/journal.h"
+#include "line/line_config.h"
+#include "line/store.h"
+#include "task/task.h"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace takt::config {
+
+struct ModelsConfig {
+  std::filesystem::path repository;
+  std::filesystem::path cache;  // compiled models; empty: none
+};
+
+struct DeviceConfig {
+  std::string name = "cpu";
+  int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
+  int threads_per_lane = 1;
+};
+
+// The kind of source with its options; `recipe` is the line's.
+using SourceConfig = std::variant<line::FolderOptions, line::BoardSimulatorOptions>;
+
+// The roles of the images that a source gives.
+[[nodiscard]] std::vector<std::string> image_roles(const SourceConfig& source);
+
+struct LineEntry {
+  SourceConfig source;
+  line::LineConfig line;
+};
+
+struct SinkConfig {
+  std::string type = "jsonl";
+  std::filesystem::path path;
+};
+
+struct StoreConfig {
+  line::StoreOptions store;
+  line::JournalOptions journal;
+};
+
+// What one file says. Paths are absolute.
+struct Config {
+  std::filesystem::path file;
+  ModelsConfig models;
+  std::vector<DeviceConfig> devices;
+  std::vector<TaskSpec> tasks;
+  std::vector<LineEntry> lines;
+  std::optional<StoreConfig> store;
+  std::vector<SinkConfig> sinks;
+};
+
+struct Loaded {
+  Config config;
+  std::vector<std::string> warnings;  // legal, but hardly meant
+};
+
+// Reads and checks a file on its own: names that refer to each other, units, ranges. Models are
+// looked at later, by the repository. Errors: invalid_input; the message holds one line for each
+// problem, "FILE:LINE: PATH: what, expectation, remedy".
+[[nodiscard]] Result<Loaded> load(const std::filesystem::path& file);
+// The same from text; `file` is named in messages and relative paths start in its folder.
+[[nodiscard]] Result<Loaded> parse(std::string_view text, const std::filesystem::path& file);
+
+}  // namespace takt::config

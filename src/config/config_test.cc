@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace takt::config {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kSmall = R"(
+models: {repository: models, cache: none}
+tasks:
+  defects:
+    model: pcb-detector
+    inputs: [board, golden]
+    postprocess: {name: yolo, classes: [open, short], score_min: 0.01}
+    priority: critical
+    deadline: 200ms
+  kinds:
+    model: pcb-classifier
+    inputs: {crops: [board, golden]}
+    crop: {from: defects, context: 1.5}
+    postprocess: {name: softmax, classes: [open, short, false-alarm]}
+lines:
+  pcb:
+    source: {type: board-simulator, rate: 10/s}
+    tasks: [defects, kinds]
+    deadline: 500ms
+    ring: {capacity: 4, policy: drop_newest}
+    decision:
+      default: pass
+      regions: {edge: {rectangle: [0, 0, 640, 20]}}
+      rules:
+        - name: defect
+          when: {detections: {task: defects, classes: [open], score_min: 0.5, region: edge}}
+          then: reject
+          route: scrap
+store: {directory: data, pictures: [reject]}
+sinks: [{type: jsonl, path: data/out.jsonl}]
+)";
+
+std::string with(const std::string& from, const std::string& to) {
+  std::string text = kSmall;
+  const std::size_t place = text.find(from);
+  EXPECT_NE(place, std::string::npos) << from;
+  return text.replace(place, from.size(), to);
+}
+
+std::string problem_of(const std::string& text) {
+  const Result<Loaded> loaded = parse(text, "/site/takt.yaml");
+  EXPECT_FALSE(loaded) << text;
+  if (loaded) return {};
+  EXPECT_EQ(loaded.error().kind, ErrorKind::invalid_input);
+  return loaded.error().message;
+}
+
+TEST(Config, ReadsEverySection) {
+  const Result<Loaded> loaded = parse(kSmall, "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const Config& config = loaded->config;
+  EXPECT_EQ(config.models.repository, "/site/models") << "paths start in the file's folder";
+  EXPECT_TRUE(config.models.cache.empty());
+  ASSERT_EQ(config.tasks.size(), 2U);
+  EXPECT_EQ(config.tasks[0].priority, PriorityClass::critical);
+  EXPECT_EQ(config.tasks[0].deadline, 200ms);
+  EXPECT_EQ(config.tasks[0].inputs.at(0).images, (std::vector<std::string>{"board", "golden"}));
+  EXPECT_EQ(config.tasks[1].inputs.at(0).tensor, "crops");
+  EXPECT_EQ(config.tasks[1].crop->from_task, "defects");
+  ASSERT_EQ(config.lines.size(), 1U);
+  EXPECT_EQ(std::get<line::BoardSimulatorOptions>(config.lines[0].source).frames_per_second, 10);
+  EXPECT_EQ(config.lines[0].line.deadline, 500ms);
+  EXPECT_EQ(config.lines[0].line.ring.policy, RingPolicy::drop_newest);
+  EXPECT_EQ(config.lines[0].line.decision.verdict_default, Verdict::pass);
+  EXPECT_EQ(config.lines[0].line.decision.rules.at(0).route, "scrap");
+  EXPECT_EQ(config.lines[0].line.pictures, (std::set<Verdict>{Verdict::reject}));
+  EXPECT_EQ(config.store->store.path, "/site/data/takt.sqlite");
+  EXPECT_TRUE(loaded->warnings.empty());
+}
+
+TEST(Config, TheExampleIsValid) {
+  const Result<Loaded> loaded =
+      load(std::filesystem::path(TAKT_SOURCE_DIR) / "examples/pcb/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->config.lines.at(0).line.name, "pcb");
+  EXPECT_TRUE(loaded->warnings.empty());
+}
+
+TEST(Config, AMistypedTaskIsNamedWithItsPlaceAndTheNearestOne) {
+  const std::string problem = problem_of(with("tasks: [defects, kinds]", "tasks: [defcts, kinds]"));
+  EXPECT_NE(problem.find("/site/takt.yaml:18: lines.pcb.tasks: no task 'defcts'; did you mean "
+                         "'defects'?"),
+            std::string::npos)
+      << problem;
+}
+
+TEST(Config, AnUnknownKeyIsNamedWithTheNearestOne) {
+  const std::string problem = problem_of(with("    deadline: 500ms", "    deadlin: 500ms"));
+  EXPECT_NE(problem.find("unknown key 'deadlin'; did you mean 'deadline'?"), std::string::npos)
+      << problem;
+  EXPECT_NE(problem.find("takt.yaml:19: lines.pcb"), std::string::npos) << problem;
+}
+
+TEST(Config, AWrongUnitIsToldWhatToWrite) {
+  EXPECT_NE(problem_of(with("deadline: 500ms", "deadline: 500")).find("has no unit"),
+            std::string::npos);
+  EXPECT_NE(problem_of(with("rate: 10/s", "rate: 10")).find("12.5/s"), std::string::npos);
+}
+
+TEST(Config, EveryProblemOfAFileIsReportedAtOnce) {
+  std::string text = with("priority: critical", "priority: urgent");
+  text.replace(text.find("score_min: 0.01"), 15, "score_min: 1.50");
+  text.replace(text.find("drop_newest"), 11, "drop_random");
+  const std::string problem = problem_of(text);
+  for (const char* part : {"urgent", "1.50", "drop_random"}) {
+    EXPECT_NE(problem.find(part), std::string::npos) << problem;
+  }
+}
+
+TEST(Config, WhatRefersToNothingIsRefused) {
+  EXPECT_NE(problem_of(with("from: defects", "from: kinds")).find("from itself"),
+            std::string::npos);
+  EXPECT_NE(problem_of(with("inputs: [board, golden]", "inputs: [board, gold]"))
+                .find("no image 'gold'; did you mean 'golden'?"),
+            std::string::npos);
+  EXPECT_NE(problem_of(with("tasks: [defects, kinds]", "tasks: [kinds]")).find("no task 'defects'"),
+            std::string::npos)
+      << "a cascade needs the task that it takes its crops from on the same line";
+  EXPECT_NE(problem_of(with("region: edge", "region: egde")).find("edge"), std::string::npos);
+  EXPECT_NE(problem_of(with("name: yolo", "name: yollo")).find("did you mean 'yolo'?"),
+            std::string::npos);
+}
+
+TEST(Config, ANameOrKeyThatStandsTwiceIsRefused) {
+  EXPECT_NE(problem_of(with("  kinds:\n", "  defects:\n")).find("twice"), std::string::npos);
+  EXPECT_NE(problem_of(with("priority: critical", "model: other")).find("twice"),
+            std::string::npos);
+}
+
+TEST(Config, PassingUnjudgedPartsIsAllowedWithAWarning) {
+  const Result<Loaded> loaded =
+      parse(with("priority: critical", "fallback: pass"), "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->warnings.size(), 1U);
+  EXPECT_NE(loaded->warnings[0].find("tasks.defects.fallback"), std::string::npos);
+}
+
+TEST(Config, WhatIsNoConfigurationIsAnErrorAndNotACrash) {
+  for (const char* text :
+       {"", "[]", "tasks: 5", "models: [", "\x01\x02", "lines: {pcb: {source: 3}}", "&a [*a]",
+        "models: {repository: {}}\ntasks: []\nlines: 7"}) {
+    EXPECT_FALSE(problem_of(text).empty()) << text;
+  }
+  EXPECT_FALSE(load("/no/such/takt.yaml"));
+  EXPECT_FALSE(load("/tmp"));
+}
+
+}  // namespace
+}  // namespace takt::config
