@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that a line meets on a bad day: none may crash, none may be taken for an image.
 #include "image/decode.h"
-#include "image/fixtures_test.h"
+#include "image/image_fixture.h"
 
 #include <gtest/gtest.h>
 

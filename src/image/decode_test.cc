@@ -2,7 +2,7 @@
 #include "image/decode.h"
 
 #include "image/color.h"
-#include "image/fixtures_test.h"
+#include "image/image_fixture.h"
 
 #include <gtest/gtest.h>
 

@@ -2,7 +2,7 @@
 #include "image/encode.h"
 
 #include "image/decode.h"
-#include "image/fixtures_test.h"
+#include "image/image_fixture.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

@@ -31,6 +31,8 @@ Placement place(const Region& region, int image_width, int image_height, int mod
   placement.image_height = image_height;
   placement.scale_x = static_cast<float>(model_width) / seen.width;
   placement.scale_y = static_cast<float>(model_height) / seen.height;
+  placement.model_width = model_width;
+  placement.model_height = model_height;
   placement.content_width = model_width;
   placement.content_height = model_height;
   if (fit == Fit::letterbox) {

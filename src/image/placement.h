@@ -26,6 +26,8 @@ struct Placement {
   int content_y = 0;
   int content_width = 0;
   int content_height = 0;
+  int model_width = 0;
+  int model_height = 0;
 };
 
 // The placement of `region` (width 0: the whole image) of an image in a model input of model_width

@@ -44,16 +44,20 @@ struct CropSpec {
   int crops_max = 64;       // per frame; the highest scores win, the rest is counted
 };
 
+// What src/task/README.md says of each name. A field that a name doesn't use is ignored.
 struct PostprocessSpec {
   std::string name =
       "raw";  // yolo, boxes_labels_scores, detr, softmax, embedding_distance, distance_map, raw
   std::vector<std::string> classes;  // class names in the model's order
   float score_min = 0.25F;
-  float iou_max = 0.45F;  // class-wise non-maximum suppression
+  float iou_max = 0.45F;  // yolo: class-wise non-maximum suppression
   int detections_max = 300;
-  float distance_max = 1.0F;    // distance_map, embedding_distance: above it is a difference
-  std::string layout = "auto";  // yolo: v5 (with objectness), v8 (without), auto
-  bool class_agnostic = false;  // suppression across classes
+  float distance_max = 1.0F;  // distance_map, embedding_distance: above it is a difference
+  // How the output is read; auto: by its shape. yolo: v5 (with objectness), v8, v8_transposed.
+  // boxes_labels_scores: torchvision (label 0 is background), detectron2 (labels from 0).
+  // softmax: logits, probabilities. embedding_distance: l2, cosine.
+  std::string layout = "auto";
+  bool class_agnostic = false;  // yolo: suppression across classes
 };
 
 struct TaskSpec {
