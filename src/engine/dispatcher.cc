@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/dispatcher.h"
+
+#include <pthread.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace takt::engine {
+namespace {
+
+// Far enough to be rare, near enough to be added to any time without overflow.
+constexpr Duration kSleepMax = std::chrono::hours(1);
+
+}  // namespace
+
+Dispatcher::Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
+                       std::shared_ptr<Counters> counters, const Clock& clock)
+    : scheduler_(std::move(scheduler)),
+      inbox_(std::move(inbox)),
+      counters_(std::move(counters)),
+      clock_(clock) {}
+
+void Dispatcher::run() {
+  ::pthread_setname_np(::pthread_self(), "takt-dispatch");
+  // The default slack lets timed waits, and so expiries, come 50 us late.
+  ::prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+  while (inbox_->take(messages_, time_to_timer())) {
+    for (Message& message : messages_) std::visit([this](auto& m) { on(m); }, message);
+    messages_.clear();
+    if (timer_at_ <= clock_.now()) {
+      timer_at_ = kNever;
+      apply(scheduler::TimerFired{});
+    }
+    counters_->queue_depth = scheduler_.waiting();
+    counters_->batches_running = scheduler_.running();
+  }
+  finish();
+}
+
+std::optional<Duration> Dispatcher::time_to_timer() const {
+  if (timer_at_ == kNever) return std::nullopt;
+  return std::clamp(timer_at_ - clock_.now(), Duration{}, kSleepMax);
+}
+
+Instances Dispatcher::take_instances() {
+  Instances instances;
+  for (InstanceSlot& slot : slots_) {
+    if (slot.instance) instances.push_back(std::move(slot.instance));
+  }
+  return instances;
+}
+
+// The inbox is closed: whoever still waits for something gets it now.
+void Dispatcher::finish() {
+  for (auto& [id, request] : waiting_)
+    request->answer_error({ErrorKind::unavailable, "the engine has stopped"});
+  waiting_.clear();
+  for (auto& [id, model] : models_) {
+    if (model.drained) model.drained->set_value({});
+  }
+  models_.clear();
+  for (std::promise<void>& stopped : stopped_) stopped.set_value();
+  stopped_.clear();
+}
+
+// Messages ----------------------------------------------------------------------------------------
+
+void Dispatcher::on(Submitted& message) {
+  const PendingRequest& pending = *message.request;
+  const scheduler::RequestArrived arrived{pending.id, pending.model->info().id,
+                                          pending.request.priority, pending.request.deadline,
+                                          static_cast<int>(pending.request.rows)};
+  waiting_.emplace(pending.id, std::move(message.request));
+  apply(arrived);
+}
+
+void Dispatcher::on(Withdrawn& message) {
+  apply(scheduler::RequestCancelled{message.request});
+}
+
+void Dispatcher::on(BatchEnded& message) {
+  RunningBatch& run = *message.batch;
+  InstanceSlot& slot = slots_[run.instance.value];
+  slot.run.reset();
+  slot.exec = message.exec;
+  if (message.error) settle_failure(slot, run, *message.error);
+  advance(run.instance);
+  apply_events();
+}
+
+void Dispatcher::on(ModelCame& message) {
+  const ModelId id = message.added.model;
+  std::vector<InstanceId>& numbered = message.added.instances;
+  for (std::unique_ptr<Instance>& instance : message.instances) {
+    numbered.push_back(free_slot());
+    InstanceSlot& slot = slots_[numbered.back().value];
+    slot.instance = std::move(instance);
+    slot.model = id;
+  }
+  Model& model = models_[id];
+  model.served = message.model;
+  model_refused_.reset();
+  apply(message.added);
+  if (!model_refused_) {
+    publish_p99(model);
+    message.admission.set_value({});
+    return;
+  }
+  Admission refused{std::unexpected(std::move(*model_refused_)), {}};
+  for (const InstanceId instance : numbered) {
+    refused.returned.push_back(std::move(slots_[instance.value].instance));
+    slots_[instance.value] = {};
+  }
+  models_.erase(id);
+  message.admission.set_value(std::move(refused));
+}
+
+void Dispatcher::on(ModelGoes& message) {
+  const auto model = models_.find(message.model);
+  if (model == models_.end()) {
+    message.drained.set_value({});
+    return;
+  }
+  model->second.drained = std::move(message.drained);
+  apply(scheduler::ModelRemoved{message.model, true});
+}
+
+void Dispatcher::on(StopBegins& message) {
+  if (stopped_already_) {
+    message.stopped.set_value();
+    return;
+  }
+  stopped_.push_back(std::move(message.stopped));
+  apply(scheduler::Stop{true});
+}
+
+void Dispatcher::on(HurryUp& message) {
+  if (message.model) {
+    apply(scheduler::ModelRemoved{*message.model, false});
+  } else {
+    apply(scheduler::Stop{false});
+  }
+  if (message.step != Hurry::abandon_running) return;
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].instance && (!message.model || slots_[i].model == *message.model))
+      abandon(InstanceId{i});
+  }
+}
+
+void Dispatcher::on(ClockMoved& /*message*/) {}  // run() looks at the clock after every message
+
+// Actions of the scheduler ------------------------------------------------------------------------
+
+void Dispatcher::apply(scheduler::Event event) {
+  events_.push_back(std::move(event));
+  apply_events();
+}
+
+void Dispatcher::apply_events() {
+  while (!events_.empty()) {
+    const scheduler::Event next = std::move(events_.front());
+    events_.pop_front();
+    actions_.clear();
+    scheduler_.apply(next, clock_.now(), actions_);
+    for (const scheduler::Action& action : actions_)
+      std::visit([this](const auto& a) { act(a); }, action);
+  }
+}
+
+void Dispatcher::act(const scheduler::StartBatch& action) {
+  InstanceSlot& slot = slots_[action.instance.value];
+  slot.batch = action.batch;
+  slot.failure.reset();
+  slot.exec = {};
+  const TimePoint now = clock_.now();
+  PendingRequests members;
+  members.reserve(action.requests.size());
+  int rows = 0;
+  for (const RequestId id : action.requests) {
+    std::unique_ptr<PendingRequest> request = take_waiting(id);
+    if (!request || !request->acquire_outputs(now)) continue;
+    rows += static_cast<int>(request->request.rows);
+    members.push_back(std::move(request));
+  }
+  if (members.empty()) {
+    slot.failure = ErrorKind::out_of_memory;
+  } else {
+    ++counters_->batches;
+    counters_->rows += static_cast<std::uint64_t>(rows);
+    start_run(action.instance, std::move(members), true);
+  }
+  advance(action.instance);
+}
+
+void Dispatcher::act(const scheduler::Refuse& action) {
+  const std::unique_ptr<PendingRequest> request = take_waiting(action.request);
+  if (!request) return;
+  ++counters_->refused;
+  request->answer_error(scheduler::describe(action).within(request->model->label()));
+}
+
+void Dispatcher::act(const scheduler::Expire& action) {
+  const std::unique_ptr<PendingRequest> request = take_waiting(action.request);
+  if (!request) return;
+  ++counters_->expired;
+  request->answer_error({ErrorKind::deadline_exceeded,
+                         request->model->label() +
+                             ": its deadline came too near while it waited for an instance; give "
+                             "it more time, add instances or devices, or send less"});
+}
+
+void Dispatcher::act(const scheduler::Cancelled& action) {
+  const std::unique_ptr<PendingRequest> request = take_waiting(action.request);
+  if (!request) return;
+  ++counters_->cancelled;
+  request->answer_error(
+      {ErrorKind::cancelled, request->model->label() + ": withdrawn while it waited"});
+}
+
+void Dispatcher::act(const scheduler::ArmTimer& action) {
+  timer_at_ = action.at;
+}
+
+void Dispatcher::act(const scheduler::ModelRefused& action) {
+  model_refused_ = action.error;
+}
+
+void Dispatcher::act(const scheduler::ModelDrained& action) {
+  const auto model = models_.find(action.model);
+  if (model == models_.end()) return;
+  Instances instances;
+  for (InstanceSlot& slot : slots_) {
+    if (!slot.instance || slot.model != action.model) continue;
+    instances.push_back(std::move(slot.instance));
+    slot = {};
+  }
+  if (model->second.drained) model->second.drained->set_value(std::move(instances));
+  models_.erase(model);
+}
+
+void Dispatcher::act(const scheduler::Stopped& /*action*/) {
+  stopped_already_ = true;
+  for (std::promise<void>& stopped : stopped_) stopped.set_value();
+  stopped_.clear();
+}
+
+// Lookups -----------------------------------------------------------------------------------------
+
+std::unique_ptr<PendingRequest> Dispatcher::take_waiting(RequestId id) {
+  const auto found = waiting_.find(id);
+  if (found == waiting_.end()) return nullptr;
+  std::unique_ptr<PendingRequest> request = std::move(found->second);
+  waiting_.erase(found);
+  return request;
+}
+
+InstanceId Dispatcher::free_slot() {
+  const auto free = std::ranges::find_if(slots_, [](const InstanceSlot& s) { return !s.instance; });
+  const auto index = static_cast<std::uint32_t>(free - slots_.begin());
+  if (free == slots_.end()) slots_.emplace_back();
+  return InstanceId{index};
+}
+
+}  // namespace takt::engine

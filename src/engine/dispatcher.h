@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one thread that decides: turns messages into the scheduler's events and its actions into runs.
+// Thread-safe: no; run() is the dispatcher thread, take_instances() is for after it.
+// Owns: the scheduler, the requests that wait, the instances and what runs on them.
+#pragma once
+
+#include "engine/inbox.h"
+#include "scheduler/scheduler.h"
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace takt::engine {
+
+class Dispatcher {
+ public:
+  Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
+             std::shared_ptr<Counters> counters, const Clock& clock);
+
+  void run();  // until the inbox is closed and empty
+  [[nodiscard]] Instances take_instances();
+
+ private:
+  // Members of a failed run that are tried again in a smaller one.
+  struct Retry {
+    PendingRequests members;
+    Error cause;
+  };
+  struct InstanceSlot {
+    std::unique_ptr<Instance> instance;  // null: the slot is free
+    ModelId model;
+    BatchId batch;                      // the scheduler's, also while parts of it are tried again
+    std::shared_ptr<RunningBatch> run;  // null: nothing runs
+    std::deque<Retry> retries;
+    bool retry_allowed = true;  // false once the patience is over
+    Duration exec{};
+    std::optional<ErrorKind> failure;  // the first of this batch
+  };
+  struct Model {
+    std::shared_ptr<const ServedModel> served;
+    std::optional<std::promise<Instances>> drained;  // set: it is being removed
+    std::uint64_t batches_completed = 0;
+  };
+
+  // Messages.
+  void on(Submitted& message);
+  void on(Withdrawn& message);
+  void on(BatchEnded& message);
+  void on(ModelCame& message);
+  void on(ModelGoes& message);
+  void on(StopBegins& message);
+  void on(HurryUp& message);
+  void on(ClockMoved& message);
+
+  // Actions of the scheduler.
+  void apply(scheduler::Event event);
+  void apply_events();
+  void act(const scheduler::StartBatch& action);
+  void act(const scheduler::Refuse& action);
+  void act(const scheduler::Expire& action);
+  void act(const scheduler::Cancelled& action);
+  void act(const scheduler::ArmTimer& action);
+  void act(const scheduler::ModelRefused& action);
+  void act(const scheduler::ModelDrained& action);
+  void act(const scheduler::Stopped& action);
+
+  // Runs.
+  void start_run(InstanceId id, PendingRequests members, bool may_split);
+  void settle_failure(InstanceSlot& slot, RunningBatch& run, const Error& error);
+  void split(InstanceSlot& slot, RunningBatch& run, const Error& error);
+  void retry(InstanceId id, Retry retry);
+  void advance(InstanceId id);  // the next retry, or the end of the batch as an event
+  void abandon(InstanceId id);
+  void publish_p99(Model& model);
+
+  [[nodiscard]] std::unique_ptr<PendingRequest> take_waiting(RequestId id);
+  [[nodiscard]] InstanceId free_slot();
+  [[nodiscard]] std::optional<Duration> time_to_timer() const;
+  void finish();
+
+  scheduler::Scheduler scheduler_;
+  const std::shared_ptr<Inbox> inbox_;
+  const std::shared_ptr<Counters> counters_;
+  const Clock& clock_;
+
+  std::unordered_map<RequestId, std::unique_ptr<PendingRequest>> waiting_;
+  std::vector<InstanceSlot> slots_;  // InstanceId is the index
+  std::unordered_map<ModelId, Model> models_;
+  TimePoint timer_at_ = kNever;
+  std::vector<std::promise<void>> stopped_;
+  bool stopped_already_ = false;
+  std::optional<Error> model_refused_;  // by the event that is applied
+
+  std::vector<Message> messages_;           // scratch
+  std::vector<scheduler::Action> actions_;  // scratch
+  std::deque<scheduler::Event> events_;     // follow from the actions under way
+};
+
+}  // namespace takt::engine

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include "core/suggest.h"
+#include "engine/dispatcher.h"
+#include "engine/model_registry.h"
+
+#include <algorithm>
+#include <future>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace takt {
+namespace {
+
+Result<void> check_options(const EngineOptions& options) {
+  const auto wrong = [](const std::string& what) {
+    return fail(ErrorKind::invalid_input, "engine: " + what);
+  };
+  std::vector<std::string> names;
+  for (const DeviceSpec& device : options.devices) {
+    if (std::ranges::find(names, device.name) != names.end())
+      return wrong("two devices are named '" + device.name + "'; names must differ");
+    names.push_back(device.name);
+  }
+  if (options.inbox_depth_max < 1) return wrong("inbox_depth_max is 0; expected 1 or more");
+  if (options.results_held_max < 1)
+    return wrong("results_held_max is " + std::to_string(options.results_held_max) +
+                 "; expected 1 or more");
+  if (options.batch_end_wait_max < Duration{} || options.drain_on_destruction_max < Duration{})
+    return wrong("batch_end_wait_max and drain_on_destruction_max must not be negative");
+  return {};
+}
+
+scheduler::SchedulerOptions scheduler_options(const EngineOptions& options) {
+  scheduler::SchedulerOptions result;
+  for (const DeviceSpec& device : options.devices)
+    result.devices.push_back({.lanes = device.lanes});
+  result.background_share_min = options.background_share_min;
+  return result;
+}
+
+}  // namespace
+
+struct Engine::State {
+  State(EngineOptions engine_options, scheduler::Scheduler scheduler)
+      : options(std::move(engine_options)),
+        clock(options.clock != nullptr ? *options.clock : system_clock),
+        inbox(std::make_shared<engine::Inbox>(options.inbox_depth_max)),
+        dispatcher(std::move(scheduler), inbox, counters, clock) {}
+
+  // Waits for a drain in steps: `drain_timeout` for what waits, batch_end_wait_max for what runs,
+  // then the instances are abandoned, which ends it.
+  template <typename T>
+  void wait_drained(const std::future<T>& drained, Duration drain_timeout,
+                    std::optional<ModelId> model) {
+    if (drained.wait_for(drain_timeout) == std::future_status::ready) return;
+    inbox->post(engine::HurryUp{model, engine::Hurry::refuse_waiting});
+    if (drained.wait_for(options.batch_end_wait_max) == std::future_status::ready) return;
+    inbox->post(engine::HurryUp{model, engine::Hurry::abandon_running});
+    drained.wait();
+  }
+
+  // Constant:
+  const EngineOptions options;
+  const SystemClock system_clock;
+  const Clock& clock;
+  const std::shared_ptr<engine::Counters> counters = std::make_shared<engine::Counters>();
+  const std::shared_ptr<engine::Inbox> inbox;
+
+  engine::Dispatcher dispatcher;  // of the thread, until it has ended
+  std::thread thread;
+
+  engine::ModelRegistry registry;
+  std::atomic<std::uint64_t> requests{0};
+
+  std::mutex add_mutex;  // one add_model at a time; guards models_added
+  std::uint32_t models_added = 0;
+
+  std::mutex stop_mutex;  // guards stopped
+  bool stopped = false;
+};
+
+Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
+  if (Result<void> checked = check_options(options); !checked)
+    return std::unexpected(std::move(checked.error()));
+  Result<scheduler::Scheduler> scheduler = scheduler::Scheduler::create(scheduler_options(options));
+  if (!scheduler) return std::unexpected(std::move(scheduler.error()).within("engine"));
+  auto state = std::make_unique<State>(std::move(options), std::move(*scheduler));
+  try {
+    state->thread = std::thread([dispatcher = &state->dispatcher] { dispatcher->run(); });
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::unavailable, std::string("engine: no thread to be had: ") +
+                                            error.what() + "; raise the limit on threads");
+  }
+  return std::unique_ptr<Engine>(new Engine(std::move(state)));
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Engine::~Engine() {
+  stop(state_->options.drain_on_destruction_max);
+}
+
+Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
+  const std::scoped_lock lock(state_->add_mutex);
+  const std::string label = runtime.name + " " + std::to_string(runtime.version);
+  const std::vector<DeviceSpec>& devices = state_->options.devices;
+  const auto device = std::ranges::find(devices, runtime.device, &DeviceSpec::name);
+  if (device == devices.end()) {
+    std::vector<std::string> names;
+    for (const DeviceSpec& known : devices) names.push_back(known.name);
+    return fail(ErrorKind::invalid_input,
+                label + ": no device '" + runtime.device + "'" + suggestion(runtime.device, names));
+  }
+  if (state_->registry.contains(runtime.name, runtime.version))
+    return fail(ErrorKind::invalid_input, label +
+                                              ": already loaded; remove it first, or give the "
+                                              "new one a higher version");
+  const ModelId id{state_->models_added++};
+  Result<engine::ServedModelPtr> model =
+      engine::ServedModel::create(id, runtime, state_->options.results_held_max);
+  if (!model) return std::unexpected(std::move(model.error()));
+
+  engine::ModelCame came;
+  came.model = *model;
+  came.instances = std::move(runtime.instances);
+  came.added.model = id;
+  came.added.device = {static_cast<std::uint32_t>(device - devices.begin())};
+  came.added.limits = {runtime.signature.batch_max, service.queue_depth_max,
+                       service.batch_delay_max};
+  came.added.profile = std::move(runtime.profile);
+  std::future<engine::Admission> admission = came.admission.get_future();
+  if (!state_->inbox->post(std::move(came)))
+    return fail(ErrorKind::unavailable, label + ": the engine is stopping");
+  if (Result<void> accepted = admission.get().accepted; !accepted)
+    return std::unexpected(std::move(accepted.error()).within(label));
+  state_->registry.add(std::move(*model));
+  return id;
+}
+
+Result<void> Engine::remove_model(ModelId model, Duration drain_timeout) {
+  const auto unavailable = [model](const char* why) {
+    return fail(ErrorKind::unavailable, "model id " + std::to_string(model.value) + why);
+  };
+  if (!state_->registry.remove(model)) return unavailable(" is not loaded");
+  engine::ModelGoes goes{model, {}};
+  std::future<engine::Instances> drained = goes.drained.get_future();
+  if (!state_->inbox->post(std::move(goes))) return unavailable(": the engine has stopped");
+  state_->wait_drained(drained, drain_timeout, model);
+  drained.get().clear();  // here, because destroying an instance may take its time
+  return {};
+}
+
+void Engine::stop(Duration drain_timeout) {
+  const std::scoped_lock lock(state_->stop_mutex);
+  if (std::exchange(state_->stopped, true)) return;
+  engine::StopBegins begins;
+  const std::future<void> stopped = begins.stopped.get_future();
+  state_->inbox->post(std::move(begins));
+  state_->wait_drained(stopped, drain_timeout, std::nullopt);
+  state_->inbox->close();
+  state_->thread.join();
+  // Instances may still be calling back; they must be alive until they are done.
+  static_cast<void>(state_->counters->wait_all_answered(state_->options.batch_end_wait_max));
+  state_->dispatcher.take_instances().clear();
+}
+
+Result<ModelInfo> Engine::find(std::string_view model, std::optional<std::int64_t> version) const {
+  Result<engine::ServedModelPtr> found = state_->registry.find(model, version);
+  if (!found) return std::unexpected(std::move(found.error()));
+  return (*found)->info();
+}
+
+RequestId Engine::submit(InferRequest request, InferCompletion done) {
+  const RequestId id{++state_->requests};
+  const ModelId model = request.model;
+  auto pending = std::make_unique<engine::PendingRequest>(id, std::move(request), std::move(done),
+                                                          state_->clock.now(), state_->counters);
+  const auto refuse = [&](Error error) {
+    ++state_->counters->refused;
+    pending->answer_error(std::move(error));
+    return id;
+  };
+  pending->model = state_->registry.find(model);
+  if (!pending->model)
+    return refuse({ErrorKind::unavailable, "model id " + std::to_string(model.value) +
+                                               " is not loaded; ask for the model by its name"});
+  if (Result<void> checked = engine::check_request(*pending->model, pending->request); !checked)
+    return refuse(std::move(checked.error()));
+  if (Result<void> posted = state_->inbox->post_request(pending); !posted)
+    return refuse(std::move(posted.error()).within(pending->model->label()));
+  return id;
+}
+
+void Engine::cancel(RequestId request) {
+  if (!state_->inbox->post_withdrawal(request)) ++state_->counters->cancels_dropped;
+}
+
+Duration Engine::expected_p99(ModelId model, int rows) const {
+  const engine::ServedModelPtr found = state_->registry.find(model);
+  return found ? found->p99(rows) : Duration{};
+}
+
+std::vector<ModelInfo> Engine::models() const {
+  std::vector<ModelInfo> infos;
+  for (const engine::ServedModelPtr& model : state_->registry.all()) infos.push_back(model->info());
+  return infos;
+}
+
+EngineStats Engine::stats() const {
+  EngineStats stats = state_->counters->read();
+  stats.inbox_depth = state_->inbox->depth();
+  for (const engine::ServedModelPtr& model : state_->registry.all()) {
+    for (const SizeClassUse& use : model->outputs().use()) {
+      stats.slots_in_use += use.in_use;
+      stats.slots += use.count;
+    }
+  }
+  return stats;
+}
+
+void Engine::clock_moved() {
+  state_->inbox->post(engine::ClockMoved{});
+}
+
+}  // namespace takt

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: takes requests, lets the scheduler decide, runs batches on instances, answers.
+// Thread-safe: every member from any thread; add_model, remove_model and stop not from a completion.
+// Owns: the dispatcher thread, the models' instances and the pools of their outputs.
+#pragma once
+
+#include "core/model_runtime.h"
+#include "engine/inference_client.h"
+#include "engine/options.h"
+
+#include <memory>
+
+namespace takt {
+
+class Engine final : public InferenceClient {
+ public:
+  // Errors: invalid_input (devices, limits), unavailable (no thread to be had).
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> create(EngineOptions options);
+  ~Engine() override;  // stop(drain_on_destruction_max)
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // The version serves when this returns. On failure the runtime is destroyed. Errors:
+  // invalid_input (unknown device, name and version already loaded, no instance, a profile or
+  // sizes that make no sense), out_of_memory (no room for its outputs), unavailable (stopping).
+  [[nodiscard]] Result<ModelId> add_model(ModelRuntime runtime, ModelService service = {});
+
+  // Takes the version out of service: find() doesn't see it from now on, new requests are refused,
+  // those that wait still run for up to `drain_timeout` and are then refused, those that run end.
+  // Returns when all is answered; the instances are destroyed on the calling thread, those that
+  // hang beyond batch_end_wait_max are abandoned: their requests are answered with `unavailable`,
+  // their memory is kept. Errors: unavailable (not loaded).
+  [[nodiscard]] Result<void> remove_model(ModelId model, Duration drain_timeout);
+
+  // Refuses new requests with `unavailable`, drains as remove_model() does, answers everything and
+  // joins the dispatcher. A second call waits for the first.
+  void stop(Duration drain_timeout);
+
+  [[nodiscard]] Result<ModelInfo> find(std::string_view model,
+                                       std::optional<std::int64_t> version = {}) const override;
+  RequestId submit(InferRequest request, InferCompletion done) override;
+  void cancel(RequestId request) override;
+  [[nodiscard]] Duration expected_p99(ModelId model, int rows) const override;
+
+  // The versions that serve, by name and rising version.
+  [[nodiscard]] std::vector<ModelInfo> models() const;
+  [[nodiscard]] EngineStats stats() const;
+
+  // Makes the dispatcher look at the clock: for clocks that don't run by themselves.
+  void clock_moved();
+
+ private:
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace takt

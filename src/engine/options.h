@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an engine is set up, and what it reports about itself.
+// Thread-safe: plain values.
+// Owns: plain values; the clock belongs to the caller and outlives the engine.
+#pragma once
+
+#include "core/result.h"
+#include "core/time.h"
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace takt {
+
+struct DeviceSpec {
+  std::string name = "cpu";  // what ModelRuntime::device says
+  int lanes = 1;             // batches that may run on it at once
+};
+
+struct EngineOptions {
+  std::vector<DeviceSpec> devices{DeviceSpec{}};
+  // Requests on their way to the dispatcher; further ones are refused with `unavailable`. It is
+  // emptied within microseconds, so this bounds a burst, not a queue: those are
+  // ModelService::queue_depth_max.
+  std::size_t inbox_depth_max = 4096;
+  // Rows of finished results of one model that consumers may still hold while new ones are made.
+  int results_held_max = 64;
+  // How long stop() and remove_model() wait, after their drain time, for batches that run; an
+  // instance that is not done then is abandoned.
+  Duration batch_end_wait_max = std::chrono::seconds(10);
+  // The drain time of the destructor.
+  Duration drain_on_destruction_max = std::chrono::seconds(1);
+  double background_share_min = 0.0;  // as scheduler::SchedulerOptions
+  const Clock* clock = nullptr;       // nullptr: the system's
+};
+
+// What one model may take.
+struct ModelService {
+  int queue_depth_max = 1024;  // requests that may wait
+  Duration batch_delay_max{};  // how long a batch that isn't full may wait for company
+};
+
+// Counts since the start. answered = completed + the sum of failed; submitted - answered are on
+// their way.
+struct EngineStats {
+  std::uint64_t submitted = 0;
+  std::uint64_t answered = 0;
+  std::uint64_t completed = 0;                                  // with a result
+  std::array<std::uint64_t, kErrorKindCount> failed_by_kind{};  // by ErrorKind
+  std::uint64_t refused = 0;              // not accepted: invalid, full, too late already, stopping
+  std::uint64_t expired = 0;              // accepted, but their time ran out while they waited
+  std::uint64_t cancelled = 0;            // withdrawn while they waited
+  std::uint64_t batches = 0;              // handed to an instance, retries not counted
+  std::uint64_t rows = 0;                 // of those batches
+  std::uint64_t batches_failed = 0;       // runs that ended with an error, retries included
+  std::uint64_t retries_memory = 0;       // runs of a half after out_of_memory
+  std::uint64_t retries_alone = 0;        // runs of one request after its batch was invalid_input
+  std::uint64_t outputs_exhausted = 0;    // requests that got no output slot
+  std::uint64_t instances_abandoned = 0;  // still busy when the time to stop was over
+  std::uint64_t cancels_dropped = 0;      // cancel() while the inbox was full
+  std::uint64_t completions_threw = 0;    // a caller's `done` threw: a defect of the caller
+
+  std::size_t inbox_depth = 0;  // events that the dispatcher has not looked at
+  std::size_t queue_depth = 0;  // accepted requests that wait
+  std::size_t batches_running = 0;
+  std::uint32_t slots_in_use = 0;  // output slots of the models that are loaded
+  std::uint32_t slots = 0;
+};
+
+}  // namespace takt

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/request.h"
+
+#include <utility>
+
+namespace takt::engine {
+
+PendingRequest::PendingRequest(RequestId request_id, InferRequest infer_request,
+                               InferCompletion done, TimePoint submitted,
+                               std::shared_ptr<Counters> counters)
+    : id(request_id),
+      request(std::move(infer_request)),
+      done_(std::move(done)),
+      counters_(std::move(counters)) {
+  timings_.submitted = submitted;
+  counters_->submitted();
+}
+
+PendingRequest::~PendingRequest() {
+  if (done_) answer_error({ErrorKind::internal, "the engine lost this request; report it"});
+}
+
+void PendingRequest::answer(Result<InferResult> result) noexcept {
+  InferCompletion done = std::exchange(done_, nullptr);
+  if (!done) return;
+  const std::optional<ErrorKind> error =
+      result ? std::nullopt : std::optional<ErrorKind>(result.error().kind);
+  try {
+    done(std::move(result));
+  } catch (...) {  // the caller broke its promise; the other requests must not pay for it
+    ++counters_->completions_threw;
+  }
+  done = nullptr;  // what it captured may be freed before the answer counts as given
+  counters_->answered(error);
+}
+
+void PendingRequest::answer_outputs(const BatchTimes& times, int batch_rows) noexcept {
+  request.holds.clear();
+  if (Result<void> checked = check_outputs(*model, outputs_, request.rows); !checked)
+    return answer_error(std::move(checked.error()));
+  timings_.batch = times;
+  timings_.batch_size = batch_rows;
+  InferResult result;
+  result.outputs.reserve(outputs_.size());
+  for (const OutputBuffer& output : outputs_) result.outputs.push_back(output.view());
+  result.hold = std::move(output_slot_);
+  result.timings = timings_;
+  answer(std::move(result));
+}
+
+bool PendingRequest::acquire_outputs(TimePoint now) noexcept {
+  timings_.dispatched = now;
+  if (output_slot_) return true;  // a second run writes to the same place
+  Result<Slot> slot = model->acquire_outputs(request.rows);
+  if (!slot) {
+    ++counters_->outputs_exhausted;
+    answer_error(std::move(slot.error()).within(model->label()));
+    return false;
+  }
+  output_slot_ = std::move(*slot);
+  outputs_ = model->lay_out(output_slot_, request.rows);
+  return true;
+}
+
+bool worth_splitting(const RunningBatch& batch, ErrorKind kind) noexcept {
+  return batch.may_split && batch.members.size() > 1 &&
+         (kind == ErrorKind::out_of_memory || kind == ErrorKind::invalid_input);
+}
+
+void answer_all(PendingRequests& members, const Error& error) noexcept {
+  for (const auto& member : members) member->answer_error(error);
+}
+
+}  // namespace takt::engine

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// A request on its way through the engine, and the requests that an instance runs together.
+// Thread-safe: no; each is handed from thread to thread and has one owner at a time.
+// Owns: the request's data, its output slot and its completion; a batch owns its members.
+#pragma once
+
+#include "core/ids.h"
+#include "engine/counters.h"
+#include "engine/served_model.h"
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+namespace takt::engine {
+
+// Answers exactly once: by answer(), or with `internal` when it is destroyed unanswered.
+class PendingRequest {
+ public:
+  PendingRequest(RequestId id, InferRequest request, InferCompletion done, TimePoint submitted,
+                 std::shared_ptr<Counters> counters);
+  ~PendingRequest();
+  PendingRequest(const PendingRequest&) = delete;
+  PendingRequest& operator=(const PendingRequest&) = delete;
+
+  void answer(Result<InferResult> result) noexcept;
+  void answer_error(Error error) noexcept { answer(std::unexpected(std::move(error))); }
+  // Checks the outputs, lets go of the inputs and answers.
+  void answer_outputs(const BatchTimes& times, int batch_rows) noexcept;
+
+  // False after it was answered with out_of_memory, because there is no room for its outputs.
+  [[nodiscard]] bool acquire_outputs(TimePoint now) noexcept;
+  [[nodiscard]] Sample sample() noexcept { return {request.inputs, outputs_, request.rows}; }
+
+  const RequestId id;
+  InferRequest request;
+  std::shared_ptr<const ServedModel> model;
+
+ private:
+  InferCompletion done_;
+  InferTimings timings_;
+  Slot output_slot_;
+  std::vector<OutputBuffer> outputs_;
+  const std::shared_ptr<Counters> counters_;
+};
+
+using PendingRequests = std::vector<std::unique_ptr<PendingRequest>>;
+
+// One run on an instance. The instance reads and writes through `samples` until it calls back, so
+// whatever was answered meanwhile, the members' memory stays until then.
+struct RunningBatch {
+  BatchId id;
+  InstanceId instance;
+  std::shared_ptr<const ServedModel> model;
+  PendingRequests members;
+  std::vector<Sample> samples;
+  int rows = 0;
+  bool may_split = true;  // a failure may be tried again in smaller runs
+  // Who sets it answers the members: the completion, or the dispatcher when it abandons the run.
+  std::atomic<bool> claimed{false};
+};
+
+// Whether smaller runs of the same members may succeed where this failure came from.
+[[nodiscard]] bool worth_splitting(const RunningBatch& batch, ErrorKind kind) noexcept;
+
+void answer_all(PendingRequests& members, const Error& error) noexcept;
+
+}  // namespace takt::engine

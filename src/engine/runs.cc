@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dispatcher's part that runs batches on instances, tries failed ones again in smaller runs and
+// gives up instances that hang.
+#include "engine/dispatcher.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace takt::engine {
+namespace {
+
+// Called by the instance, on a thread of its own. The dispatcher hears of it first, so that the
+// instance's next batch is under way while the answers are given.
+void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, Inbox& inbox) {
+  if (run->claimed.exchange(true)) return;  // abandoned, and answered then
+  BatchEnded ended{run, std::max(Duration{}, outcome.times.exec_end - outcome.times.exec_start),
+                   std::nullopt};
+  if (!outcome.status) ended.error = outcome.status.error().within(run->model->label());
+  if (ended.error && worth_splitting(*run, ended.error->kind)) {
+    const Error error = *ended.error;
+    if (!inbox.post(std::move(ended))) answer_all(run->members, error);
+    return;
+  }
+  PendingRequests members = std::move(run->members);
+  const std::optional<Error> error = ended.error;
+  const int rows = run->rows;
+  inbox.post(std::move(ended));
+  for (const std::unique_ptr<PendingRequest>& member : members) {
+    if (error) {
+      member->answer_error(*error);
+    } else {
+      member->answer_outputs(outcome.times, rows);
+    }
+  }
+}
+
+}  // namespace
+
+// Sets slot.run when the instance took it; otherwise the failure is settled.
+void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_split) {
+  InstanceSlot& slot = slots_[id.value];
+  auto run = std::make_shared<RunningBatch>();
+  run->id = slot.batch;
+  run->instance = id;
+  run->model = members.front()->model;
+  run->members = std::move(members);
+  run->may_split = may_split;
+  run->samples.reserve(run->members.size());
+  for (const std::unique_ptr<PendingRequest>& member : run->members) {
+    run->samples.push_back(member->sample());
+    run->rows += static_cast<int>(member->request.rows);
+  }
+  slot.run = run;
+  const Result<void> taken = slot.instance->submit(
+      run->samples,
+      [run, inbox = inbox_](BatchOutcome outcome) { finish_run(run, std::move(outcome), *inbox); });
+  if (taken) return;
+  slot.run.reset();
+  settle_failure(slot, *run, taken.error().within(run->model->label()));
+}
+
+void Dispatcher::settle_failure(InstanceSlot& slot, RunningBatch& run, const Error& error) {
+  ++counters_->batches_failed;
+  if (!slot.failure) slot.failure = error.kind;
+  if (slot.retry_allowed && worth_splitting(run, error.kind)) {
+    split(slot, run, error);
+  } else {
+    answer_all(run.members, error);  // nobody is left when the completion has answered
+  }
+}
+
+// Out of memory: two halves need less at a time. Invalid input: it is one member's, and the others
+// must not fail with it, so each runs alone.
+void Dispatcher::split(InstanceSlot& slot, RunningBatch& run, const Error& error) {
+  const std::size_t size =
+      error.kind == ErrorKind::out_of_memory ? (run.members.size() + 1) / 2 : 1;
+  for (std::size_t first = 0; first < run.members.size(); first += size) {
+    const std::size_t last = std::min(first + size, run.members.size());
+    PendingRequests part(
+        std::make_move_iterator(run.members.begin() + static_cast<std::ptrdiff_t>(first)),
+        std::make_move_iterator(run.members.begin() + static_cast<std::ptrdiff_t>(last)));
+    slot.retries.push_back({std::move(part), error});
+  }
+  run.members.clear();
+}
+
+// Only those that can still be in time are tried again.
+void Dispatcher::retry(InstanceId id, Retry again) {
+  int rows = 0;
+  for (const auto& member : again.members) rows += static_cast<int>(member->request.rows);
+  const ModelId model = slots_[id.value].model;
+  const TimePoint now = clock_.now();
+  const Duration p99 = scheduler_.expected_p99(model, rows);
+  const auto late = std::ranges::stable_partition(again.members, [&](const auto& member) {
+    return member->request.deadline == kNever || now + p99 <= member->request.deadline;
+  });
+  for (const auto& member : late) {
+    Error error = again.cause;
+    error.message += "; no time was left to try it again";
+    member->answer_error(std::move(error));
+  }
+  again.members.erase(late.begin(), late.end());
+  if (again.members.empty()) return;
+  ++(again.cause.kind == ErrorKind::out_of_memory ? counters_->retries_memory
+                                                  : counters_->retries_alone);
+  start_run(id, std::move(again.members), false);
+}
+
+void Dispatcher::advance(InstanceId id) {
+  InstanceSlot& slot = slots_[id.value];
+  while (!slot.run && !slot.retries.empty()) {
+    Retry next = std::move(slot.retries.front());
+    slot.retries.pop_front();
+    retry(id, std::move(next));
+  }
+  if (slot.run) return;
+  if (!slot.failure) {
+    Model& model = models_.at(slot.model);
+    ++model.batches_completed;
+    // A quantile of a window moves slowly: a few times at the start, then now and again.
+    if (model.batches_completed <= 8 || model.batches_completed % 8 == 0) publish_p99(model);
+  }
+  events_.push_back(scheduler::BatchCompleted{slot.batch, id, slot.exec, slot.failure});
+}
+
+void Dispatcher::publish_p99(Model& model) {
+  const ModelId id = model.served->info().id;
+  model.served->publish_p99([this, id](int rows) { return scheduler_.expected_p99(id, rows); });
+}
+
+// The time for this instance is over. Its requests are answered, their memory stays until it calls
+// back, and the instance is never destroyed, because that would wait for it.
+void Dispatcher::abandon(InstanceId id) {
+  InstanceSlot& slot = slots_[id.value];
+  slot.retry_allowed = false;
+  for (Retry& again : slot.retries) answer_all(again.members, again.cause);
+  slot.retries.clear();
+  if (!slot.run) return;
+  if (slot.run->claimed.exchange(true)) return;  // it has ended: the message is on its way
+  ++counters_->instances_abandoned;
+  const Error error{ErrorKind::unavailable,
+                    slot.run->model->label() +
+                        ": its instance did not finish in time and was given up; look for what "
+                        "blocks the model, or raise batch_end_wait_max"};
+  answer_all(slot.run->members, error);
+  // NOLINTNEXTLINE(bugprone-unused-return-value): left to its fate on purpose, see above.
+  static_cast<void>(slot.instance.release());
+  slot = {};
+  apply(scheduler::InstanceLost{id});
+}
+
+}  // namespace takt::engine

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/served_model.h"
+
+#include <algorithm>
+
+namespace takt::engine {
+namespace {
+
+constexpr std::size_t kOutputAlignment = 64;  // a cache line, and the widest vector load
+constexpr std::size_t kOutputRowBytesMax = std::size_t{1} << 40;
+
+constexpr std::size_t aligned(std::size_t bytes) noexcept {
+  return (bytes + kOutputAlignment - 1) / kOutputAlignment * kOutputAlignment;
+}
+
+Result<void> check_runtime(const ModelRuntime& runtime, const std::string& label) {
+  const auto wrong = [&label](const std::string& what) {
+    return fail(ErrorKind::invalid_input, label + ": " + what);
+  };
+  const Signature& signature = runtime.signature;
+  if (runtime.name.empty()) return wrong("a model without a name");
+  if (signature.batch_max < 0)
+    return wrong("batch_max is " + std::to_string(signature.batch_max) + "; expected 0 or more");
+  if (signature.inputs.empty() || signature.outputs.empty())
+    return wrong("its signature needs at least one input and one output");
+  if (runtime.instances.empty() ||
+      std::ranges::any_of(runtime.instances, [](const auto& i) { return i == nullptr; }))
+    return wrong("it needs at least one open instance, and none that is null");
+  if (runtime.output_bytes_max.size() != signature.outputs.size())
+    return wrong("output_bytes_max has " + std::to_string(runtime.output_bytes_max.size()) +
+                 " entries for " + std::to_string(signature.outputs.size()) + " outputs");
+  for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
+    if (runtime.output_bytes_max[i] == 0 || runtime.output_bytes_max[i] > kOutputRowBytesMax)
+      return wrong("output '" + signature.outputs[i].name + "': room for " +
+                   std::to_string(runtime.output_bytes_max[i]) +
+                   " bytes a row; expected 1 byte to 1 TiB");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
+                                                               const ModelRuntime& runtime,
+                                                               int results_held_max) {
+  const std::string label = runtime.name + " " + std::to_string(runtime.version);
+  if (Result<void> checked = check_runtime(runtime, label); !checked)
+    return std::unexpected(std::move(checked.error()));
+  auto model = std::shared_ptr<ServedModel>(new ServedModel());
+  model->info_ = {id,
+                  runtime.name,
+                  runtime.version,
+                  runtime.backend,
+                  runtime.device,
+                  runtime.signature,
+                  runtime.profile};
+  model->label_ = label;
+  model->output_row_bytes_ = runtime.output_bytes_max;
+  const int rows_max = model->rows_max();
+  model->p99_ns_ = std::vector<std::atomic<Duration::rep>>(static_cast<std::size_t>(rows_max));
+
+  // A request of r rows takes a slot of the class for the next power of two rows. The sum, a class:
+  std::vector<SizeClass> classes;
+  for (std::int64_t rows = 1;; rows = std::min<std::int64_t>(rows * 2, rows_max)) {
+    const std::int64_t count =
+        // every instance runs full batches of requests of this size,
+        static_cast<std::int64_t>(runtime.instances.size()) * ((rows_max + rows - 1) / rows) +
+        // and consumers still hold finished ones.
+        std::max<std::int64_t>(1, results_held_max / rows);
+    classes.push_back({model->output_bytes(rows), static_cast<std::uint32_t>(count)});
+    if (rows == rows_max) break;
+  }
+  Result<std::shared_ptr<SlotPool>> pool = SlotPool::create("takt outputs of " + label, classes);
+  if (!pool) return std::unexpected(std::move(pool.error()));
+  model->outputs_ = std::move(*pool);
+  return model;
+}
+
+int ServedModel::rows_max() const noexcept {
+  return std::max(1, info_.signature.batch_max);
+}
+
+std::size_t ServedModel::output_bytes(std::int64_t rows) const noexcept {
+  std::size_t sum = 0;
+  for (const std::size_t row_bytes : output_row_bytes_)
+    sum += aligned(row_bytes * static_cast<std::size_t>(rows));
+  return sum;
+}
+
+Result<Slot> ServedModel::acquire_outputs(std::int64_t rows) const {
+  return outputs_->acquire(output_bytes(rows));
+}
+
+std::vector<OutputBuffer> ServedModel::lay_out(const Slot& slot, std::int64_t rows) const {
+  std::vector<OutputBuffer> buffers(output_row_bytes_.size());
+  std::size_t offset = 0;
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    const std::size_t bytes = output_row_bytes_[i] * static_cast<std::size_t>(rows);
+    buffers[i].room = slot.bytes().subspan(offset, bytes);
+    buffers[i].type = info_.signature.outputs[i].type;
+    offset += aligned(bytes);
+  }
+  return buffers;
+}
+
+Duration ServedModel::p99(int rows) const noexcept {
+  if (rows < 1) return {};
+  const auto index = std::min(static_cast<std::size_t>(rows), p99_ns_.size()) - 1;
+  return Duration(p99_ns_[index].load(std::memory_order_relaxed));
+}
+
+void ServedModel::publish_p99(const std::function<Duration(int rows)>& p99) const {
+  for (std::size_t i = 0; i < p99_ns_.size(); ++i)
+    p99_ns_[i].store(p99(static_cast<int>(i) + 1).count(), std::memory_order_relaxed);
+}
+
+}  // namespace takt::engine

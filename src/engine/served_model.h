@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// A version in service as requests see it: its signature, the room for its outputs, its p99.
+// Thread-safe: every member from any thread; publish_p99 from the dispatcher only.
+// Owns: the pool of its output slots.
+#pragma once
+
+#include "core/model_runtime.h"
+#include "engine/inference_client.h"
+#include "engine/options.h"
+#include "memory/slot_pool.h"
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace takt::engine {
+
+class ServedModel {
+ public:
+  // Checks the runtime and lays out the outputs. Errors: invalid_input, out_of_memory.
+  [[nodiscard]] static Result<std::shared_ptr<const ServedModel>> create(
+      ModelId id, const ModelRuntime& runtime, int results_held_max);
+
+  [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
+  [[nodiscard]] const std::string& label() const noexcept { return label_; }  // "pcb-detector 3"
+  [[nodiscard]] int rows_max() const noexcept;  // of one request and of a batch
+  [[nodiscard]] const SlotPool& outputs() const noexcept { return *outputs_; }
+
+  // Room for the outputs of a request of `rows` rows, each on a 64-byte boundary of one slot.
+  // Errors: out_of_memory.
+  [[nodiscard]] Result<Slot> acquire_outputs(std::int64_t rows) const;
+  [[nodiscard]] std::vector<OutputBuffer> lay_out(const Slot& slot, std::int64_t rows) const;
+
+  [[nodiscard]] Duration p99(int rows) const noexcept;
+  void publish_p99(const std::function<Duration(int rows)>& p99) const;
+
+ private:
+  ServedModel() = default;
+  [[nodiscard]] std::size_t output_bytes(std::int64_t rows) const noexcept;
+
+  ModelInfo info_;
+  std::string label_;
+  std::vector<std::size_t> output_row_bytes_;
+  std::shared_ptr<SlotPool> outputs_;
+  mutable std::vector<std::atomic<Duration::rep>> p99_ns_;  // [rows - 1]
+};
+
+// Whether a request fits the model's signature. Errors: invalid_input, which names the input, what
+// was expected and what came.
+[[nodiscard]] Result<void> check_request(const ServedModel& model, const InferRequest& request);
+
+// Whether what an instance wrote can be believed. Errors: corrupt_output.
+[[nodiscard]] Result<void> check_outputs(const ServedModel& model,
+                                         std::span<const OutputBuffer> outputs, std::int64_t rows);
+
+}  // namespace takt::engine
