@@ -26,14 +26,20 @@ struct ModelSource {
 };
 
 struct LoadOptions {
-  std::vector<InputPlan> inputs;    // empty: every input is fed with finished tensors
-  int batch_max = 0;                // 0: no batch dimension; otherwise batches of 1..batch_max
+  std::vector<InputPlan> inputs;  // matched by name; an input without a plan takes finished tensors
+  int batch_max = 0;              // 0: no batch dimension; otherwise batches of 1..batch_max
+  // What config.pbtxt and the ONNX file agree on, without the batch dimension when batch_max > 0.
+  // It fixes dimensions that the file leaves open; empty: the file alone decides.
+  std::vector<TensorSpec> input_specs;
+  std::vector<TensorSpec> output_specs;
+  int instances = 1;                // how many will be opened and run in parallel
   int threads_per_instance = 1;     // CPU backends
   std::vector<int> cpus;            // CPUs that the instances may use; empty: any
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
   std::string precision = "fp32";   // a backend refuses what it can't do
-  std::vector<std::pair<std::string, std::string>>
-      parameters;  // backend-specific, from config.pbtxt's parameters
+  // From config.pbtxt. A backend reads the keys that begin with its name and a dot
+  // ("simulated.base_us"), refuses those that it doesn't know, and leaves all others alone.
+  std::vector<std::pair<std::string, std::string>> parameters;
 };
 
 struct ModelMemory {

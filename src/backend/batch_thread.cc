@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/batch_thread.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <exception>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+namespace takt {
+namespace {
+
+Result<void> confine(std::thread& thread, std::span<const int> cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) {
+    if (cpu < 0 || cpu >= CPU_SETSIZE) {
+      return fail(ErrorKind::unavailable, "CPU " + std::to_string(cpu) + " does not exist");
+    }
+    CPU_SET(cpu, &set);
+  }
+  const int error = pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);
+  if (error == 0) return {};
+  return fail(
+      ErrorKind::unavailable,
+      "an instance can't be confined to its CPUs: " + std::generic_category().message(error) +
+          "; name CPUs that this machine has and that the process may use");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BatchThread>> BatchThread::create(const std::string& name,
+                                                         std::span<const int> cpus, Run run) {
+  std::unique_ptr<BatchThread> made(new BatchThread(std::move(run)));
+  try {
+    made->thread_ = std::thread([self = made.get()] { self->serve(); });
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::unavailable,
+                std::string("no thread for an instance: ") + error.what() +
+                    "; open fewer instances or raise the limit (ulimit -u)");
+  }
+  pthread_setname_np(made->thread_.native_handle(), name.substr(0, 15).c_str());
+  if (!cpus.empty()) {
+    if (Result<void> confined = confine(made->thread_, cpus); !confined) {
+      return std::unexpected(std::move(confined).error());
+    }
+  }
+  return made;
+}
+
+BatchThread::~BatchThread() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<void> BatchThread::start(BatchView batch, BatchCompletion done) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopping_) return fail(ErrorKind::unavailable, "the instance is stopping");
+    if (busy_) {
+      return fail(ErrorKind::unavailable,
+                  "the instance runs a batch; submit again after its completion");
+    }
+    busy_ = true;
+    waiting_ = true;
+    batch_ = batch;
+    done_ = std::move(done);
+  }
+  changed_.notify_one();
+  return {};
+}
+
+void BatchThread::serve() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return waiting_ || stopping_; });
+    if (!waiting_) return;
+    waiting_ = false;
+    const BatchView batch = batch_;
+    BatchCompletion done = std::move(done_);
+    lock.unlock();
+    BatchOutcome outcome = run_(batch);
+    lock.lock();
+    busy_ = false;
+    lock.unlock();
+    done(std::move(outcome));
+    done = nullptr;  // what it captured goes before the next batch is taken
+    lock.lock();
+  }
+}
+
+}  // namespace takt

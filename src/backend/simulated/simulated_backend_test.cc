@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Injected faults and modelled time, as the engine sees them.
+#include "backend/simulated/simulated_backend.h"
+
+#include "backend/conformance/conformance_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <thread>
+
+namespace takt {
+namespace {
+
+using namespace conformance;
+using namespace std::chrono_literals;
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+class Simulated : public testing::Test {
+ protected:
+  std::unique_ptr<Instance> open(Pairs parameters) {
+    LoadOptions options = options_of(conv_net());
+    options.parameters = std::move(parameters);
+    model_ = backend_->load({"conv_net", 1, {}}, options).value();
+    return model_->open_instance({"cpu", 0}).value();
+  }
+  BatchOutcome run_one(Instance& instance) {
+    request_ = make_request(model_->signature(), 1);
+    return run(instance, request_);
+  }
+  ErrorKind error_kind(Instance& instance) {
+    const BatchOutcome outcome = run_one(instance);
+    EXPECT_FALSE(outcome.status.has_value());
+    return outcome.status ? ErrorKind::cancelled : outcome.status.error().kind;
+  }
+
+  ManualClock clock_{TimePoint(1s)};
+  std::unique_ptr<Backend> backend_ = make_simulated_backend();
+  std::shared_ptr<const LoadedModel> model_;
+  Request request_;
+};
+
+TEST_F(Simulated, TakesItsSignatureFromParameters) {
+  LoadOptions options;
+  options.batch_max = 2;
+  options.parameters = {{"simulated.input.x", "FP32[3]"}, {"simulated.output.y", "INT32[2]"}};
+  const auto model = backend_->load({"plan", 1, {}}, options);
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  EXPECT_EQ((*model)->signature().inputs[0].name, "x");
+  EXPECT_EQ((*model)->signature().outputs[0].type, DataType::int32);
+}
+
+TEST_F(Simulated, NeedsASignature) {
+  const auto model = backend_->load({"plan", 4, {}}, {});
+  ASSERT_FALSE(model.has_value());
+  EXPECT_NE(model.error().message.find("model 'plan' version 4: "), std::string::npos);
+  EXPECT_NE(model.error().message.find("simulated.input.NAME"), std::string::npos);
+}
+
+TEST_F(Simulated, FaultsHaveTheKindThatTheEngineActsOn) {
+  const auto instance = open({{"simulated.faults", "out_of_memory@1,failure@2,device_poisoned@4"}});
+  EXPECT_EQ(error_kind(*instance), ErrorKind::out_of_memory);
+  EXPECT_EQ(error_kind(*instance), ErrorKind::internal);
+  EXPECT_TRUE(run_one(*instance).status.has_value());
+  EXPECT_EQ(error_kind(*instance), ErrorKind::device_poisoned);
+}
+
+TEST_F(Simulated, PoisonReachesEveryInstanceUntilANewLoad) {
+  const auto first = open({{"simulated.faults", "device_poisoned@1"}});
+  const auto second = model_->open_instance({"cpu", 1}).value();
+  EXPECT_EQ(error_kind(*first), ErrorKind::device_poisoned);
+  EXPECT_EQ(error_kind(*second), ErrorKind::device_poisoned);
+  const auto fresh = open({});
+  EXPECT_TRUE(run_one(*fresh).status.has_value());
+}
+
+TEST_F(Simulated, CorruptOutputIsNotANumber) {
+  const auto instance = open({{"simulated.faults", "corrupt_output@1"}});
+  ASSERT_TRUE(run_one(*instance).status.has_value());
+  for (const float value : request_.floats(0)) ASSERT_TRUE(std::isnan(value));
+  ASSERT_TRUE(run_one(*instance).status.has_value());
+  for (const float value : request_.floats(0)) ASSERT_FALSE(std::isnan(value));
+}
+
+TEST_F(Simulated, BatchTakesTheModelledTime) {
+  backend_ = make_simulated_backend(clock_);
+  const auto instance = open({{"simulated.base_us", "300"}, {"simulated.row_us", "50"}});
+  std::deque<Request> batch;
+  batch.push_back(make_request(model_->signature(), 1, 2));
+  Running running(*instance, batch);
+  std::jthread mover([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      clock_.advance(10us);
+      std::this_thread::yield();
+    }
+  });
+  const BatchOutcome outcome = running.outcome();
+  ASSERT_TRUE(outcome.status.has_value());
+  EXPECT_GE(outcome.times.exec_end - outcome.times.exec_start, 400us);
+}
+
+TEST_F(Simulated, BatchDoesNotEndBeforeItsTime) {
+  backend_ = make_simulated_backend(clock_);
+  auto instance = open({{"simulated.base_us", "300"}});
+  Request request = make_request(model_->signature(), 1);
+  const std::vector<Sample> samples{request.sample()};
+  std::atomic<bool> completed{false};
+  ASSERT_TRUE(instance->submit(samples, [&](const BatchOutcome&) { completed = true; }));
+  const Result<void> second = instance->submit(samples, [](const BatchOutcome&) {});
+  EXPECT_FALSE(second.has_value());
+  EXPECT_FALSE(completed);
+  instance.reset();
+  EXPECT_TRUE(completed);
+}
+
+TEST_F(Simulated, HangEndsWithAnErrorAfterItsTime) {
+  const auto instance = open({{"simulated.faults", "hang@1"}, {"simulated.hang_us", "1000"}});
+  EXPECT_EQ(error_kind(*instance), ErrorKind::internal);
+  EXPECT_TRUE(run_one(*instance).status.has_value());
+}
+
+TEST_F(Simulated, DestructorEndsAHang) {
+  auto instance = open({{"simulated.faults", "hang@1"}});
+  Request request = make_request(model_->signature(), 1);
+  const std::vector<Sample> samples{request.sample()};
+  Result<void> status;
+  int completed = 0;
+  ASSERT_TRUE(instance->submit(samples, [&](BatchOutcome outcome) {
+    status = std::move(outcome.status);
+    ++completed;
+  }));
+  instance.reset();
+  EXPECT_EQ(completed, 1);
+  ASSERT_FALSE(status.has_value());
+  EXPECT_EQ(status.error().kind, ErrorKind::unavailable);
+}
+
+using SimulatedDeathTest = Simulated;
+
+TEST_F(SimulatedDeathTest, CrashEndsTheProcessWhenAllowed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        const auto instance =
+            open({{"simulated.faults", "crash@1"}, {"simulated.crash_allowed", "true"}});
+        static_cast<void>(run_one(*instance));
+      },
+      "");
+}
+
+}  // namespace
+}  // namespace takt
