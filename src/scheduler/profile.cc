@@ -78,14 +78,18 @@ double LatencyProfile::interpolate(std::int64_t rows, Duration Knot::* quantile)
   const Knot& low = *(above - 1);
   if (above != usable_.end()) {
     if (above->batch == rows) return value(*above);
-    const double share = static_cast<double>(rows - low.batch) / (above->batch - low.batch);
+    const auto width = static_cast<double>(above->batch - low.batch);
+    const double share = static_cast<double>(rows - low.batch) / width;
     return value(low) + share * (value(*above) - value(low));
   }
   // Beyond the largest: the slope of the last two, or proportional to the rows with one alone.
-  const double slope = usable_.size() < 2
-                           ? value(low) / low.batch
-                           : (value(low) - value(*(above - 2))) / (low.batch - (above - 2)->batch);
-  return value(low) + slope * static_cast<double>(rows - low.batch);
+  double rise = value(low);
+  double run = low.batch;
+  if (usable_.size() > 1) {
+    rise -= value(*(above - 2));
+    run -= (above - 2)->batch;
+  }
+  return value(low) + rise / run * static_cast<double>(rows - low.batch);
 }
 
 Duration LatencyProfile::p50(std::int64_t rows) const {
@@ -100,9 +104,9 @@ Duration LatencyProfile::p99(std::int64_t rows) const {
 
 Duration LatencyProfile::least_work(std::int64_t rows) const {
   if (rows <= 0) return Duration{};
-  const double batches = static_cast<double>((rows + batch_max_ - 1) / batch_max_);
-  return Duration(
-      static_cast<std::int64_t>(batches * overhead_ns_ + static_cast<double>(rows) * per_row_ns_));
+  const std::int64_t batches = (rows + batch_max_ - 1) / batch_max_;
+  return Duration(static_cast<std::int64_t>(static_cast<double>(batches) * overhead_ns_ +
+                                            static_cast<double>(rows) * per_row_ns_));
 }
 
 LatencyProfile::Knot* LatencyProfile::find_or_insert(int batch) {
@@ -163,7 +167,8 @@ void LatencyProfile::refresh() {
 void LatencyProfile::refresh_line() {
   overhead_ns_ = per_row_ns_ = 0;
   if (!known_) return;
-  const auto at = [this](int batch) { return static_cast<double>(p99(batch).count()); };
+  // Not p99(), which rounds up: a line through rounded points may lie above the others.
+  const auto at = [this](int batch) { return interpolate(batch, &Knot::p99); };
   const double alone = at(1);
   overhead_ns_ = alone;
   if (batch_max_ == 1) return;

@@ -32,7 +32,7 @@ class Line {
   explicit Line(int lanes = 1, SchedulerOptions options = {})
       : scheduler_(*Scheduler::create(with_lanes(std::move(options), lanes))) {}
 
-  void add(std::uint32_t model, std::vector<std::uint32_t> instances, ModelLimits limits,
+  void add(std::uint32_t model, const std::vector<std::uint32_t>& instances, ModelLimits limits,
            std::vector<LatencyPoint> profile) {
     ModelAdded added;
     added.model = ModelId{model};
