@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace takt::postprocess {
 namespace {
@@ -169,7 +170,9 @@ class DistanceMap final : public Postprocessor {
 
   // The detections_max largest distances, so that a noisy map can't flood the decision.
   void keep_largest(std::vector<Difference>& differences) const {
-    std::ranges::stable_sort(differences, std::ranges::greater{}, &Difference::distance);
+    std::ranges::sort(differences, [](const Difference& a, const Difference& b) {
+      return std::tie(b.distance, a.box.y1, a.box.x1) < std::tie(a.distance, b.box.y1, b.box.x1);
+    });
     const auto kept = static_cast<std::size_t>(spec_.detections_max);
     if (differences.size() > kept) differences.resize(kept);
   }

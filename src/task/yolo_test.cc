@@ -154,8 +154,8 @@ std::vector<Detection> reference(const std::vector<float>& anchors, std::size_t 
     candidates.push_back(
         {best, score, {v[0] - v[2] / 2, v[1] - v[3] / 2, v[0] + v[2] / 2, v[1] + v[3] / 2}});
   }
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Detection& a, const Detection& b) { return a.score > b.score; });
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Detection& a, const Detection& b) { return a.score > b.score; });
   std::vector<Detection> kept;
   for (const Detection& candidate : candidates) {
     const bool loses = std::any_of(kept.begin(), kept.end(), [&](const Detection& winner) {
