@@ -91,6 +91,7 @@ void read_sink(Reader& reader, const std::filesystem::path& base, std::vector<Si
   reader.require("path", "the file that verdicts are appended to");
   reader.text("path", path);
   sink.path = resolve(path, base);
+  reader.boolean("replace", sink.replace);
   sinks.push_back(sink);
 }
 

@@ -46,6 +46,7 @@ struct LineEntry {
 struct SinkConfig {
   std::string type = "jsonl";
   std::filesystem::path path;
+  bool replace = false;  // start the file anew instead of appending to it
 };
 
 struct StoreConfig {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// `takt inspect`: a folder of images, offline, as fast as the machine can.
+#include "app/command_run.h"
+#include "app/commands.h"
+#include "app/progress.h"
+#include "app/runtime.h"
+#include "app/stop_signal.h"
+
+#include <fmt/format.h>
+
+namespace takt::app {
+namespace {
+
+// Files named like the DeepPCB data set, for lines whose own source is a simulator.
+line::FolderOptions pairs_by_default(const std::string& recipe) {
+  line::FolderOptions folder;
+  folder.roles = {{"board", "{id}_test.png"}, {"golden", "{id}_temp.png"}};
+  folder.recipe = recipe;
+  return folder;
+}
+
+// The line without its clockwork: no rate, no deadline, nothing is dropped.
+config::LineEntry offline(config::LineEntry entry, const std::filesystem::path& input) {
+  entry.line.deadline.reset();
+  entry.line.ring.policy = RingPolicy::block;
+  entry.line.pictures.clear();
+  if (!input.empty()) {
+    auto* folder = std::get_if<line::FolderOptions>(&entry.source);
+    if (folder == nullptr) {
+      entry.source = pairs_by_default(entry.line.recipe);
+      folder = std::get_if<line::FolderOptions>(&entry.source);
+    }
+    folder->directory = input;
+    folder->repeat = 1;
+  }
+  std::visit([](auto& source) { source.frames_per_second = 0; }, entry.source);
+  return entry;
+}
+
+bool endless(const config::SourceConfig& source) {
+  if (const auto* folder = std::get_if<line::FolderOptions>(&source)) return folder->repeat == 0;
+  return std::get<line::BoardSimulatorOptions>(source).frames == 0;
+}
+
+// Runs to the end of the source, or to the first signal.
+void watch(Runtime& runtime, const StopSignal& stop) {
+  runtime.start();
+  const line::Line& line = *runtime.lines().front();
+  Progress progress("inspecting", line.total().value_or(0));
+  while (!runtime.finished(std::chrono::milliseconds(50)) && !stop.requested()) {
+    const line::LineStats stats = line.stats();
+    progress.update(stats.verdicts, fmt::format("pass {} reject {} review {}", stats.pass,
+                                                stats.reject, stats.review));
+  }
+  runtime.close();
+  progress.update(line.stats().verdicts);
+  progress.finish();
+}
+
+}  // namespace
+
+int run_inspect(const InspectOptions& options) {
+  Result<config::Config> config = load_config(options.config);
+  if (!config) return report_error(config.error());
+  const Result<config::LineEntry> found = find_line(*config, options.line);
+  if (!found) return report_error(found.error());
+  const config::LineEntry entry = offline(*found, options.input);
+  if (endless(entry.source)) {
+    return report_error({ErrorKind::invalid_input,
+                         "lines." + entry.line.name +
+                             ".source has no end; name a folder with --input, or set boards"});
+  }
+  if (!options.repository.empty()) config->models.repository = options.repository;
+  config->store.reset();
+  config->sinks = {{.type = "jsonl", .path = options.output, .replace = true}};
+
+  const StopSignal stop;
+  const SystemClock clock;
+  auto runtime = Runtime::open(*config, {entry.line.name}, &report_line);
+  if (!runtime) return report_error(runtime.error());
+  if (const auto line = (*runtime)->add_line(entry); !line) return report_error(line.error());
+  const TimePoint start = clock.now();
+  watch(**runtime, stop);
+
+  Summary summary;
+  summary.counts = (*runtime)->counts();
+  summary.seconds = std::chrono::duration<double>(clock.now() - start).count();
+  return finish(summary, options.summary);
+}
+
+}  // namespace takt::app

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The takt program: argument parsing and nothing else.
+#include "app/commands.h"
+#include "app/completion.h"
+#include "app/doctor.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <exception>
+
+namespace takt::app {
+namespace {
+
+std::filesystem::path default_cache() {
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path(home == nullptr ? "/tmp" : home) / ".cache" / "takt";
+}
+
+// What the parser fills in; it must outlive the parsing.
+struct Arguments {
+  DemoOptions demo;
+  ServeOptions serve;
+  InspectOptions inspect;
+  ValidateOptions validate;
+  std::filesystem::path cache = default_cache();
+  std::string shell = "bash";
+  int exit_code = kExitOk;
+};
+
+void add_demo(CLI::App& app, Arguments& arguments) {
+  DemoOptions& options = arguments.demo;
+  CLI::App* command = app.add_subcommand(
+      "demo", "Run the example line with simulated boards for a minute, with a live view");
+  command->add_option("--config", options.config, "Another takt.yaml; its first line is run");
+  command->add_option("--seconds", options.seconds, "How long")->check(CLI::Range(0.1, 1e6));
+  command->add_option("--load", options.load, "Share of the measured capacity to run at")
+      ->check(CLI::Range(0.01, 10.0));
+  command->add_flag("--view,!--no-view", options.view, "Live view on a terminal");
+  command->add_option("--data", options.data_dir, "Keep store and journal in this folder");
+  command->add_option("--summary", options.summary, "Write the summary as JSON to this file");
+  command->callback([&arguments] { arguments.exit_code = run_demo(arguments.demo); });
+}
+
+void add_serve(CLI::App& app, Arguments& arguments) {
+  ServeOptions& options = arguments.serve;
+  CLI::App* command = app.add_subcommand("serve", "Run every line of a takt.yaml until Ctrl-C");
+  command->add_option("config", options.config, "The takt.yaml")->required();
+  command->add_option("--summary", options.summary, "Write the summary as JSON to this file");
+  command->callback([&arguments] { arguments.exit_code = run_serve(arguments.serve); });
+}
+
+void add_inspect(CLI::App& app, Arguments& arguments) {
+  InspectOptions& options = arguments.inspect;
+  CLI::App* command =
+      app.add_subcommand("inspect", "Judge a folder of images offline, as fast as the machine can");
+  command->add_option("--config", options.config, "The takt.yaml")->required();
+  command->add_option("--line", options.line, "The line; by default the file's first");
+  command->add_option("--input", options.input,
+                      "Folder with the images, named as the line's source says; for a simulated "
+                      "line {id}_test.* and {id}_temp.*");
+  command->add_option("--output", options.output, "JSON Lines, one object a frame")->required();
+  command->add_option("--repository", options.repository, "Take the models from this folder");
+  command->add_option("--summary", options.summary, "Write the summary as JSON to this file");
+  command->callback([&arguments] { arguments.exit_code = run_inspect(arguments.inspect); });
+}
+
+void add_validate(CLI::App& app, Arguments& arguments) {
+  ValidateOptions& options = arguments.validate;
+  CLI::App* command = app.add_subcommand("validate", "Check a takt.yaml without running it");
+  command->add_option("config", options.config, "The takt.yaml")->required();
+  command->add_flag("--models,!--no-models", options.models, "Look at the models as well");
+  command->callback([&arguments] { arguments.exit_code = run_validate(arguments.validate); });
+}
+
+void add_small_commands(CLI::App& app, Arguments& arguments) {
+  CLI::App* doctor = app.add_subcommand(
+      "doctor", "Say what this machine has, what is missing, and what that costs");
+  doctor->add_option("--cache", arguments.cache, "The folder for compiled models");
+  doctor->callback([&arguments] { arguments.exit_code = run_doctor(arguments.cache); });
+
+  CLI::App* version = app.add_subcommand("version", "Print the versions of takt and its libraries");
+  version->callback([&arguments] { arguments.exit_code = run_version(); });
+
+  CLI::App* completion =
+      app.add_subcommand("completion", "Print a completion script: source <(takt completion bash)");
+  completion->add_option("shell", arguments.shell, "bash")->check(CLI::IsMember({"bash"}));
+  completion->callback([&app] { fmt::print("{}", bash_completion(app, "takt")); });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"takt: vision models on a production line, one verdict a part, in time"};
+  app.require_subcommand(1);
+  app.footer("Start with: takt demo");
+  Arguments arguments;
+  add_demo(app, arguments);
+  add_serve(app, arguments);
+  add_inspect(app, arguments);
+  add_validate(app, arguments);
+  add_small_commands(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitInvalid;
+  }
+  return arguments.exit_code;
+}
+
+}  // namespace
+}  // namespace takt::app
+
+int main(int argc, char** argv) {
+  try {
+    return takt::app::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "takt: {}\n", error.what());
+    return takt::app::kExitFailed;
+  }
+}

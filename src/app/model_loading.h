@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The models of a configuration's tasks, loaded into an engine.
+// Thread-safe: no; once, at the start.
+// Owns: nothing; the engine owns what was loaded.
+#pragma once
+
+#include "config/config.h"
+#include "core/result.h"
+#include "engine/engine.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace takt::app {
+
+// The lanes of a device with `auto` filled in: one for each `threads_per_lane` CPUs that this
+// process may use.
+[[nodiscard]] int lanes_of(const config::DeviceConfig& device);
+
+[[nodiscard]] EngineOptions engine_options(const config::Config& config);
+
+// Loads the model of each named task: finds the version, tries the task's backends in their order
+// (a failure of all but the last is a warning), checks the inputs. `report` is told what happens,
+// before each model and on warnings. Errors: those of repository and worker, "tasks.NAME: ..." in
+// front; invalid_input also when two tasks want one model with different preprocessing.
+[[nodiscard]] Result<void> load_models(const config::Config& config,
+                                       const std::vector<std::string>& tasks, Engine& engine,
+                                       const std::function<void(const std::string&)>& report);
+
+// The preprocessing of each of the model's inputs. Errors: invalid_input (an input that the model
+// doesn't have, or one that no image feeds).
+[[nodiscard]] Result<std::vector<InputPlan>> input_plans(const TaskSpec& task,
+                                                         const Signature& signature);
+
+}  // namespace takt::app

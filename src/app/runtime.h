@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that runs for one takt.yaml: engine, models, journal, store, sinks and lines.
+// Thread-safe: no; the main thread opens, watches and closes it.
+// Owns: all of it, in the order in which it must end.
+#pragma once
+
+#include "app/temporary_folder.h"
+#include "config/config.h"
+#include "core/result.h"
+#include "engine/engine.h"
+#include "line/journal.h"
+#include "line/jsonl_sink.h"
+#include "line/line.h"
+#include "line/serial_sink.h"
+#include "line/store.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace takt::app {
+
+using Report = std::function<void(const std::string&)>;
+
+struct Counts {
+  std::vector<std::pair<std::string, line::LineStats>> lines;
+  EngineStats engine;
+  line::JournalStats journal;
+  std::optional<line::StoreCounts> store;
+};
+
+class Runtime {
+ public:
+  // Loads the models of the stated lines and opens journal, store and sinks; repairs what a killed
+  // run left. `report` is told what takes time. Errors: of the parts, with their place.
+  [[nodiscard]] static Result<std::unique_ptr<Runtime>> open(const config::Config& config,
+                                                             const std::vector<std::string>& lines,
+                                                             const Report& report);
+  ~Runtime();  // close()
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  // Makes a line that writes to the configured sinks; it is started by start().
+  [[nodiscard]] Result<line::Line*> add_line(const config::LineEntry& entry,
+                                             std::vector<line::VerdictObserver*> observers = {});
+
+  // Runs the line's tasks as fast as they go, with a journal of its own and no sinks, for about
+  // `time`, and returns frames a second.
+  [[nodiscard]] Result<double> measure_capacity(const config::LineEntry& entry, Duration time);
+
+  void start();
+  // True once every line has come to the end of its source.
+  [[nodiscard]] bool finished(Duration wait) const;
+  // No further frames; every accepted one gets its verdict, the sinks are flushed. Then counts()
+  // is final.
+  void close();
+
+  [[nodiscard]] Counts counts() const;
+  [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
+
+ private:
+  explicit Runtime(const config::Config& config) : config_(config) {}
+  Result<void> open_journal();
+  Result<void> open_sinks();
+  void repair(const Report& report);
+  [[nodiscard]] Result<std::unique_ptr<line::Source>> make_source(
+      const config::LineEntry& entry) const;
+
+  const config::Config config_;
+  SystemClock clock_;
+  std::optional<TemporaryFolder> temporary_;  // of the journal, when there is no store
+  std::unique_ptr<line::Journal> journal_;
+  std::unique_ptr<line::Store> store_;
+  std::vector<std::unique_ptr<line::JsonlSink>> jsonl_;
+  std::vector<std::unique_ptr<line::SerialSink>> shared_sinks_;
+  std::unique_ptr<Engine> engine_;
+  std::vector<std::unique_ptr<line::Line>> lines_;
+  bool closed_ = false;
+};
+
+}  // namespace takt::app

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// `takt validate` and `takt version`.
+#include "app/command_run.h"
+#include "app/commands.h"
+#include "app/model_loading.h"
+#include "repository/repository.h"
+#include "worker/backends.h"
+
+#include <fmt/format.h>
+
+namespace takt::app {
+namespace {
+
+// The task against what the repository says of its model; nothing is loaded.
+Result<void> check_task(const TaskSpec& task, const std::filesystem::path& repository) {
+  const auto scanned = repository::scan_model(repository, task.model);
+  if (!scanned) return std::unexpected(scanned.error());
+  const std::vector<repository::ScannedModel> models{*scanned};
+  const auto version = repository::find_version(models, task.model, task.version);
+  if (!version) return std::unexpected(version.error());
+  const auto plans = input_plans(task, version->signature);
+  if (!plans) return std::unexpected(plans.error());
+  const auto postprocessor = make_postprocessor(task.postprocess, version->signature);
+  if (!postprocessor) return std::unexpected(postprocessor.error());
+  for (const std::string& backend : task.backends) {
+    if (const auto made = worker::make_backend(backend); !made) {
+      return std::unexpected(made.error());
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+int run_validate(const ValidateOptions& options) {
+  const Result<config::Config> config = load_config(options.config);
+  if (!config) return report_error(config.error());
+  bool valid = true;
+  for (const TaskSpec& task : config->tasks) {
+    if (!options.models) break;
+    const Result<void> checked = check_task(task, config->models.repository);
+    if (checked) continue;
+    valid = false;
+    report_error(checked.error().within(config->file.string() + ": tasks." + task.name));
+  }
+  if (!valid) return kExitInvalid;
+  fmt::print("{}: valid; {} tasks, {} lines\n", config->file.string(), config->tasks.size(),
+             config->lines.size());
+  return kExitOk;
+}
+
+int run_version() {
+  fmt::print("takt {}\n", TAKT_VERSION);
+  for (const std::string& name : worker::backend_names()) {
+    const auto backend = worker::make_backend(name);
+    fmt::print("{} {}\n", name, backend ? (*backend)->version() : backend.error().message);
+  }
+  return kExitOk;
+}
+
+}  // namespace takt::app

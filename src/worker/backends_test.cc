@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/backends.h"
+
+#include <gtest/gtest.h>
+
+namespace takt::worker {
+namespace {
+
+TEST(Backends, EachNameGivesThatBackend) {
+  for (const std::string& name : backend_names()) {
+    const auto backend = make_backend(name);
+    ASSERT_TRUE(backend) << name << ": " << backend.error().message;
+    EXPECT_EQ((*backend)->name(), name);
+    EXPECT_FALSE((*backend)->version().empty());
+  }
+}
+
+TEST(Backends, AMistypedNameIsToldTheNearestOne) {
+  const auto backend = make_backend("openvno");
+  ASSERT_FALSE(backend);
+  EXPECT_NE(backend.error().message.find("did you mean 'openvino'?"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace takt::worker

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/load_runtime.h"
+
+#include "worker/batch_run.h"
+#include "worker/parity.h"
+#include "worker/profile_run.h"
+
+#include <charconv>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace takt::worker {
+namespace {
+
+ModelSource source_of(const repository::ModelVersion& version) {
+  return {.name = version.name, .version = version.version, .onnx_path = version.onnx_path};
+}
+
+LoadOptions load_options(const repository::ModelVersion& version, const RuntimeOptions& options) {
+  LoadOptions load;
+  load.inputs = options.inputs;
+  load.batch_max = version.signature.batch_max;
+  load.input_specs = version.signature.inputs;
+  load.output_specs = version.signature.outputs;
+  load.instances = options.instances;
+  load.threads_per_instance = options.threads_per_instance;
+  load.cpus = options.cpus;
+  load.cache_dir = options.cache_dir;
+  load.precision = options.precision;
+  load.parameters = version.config.parameters;
+  return load;
+}
+
+// The parameter output_bytes_max of config.pbtxt, or what the options say.
+Result<std::size_t> dynamic_bytes(const repository::ModelVersion& version,
+                                  const RuntimeOptions& options) {
+  constexpr std::size_t kMax = std::size_t{1} << 30;
+  for (const auto& [key, text] : version.config.parameters) {
+    if (key != "output_bytes_max") continue;
+    std::size_t bytes = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+    if (error == std::errc() && end == text.data() + text.size() && bytes >= 1 && bytes <= kMax) {
+      return bytes;
+    }
+    return fail(ErrorKind::invalid_input, "config.pbtxt: parameter output_bytes_max is '" + text +
+                                              "'; expected bytes, 1 to " + std::to_string(kMax));
+  }
+  return options.dynamic_output_bytes;
+}
+
+// References are tensors, so the version is loaded once without image preprocessing for them.
+Result<void> prove(Backend& backend, const repository::ModelVersion& version,
+                   const RuntimeOptions& options, const repository::Reference& reference,
+                   std::size_t open_bytes) {
+  LoadOptions load = load_options(version, options);
+  load.inputs.clear();
+  load.instances = 1;
+  const auto model = backend.load(source_of(version), load);
+  if (!model) return std::unexpected(model.error());
+  auto instance = (*model)->open_instance({.device = options.device, .index = 0});
+  if (!instance) return std::unexpected(instance.error());
+  const auto bytes = output_bytes((*model)->signature(), open_bytes);
+  if (!bytes) return std::unexpected(bytes.error());
+  return check_parity(reference, (*model)->signature(), **instance, *bytes);
+}
+
+Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& version,
+                          const RuntimeOptions& options) {
+  const Result<std::size_t> open_bytes = dynamic_bytes(version, options);
+  if (!open_bytes) return std::unexpected(open_bytes.error());
+  const auto reference = repository::read_reference(version.reference_path, version.signature);
+  if (!reference) return std::unexpected(reference.error());
+  if (!reference->cases.empty()) {
+    const Result<void> proven = prove(backend, version, options, *reference, *open_bytes);
+    if (!proven) return std::unexpected(proven.error());
+  }
+  const auto model = backend.load(source_of(version), load_options(version, options));
+  if (!model) return std::unexpected(model.error());
+
+  ModelRuntime runtime;
+  runtime.name = version.name;
+  runtime.version = version.version;
+  runtime.backend = backend.name();
+  runtime.backend_version = backend.version();
+  runtime.device = options.device;
+  runtime.signature = (*model)->signature();
+  auto bytes = output_bytes(runtime.signature, *open_bytes);
+  if (!bytes) return std::unexpected(std::move(bytes).error());
+  runtime.output_bytes_max = std::move(*bytes);
+  for (int i = 0; i < options.instances; ++i) {
+    auto instance = (*model)->open_instance({.device = options.device, .index = i});
+    if (!instance) return std::unexpected(std::move(instance).error());
+    runtime.instances.push_back(std::move(*instance));
+  }
+  for (const auto& instance : runtime.instances) {
+    // The first one's profile stands for all; without time each size is only run to be warm.
+    const bool first = &instance == &runtime.instances.front();
+    auto profile =
+        measure_profile(*instance, runtime.signature, options.inputs, runtime.output_bytes_max,
+                        first ? options.profile_time_max : Duration::zero());
+    if (!profile) return std::unexpected(std::move(profile).error());
+    if (first) runtime.profile = std::move(*profile);
+  }
+  return runtime;
+}
+
+}  // namespace
+
+Result<ModelRuntime> load_runtime(Backend& backend, const repository::ModelVersion& version,
+                                  const RuntimeOptions& options) {
+  Result<ModelRuntime> runtime = load(backend, version, options);
+  if (runtime) return runtime;
+  return std::unexpected(std::move(runtime).error().within("model '" + version.name + "' version " +
+                                                           std::to_string(version.version)));
+}
+
+}  // namespace takt::worker
