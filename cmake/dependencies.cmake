@@ -3,9 +3,8 @@
 #
 #   openvino::runtime            spng::spng               GTest::gtest_main, GTest::gmock
 #   yaml-cpp::yaml-cpp           turbojpeg::turbojpeg     rapidcheck::gtest (with rapidcheck)
-#   CLI11::CLI11                 stb::stb                 benchmark::benchmark
-#   spdlog::spdlog, fmt::fmt     takt_onnx_proto          hwloc::hwloc
-#   nlohmann_json::nlohmann_json SQLiteCpp                prometheus-cpp::core
+#   CLI11::CLI11, fmt::fmt       ZLIB::ZLIB               benchmark::benchmark
+#   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.
 
@@ -39,23 +38,11 @@ takt_find_package(yaml-cpp libyaml-cpp-dev)
 add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp) # the name that yaml-cpp 0.8 exports itself
 takt_find_package(CLI11 libcli11-dev)
 takt_find_package(fmt libfmt-dev)
-takt_find_package(spdlog libspdlog-dev)
 takt_find_package(nlohmann_json nlohmann-json3-dev)
 takt_find_package(SQLiteCpp libsqlitecpp-dev)
 takt_find_package(ZLIB zlib1g-dev)
-takt_find_package(prometheus-cpp prometheus-cpp-dev COMPONENTS core)
 takt_find_module(spng spng libspng-dev)
 takt_find_module(turbojpeg libturbojpeg libturbojpeg0-dev)
-takt_find_module(hwloc hwloc libhwloc-dev)
-
-# stb: only the BMP reader is used, compiled into the one file that defines STB_IMAGE_IMPLEMENTATION.
-find_path(STB_INCLUDE_DIR stb/stb_image.h)
-mark_as_advanced(STB_INCLUDE_DIR)
-if(NOT STB_INCLUDE_DIR)
-  message(FATAL_ERROR "stb_image.h not found (Debian package libstb-dev); ${TAKT_SETUP_HINT}")
-endif()
-add_library(stb::stb INTERFACE IMPORTED)
-target_include_directories(stb::stb INTERFACE ${STB_INCLUDE_DIR})
 
 # OpenVINO and onnx.proto come from the wheels in the project's own Python environment.
 set(TAKT_VENV ${CMAKE_SOURCE_DIR}/.venv CACHE PATH "Python environment that holds the wheels")

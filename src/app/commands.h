@@ -26,7 +26,7 @@ struct DemoOptions {
 };
 
 struct ServeOptions {
-  std::filesystem::path config;
+  std::filesystem::path config = "takt.yaml";
   std::filesystem::path summary;
 };
 
@@ -40,7 +40,7 @@ struct InspectOptions {
 };
 
 struct ValidateOptions {
-  std::filesystem::path config;
+  std::filesystem::path config = "takt.yaml";
   bool models = true;  // look at the repository as well
 };
 

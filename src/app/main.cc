@@ -46,7 +46,7 @@ void add_demo(CLI::App& app, Arguments& arguments) {
 void add_serve(CLI::App& app, Arguments& arguments) {
   ServeOptions& options = arguments.serve;
   CLI::App* command = app.add_subcommand("serve", "Run every line of a takt.yaml until Ctrl-C");
-  command->add_option("config", options.config, "The takt.yaml")->required();
+  command->add_option("config,--config", options.config, "The takt.yaml; by default the one here");
   command->add_option("--summary", options.summary, "Write the summary as JSON to this file");
   command->callback([&arguments] { arguments.exit_code = run_serve(arguments.serve); });
 }
@@ -69,7 +69,7 @@ void add_inspect(CLI::App& app, Arguments& arguments) {
 void add_validate(CLI::App& app, Arguments& arguments) {
   ValidateOptions& options = arguments.validate;
   CLI::App* command = app.add_subcommand("validate", "Check a takt.yaml without running it");
-  command->add_option("config", options.config, "The takt.yaml")->required();
+  command->add_option("config,--config", options.config, "The takt.yaml; by default the one here");
   command->add_flag("--models,!--no-models", options.models, "Look at the models as well");
   command->callback([&arguments] { arguments.exit_code = run_validate(arguments.validate); });
 }

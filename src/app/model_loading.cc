@@ -93,6 +93,7 @@ class Loader {
     options.inputs = plans;
     options.device = device.name;
     options.instances = task.instances > 0 ? task.instances : lanes_of(device);
+    options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
     options.cache_dir = config_.models.cache;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, version, options);

@@ -112,6 +112,7 @@ TaskSpec read_task(const std::string& name, Reader& reader) {
   reader.word<PriorityClass>("priority", task.priority, &parse_priority);
   reader.duration("deadline", task.deadline);
   reader.word<Verdict>("fallback", task.fallback, &parse_verdict);
+  reader.integer("batch_max", task.batch_max, 0, 4096);
   reader.integer("instances", task.instances, 0, 64);
   reader.texts("backends", task.backends);
   return task;

@@ -71,6 +71,7 @@ struct TaskSpec {
   PriorityClass priority = PriorityClass::normal;
   Duration deadline{};  // zero: the line's frame deadline
   Verdict fallback = Verdict::review;
+  int batch_max = 0;  // rows executed together at most; 0: as config.pbtxt says
   int instances = 0;  // 0: one for each lane of its device
   std::vector<std::string> backends{"openvino"};  // in order of preference
 };

@@ -5,6 +5,7 @@
 #include "worker/parity.h"
 #include "worker/profile_run.h"
 
+#include <algorithm>
 #include <charconv>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@ LoadOptions load_options(const repository::ModelVersion& version, const RuntimeO
   LoadOptions load;
   load.inputs = options.inputs;
   load.batch_max = version.signature.batch_max;
+  if (options.batch_max > 0) load.batch_max = std::min(load.batch_max, options.batch_max);
   load.input_specs = version.signature.inputs;
   load.output_specs = version.signature.outputs;
   load.instances = options.instances;
@@ -57,6 +59,7 @@ Result<void> prove(Backend& backend, const repository::ModelVersion& version,
   LoadOptions load = load_options(version, options);
   load.inputs.clear();
   load.instances = 1;
+  load.batch_max = version.signature.batch_max;  // a case may have more rows than this task takes
   const auto model = backend.load(source_of(version), load);
   if (!model) return std::unexpected(model.error());
   auto instance = (*model)->open_instance({.device = options.device, .index = 0});

@@ -21,6 +21,7 @@ struct RuntimeOptions {
   std::vector<InputPlan> inputs;  // preprocessing, by input name
   std::string device = "cpu";
   int instances = 1;
+  int batch_max = 0;  // less than the model's own limit; 0: that limit
   int threads_per_instance = 1;
   std::vector<int> cpus;            // that the instances may use; empty: any
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
