@@ -35,6 +35,9 @@ struct LineConfig {
   std::vector<std::string> tasks;  // names of the `tasks:` section
   // From capture to verdict. Empty: offline inspection, as fast as the machine can.
   std::optional<Duration> deadline;
+  // How long before the deadline the timer decides, so that the verdict is out by then; at most a
+  // tenth of the deadline.
+  Duration verdict_margin = std::chrono::milliseconds(1);
   // Without a deadline a frame is given up after this long without its answers (a device that
   // hangs).
   Duration patience = std::chrono::seconds(60);

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "line/stages.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+namespace takt::line {
+namespace {
+
+// Weight of the newest frame in the average number of crops: about the last sixteen frames count.
+constexpr double kNewest = 1.0 / 16;
+
+}  // namespace
+
+Stages::Stages(const LinePlan& plan, InferenceClient& client, const Clock& clock, LineProbe& probe,
+               std::shared_ptr<EventQueue> answers)
+    : plan_(plan),
+      client_(client),
+      clock_(clock),
+      probe_(probe),
+      answers_(std::move(answers)),
+      crops_lately_(plan.tasks.size(), 1.0) {}
+
+void Stages::start(FrameState& state) {
+  for (std::size_t i = 0; i < plan_.tasks.size(); ++i) {
+    if (plan_.tasks[i].parent) continue;
+    state.tasks[i].requests.resize(1);
+    submit(state, i);
+  }
+}
+
+void Stages::start_children(FrameState& state, std::size_t task) {
+  const TaskFinding& found = state.tasks[task].finding;
+  for (const std::size_t child : plan_.tasks[task].children) {
+    TaskRun& run = state.tasks[child];
+    if (run.phase != TaskRun::Phase::waiting) continue;
+    if (found.state != TaskState::answered) {
+      give_up(state, run, TaskState::not_run,
+              {ErrorKind::unavailable, "task '" + found.task + "' did not answer"}, clock_.now());
+    } else {
+      run.requests = crops(state, child);
+      submit(state, child);
+    }
+    if (run.phase == TaskRun::Phase::done) start_children(state, child);
+  }
+}
+
+// Sends every request of a task. One that can't be made, or none at all, ends here.
+void Stages::submit(FrameState& state, std::size_t task) {
+  TaskRun& run = state.tasks[task];
+  run.phase = TaskRun::Phase::running;
+  run.report.submitted = clock_.now();
+  run.requests_open = run.requests.size();
+  const TimePoint deadline = stage_deadline(state, task);
+  for (std::size_t i = 0; i < run.requests.size(); ++i) {
+    Result<InferRequest> made = request(state, task, run.requests[i].region);
+    if (!made) {
+      run.requests[i].open = false;
+      --run.requests_open;
+      take_result(run, plan_.tasks[task], run.requests[i], std::unexpected(made.error()));
+      continue;
+    }
+    made->deadline = deadline;
+    run.requests[i].id = client_.submit(std::move(*made), [answers = answers_, seq = state.seq,
+                                                           task, i](Result<InferResult> result) {
+      answers->post({.seq = seq, .task = task, .request = i, .result = std::move(result)});
+    });
+  }
+  if (run.requests_open == 0) finish(state, run, clock_.now());
+}
+
+Result<InferRequest> Stages::request(const FrameState& state, std::size_t task,
+                                     const Region& region) const {
+  const PlannedTask& planned = plan_.tasks[task];
+  InferRequest made;
+  made.model = planned.model.id;
+  made.priority = planned.spec.priority;
+  for (const std::vector<std::string>& roles : planned.roles) {
+    ImageStack stack;
+    stack.region = region;
+    for (const std::string& role : roles) {
+      const Result<const FrameImage*> image = image_of(state.frame, role);
+      if (!image) return std::unexpected(image.error());
+      const ImageView& view = (*image)->view;
+      if (!stack.images.empty() && (view.width != stack.images.front().width ||
+                                    view.height != stack.images.front().height)) {
+        return fail(ErrorKind::invalid_input,
+                    "image '" + role + "' is " + std::to_string(view.width) + "x" +
+                        std::to_string(view.height) + ", but '" + roles.front() + "' is " +
+                        std::to_string(stack.images.front().width) + "x" +
+                        std::to_string(stack.images.front().height) +
+                        "; images of one input must have one size");
+      }
+      stack.images.push_back(view);
+      if ((*image)->slot) made.holds.push_back((*image)->slot);
+    }
+    made.inputs.emplace_back(std::move(stack));
+  }
+  return made;
+}
+
+std::vector<FrameRequest> Stages::crops(const FrameState& state, std::size_t child) {
+  const CropSpec& spec = *plan_.tasks[child].spec.crop;
+  const TaskFinding& found = state.tasks[*plan_.tasks[child].parent].finding;
+  std::vector<std::size_t> chosen;
+  for (std::size_t i = 0; i < found.detections.size(); ++i) {
+    if (found.detections[i].score >= spec.score_min) chosen.push_back(i);
+  }
+  std::ranges::stable_sort(chosen, std::greater{},
+                           [&](std::size_t i) { return found.detections[i].score; });
+  double& lately = crops_lately_[child];
+  lately += kNewest * (static_cast<double>(chosen.size()) - lately);
+  const auto crops_max = static_cast<std::size_t>(std::max(spec.crops_max, 0));
+  if (chosen.size() > crops_max) {
+    probe_.crops_left_out(child, chosen.size() - crops_max);
+    chosen.resize(crops_max);
+  }
+  std::vector<FrameRequest> requests;
+  requests.reserve(chosen.size());
+  for (const std::size_t i : chosen) {
+    FrameRequest& request = requests.emplace_back();
+    request.region = crop_window(found.detections[i].box, spec);
+    request.detection = i;
+  }
+  return requests;
+}
+
+void Stages::cancel(const FrameState& state) {
+  for (const TaskRun& run : state.tasks) {
+    for (const FrameRequest& request : run.requests) {
+      if (request.open) client_.cancel(request.id);
+    }
+  }
+}
+
+Placement Stages::placement(const FrameState& state, std::size_t task,
+                            const FrameRequest& request) const {
+  const PlannedTask& planned = plan_.tasks[task];
+  const Result<const FrameImage*> image = image_of(state.frame, planned.roles.front().front());
+  if (!image) return {};
+  return place(request.region, (*image)->view.width, (*image)->view.height, planned.model_width,
+               planned.model_height, planned.spec.preprocess.fit);
+}
+
+// What a task's answer is needed by, so that what follows it can still be in time. Where that can't
+// be reached any more, the later stages are given up rather than the first.
+TimePoint Stages::stage_deadline(const FrameState& state, std::size_t task) const {
+  const TaskSpec& spec = plan_.tasks[task].spec;
+  TimePoint end = state.decide_at;
+  if (spec.deadline > Duration::zero()) end = std::min(end, state.frame.captured + spec.deadline);
+  const Duration after = expected_after(task);
+  if (end == kNever || after == Duration::zero()) return end;
+  const TimePoint early = end - after;
+  return early < clock_.now() + expected_of(task) ? end : early;
+}
+
+// The longest way from a task's answer to the last answer that depends on it.
+Duration Stages::expected_after(std::size_t task) const {
+  Duration longest{};
+  for (const std::size_t child : plan_.tasks[task].children) {
+    longest = std::max(longest, expected_of(child) + expected_after(child));
+  }
+  return longest;
+}
+
+Duration Stages::expected_of(std::size_t task) const {
+  const PlannedTask& planned = plan_.tasks[task];
+  const int rows = std::max(1, static_cast<int>(std::ceil(crops_lately_[task])));
+  const int batch_max = std::max(1, planned.model.signature.batch_max);
+  const int batches = (rows + batch_max - 1) / batch_max;
+  return client_.expected_p99(planned.model.id, std::min(rows, batch_max)) * batches;
+}
+
+}  // namespace takt::line
