@@ -69,7 +69,8 @@ class Backend {
   [[nodiscard]] virtual std::string version() const = 0;             // of the library behind it
   // Parses, compiles and checks the model. Errors: invalid_input (not ONNX, truncated, an operator
   // that is not supported, a plan that doesn't fit the signature: the message names node, operator
-  // or input and what to do), out_of_memory, unavailable (device or library missing).
+  // or input and what to do), out_of_memory, unavailable (device or library missing). Messages
+  // begin with the file; the caller adds the model's name and version.
   [[nodiscard]] virtual Result<std::shared_ptr<const LoadedModel>> load(
       const ModelSource& source, const LoadOptions& options) = 0;
 };

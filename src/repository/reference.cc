@@ -65,15 +65,18 @@ Result<std::size_t> match(const fs::path& file, const ReferenceTensor& tensor, s
   return static_cast<std::size_t>(found - specs.begin());
 }
 
-// `rows` is taken from the first tensor and must hold for every other one.
+// `rows` is taken from the first tensor and must hold for every other one. An input may be stored
+// as UINT8 whatever the model takes: images keep a tenth of their size that way.
 Result<void> check_shape(const fs::path& file, const ReferenceTensor& tensor,
-                         const TensorSpec& spec, bool batched, std::optional<std::int64_t>& rows) {
+                         const TensorSpec& spec, bool is_input, bool batched,
+                         std::optional<std::int64_t>& rows) {
   Shape expected = spec.shape;
   if (batched) expected.insert(expected.begin(), rows.value_or(-1));
   const bool fits = std::ranges::equal(
       tensor.shape, expected,
       [](std::int64_t got, std::int64_t want) { return want == -1 || got == want; });
-  if (tensor.type != spec.type || !fits) {
+  const bool type_fits = tensor.type == spec.type || (is_input && tensor.type == DataType::uint8);
+  if (!type_fits || !fits) {
     return refuse(file, std::string(to_string(tensor.type)) + to_string(tensor.shape) + ", but '" +
                             spec.name + "' of the model is " + std::string(to_string(spec.type)) +
                             to_string(expected));
@@ -107,7 +110,8 @@ struct CaseReader {
       if (!place) return std::unexpected(place.error());
       if (filled[*place]) return refuse(*file, "'" + specs[*place].name + "' is given twice");
       filled[*place] = true;
-      const Result<void> shape = check_shape(*file, *tensor, specs[*place], batched, rows);
+      const Result<void> shape =
+          check_shape(*file, *tensor, specs[*place], side == "input", batched, rows);
       if (!shape) return std::unexpected(shape.error());
       tensor->name = specs[*place].name;
       tensors[*place] = std::move(*tensor);

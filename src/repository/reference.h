@@ -23,9 +23,9 @@ struct Tolerance {
 };
 
 struct ReferenceTensor {
-  std::string name;  // as in the signature
-  DataType type = DataType::fp32;
-  Shape shape;  // rows first when the model has a batch dimension
+  std::string name;                // as in the signature
+  DataType type = DataType::fp32;  // as stored; an input may be UINT8 whatever the model takes
+  Shape shape;                     // rows first when the model has a batch dimension
   std::vector<std::byte> bytes;
 
   [[nodiscard]] TensorView view() const { return {type, shape, bytes}; }

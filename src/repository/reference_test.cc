@@ -105,6 +105,23 @@ TEST_F(ReferenceFolder, TypedFieldsAreReadAsRawData) {
   EXPECT_THAT(reference->cases[0].outputs[0].view().as<std::int64_t>(), ElementsAre(-5));
 }
 
+TEST_F(ReferenceFolder, AnInputMayBeStoredAsBytesAnOutputMayNot) {
+  write_case("one");
+  onnx::TensorProto bytes;
+  bytes.set_data_type(onnx::TensorProto::UINT8);
+  bytes.add_dims(1);
+  bytes.add_dims(2);
+  bytes.set_raw_data("\x07\xff");
+  folder_.write("one/input_0.pb", bytes);
+  const Result<Reference> reference = read();
+  ASSERT_TRUE(reference.has_value()) << reference.error().message;
+  EXPECT_EQ(reference->cases[0].inputs[0].type, DataType::uint8);
+  bytes.set_dims(1, 3);
+  bytes.set_raw_data("\x07\xff\x01");
+  folder_.write("one/output_0.pb", bytes);
+  EXPECT_THAT(error_of(), AllOf(HasSubstr("output_0.pb"), HasSubstr("UINT8[1,3]")));
+}
+
 TEST_F(ReferenceFolder, AMissingOrSurplusTensorIsNamed) {
   write_case("one");
   std::filesystem::remove(folder_.path() / "one/input_1.pb");

@@ -29,7 +29,11 @@ class LoadRuntime : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_ = make_backend("openvino").value();
-  RuntimeOptions options_{.profile_time_max = std::chrono::milliseconds(20)};
+  RuntimeOptions options_ = [] {
+    RuntimeOptions options;
+    options.profile_time_max = std::chrono::milliseconds(20);
+    return options;
+  }();
 };
 
 TEST_F(LoadRuntime, OpensTheInstancesAndSaysWhatTheyAre) {

@@ -86,7 +86,7 @@ ReadElement reader_of(DataType type) {
 // As short as it can be told apart: 1e-07, not 0.000000.
 std::string number_text(double value) {
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.9g", value);
+  std::snprintf(text.data(), text.size(), "%.7g", value);
   return text.data();
 }
 
@@ -170,7 +170,10 @@ Result<std::string> first_mismatch(const TensorView& expected, const TensorView&
     const double want = read(expected.bytes, i);
     const double have = read(got.bytes, i);
     if (have == want) continue;  // infinities too
-    if (std::abs(have - want) <= tolerance.absolute + tolerance.relative * std::abs(want)) continue;
+    // Without the check, an expected infinity would allow every value.
+    const bool finite = std::isfinite(want);
+    if (finite && std::abs(have - want) <= tolerance.absolute + tolerance.relative * std::abs(want))
+      continue;
     return "element " + std::to_string(i) + " is " + number_text(have) + ", expected " +
            number_text(want) + " within " + number_text(tolerance.absolute) + " + " +
            number_text(tolerance.relative) +

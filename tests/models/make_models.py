@@ -7,12 +7,15 @@
 Every file is the same each time: weights come from fixed seeds.
 """
 
+import gzip
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 OPSET = 17
 IR_VERSION = 8
@@ -131,6 +134,38 @@ def wrong_shapes():
                              ir_version=IR_VERSION)
 
 
+def write_version(folder, made, reference_of, rows, tolerance, as_bytes=False):
+    """A version with a reference case: inputs, and the outputs that `reference_of` gives."""
+    case = folder / "reference" / "case_0"
+    case.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (rows, 2, 16, 16), dtype=np.uint8)
+    inputs = {"image": image.astype(np.float32)}
+    stored = image if as_bytes else inputs["image"]
+    outputs = ReferenceEvaluator(reference_of).run(None, inputs)
+    (case / "input_0.pb").write_bytes(numpy_helper.from_array(stored).SerializeToString())
+    for i, output in enumerate(outputs):
+        packed = gzip.compress(numpy_helper.from_array(output).SerializeToString(), mtime=0)
+        (case / f"output_{i}.pb.gz").write_bytes(packed)
+    (folder / "reference" / "tolerance.json").write_text(json.dumps(tolerance))
+
+
+def write_repository(root):
+    """good/1 gives its reference, good/2 too (stored as bytes), changed/1 has one other weight."""
+    tolerance = {"absolute": 0.01, "relative": 0.001}
+    good, changed = conv_net(), conv_net(nudge=0.05)
+    write_version(root / "good" / "1", good, good, 1, tolerance)
+    write_version(root / "good" / "2", good, good, 2, tolerance, as_bytes=True)
+    write_version(root / "changed" / "1", changed, good, 1, tolerance)
+    dynamic = root / "dynamic"
+    (dynamic / "1").mkdir(parents=True, exist_ok=True)
+    (dynamic / "1" / "model.onnx").write_bytes(
+        dynamic_output().SerializeToString(deterministic=True))
+    (dynamic / "config.pbtxt").write_text(
+        'parameters { key: "output_bytes_max" value { string_value: "4096" } }\n')
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -155,6 +190,7 @@ def main():
     }
     for name, made in models.items():
         (folder / f"{name}.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    write_repository(folder / "repository")
     whole = (folder / "conv_net.onnx").read_bytes()
     (folder / "truncated.onnx").write_bytes(whole[:len(whole) // 2])
     (folder / "garbage.onnx").write_bytes(bytes(range(256)) * 8)

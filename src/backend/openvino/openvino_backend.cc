@@ -61,9 +61,7 @@ class OpenVinoBackend final : public Backend {
           return ov_backend::compile(core_, source, options);
         });
     if (!variants) {
-      return std::unexpected(std::move(variants).error().within(
-          "model '" + source.name + "' version " + std::to_string(source.version) + " (" +
-          source.onnx_path.string() + ")"));
+      return std::unexpected(std::move(variants).error().within(source.onnx_path.string()));
     }
     return std::make_shared<const OpenVinoModel>(*std::move(variants), options.cpus);
   }

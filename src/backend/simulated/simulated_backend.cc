@@ -69,12 +69,9 @@ class SimulatedBackend final : public Backend {
   [[nodiscard]] std::string version() const override { return "1"; }
 
   [[nodiscard]] Result<std::shared_ptr<const LoadedModel>> load(
-      const ModelSource& source, const LoadOptions& options) override {
+      const ModelSource& /*source*/, const LoadOptions& options) override {
     Result<std::shared_ptr<SharedModel>> model = make_model(options);
-    if (!model) {
-      return std::unexpected(std::move(model).error().within(
-          "model '" + source.name + "' version " + std::to_string(source.version)));
-    }
+    if (!model) return std::unexpected(std::move(model).error());
     return std::make_shared<const SimulatedModel>(*std::move(model), options);
   }
 
