@@ -2,6 +2,7 @@
 // Models come and go, the engine stops, instances hang: every request is answered all the same.
 #include "engine/engine_fixture.h"
 
+#include <atomic>
 #include <thread>
 
 namespace takt::engine_test {
@@ -252,6 +253,30 @@ TEST_F(EngineTest, StopWithoutDrainTimeRefusesWhatWaitsAndAwaitsWhatRuns) {
   run->finish();
   stopper.join();
   EXPECT_EQ(running.value(), 3);
+}
+
+// The dispatcher hears of a batch's end before its callers do, so it may be done before they are.
+TEST_F(EngineTest, StopReturnsAfterTheLastCompletionHasReturned) {
+  start();
+  const ModelId model = add(staged_model(stage_));
+  std::atomic<bool> returned{false};
+  engine_->submit(request(model, 1), [&](const Result<InferResult>&) {
+    EXPECT_TRUE(wait_until([&] {  // until the dispatcher is gone, as far as one can see
+      Answer late;
+      InferRequest hopeless = request(model, 2);
+      hopeless.deadline = clock_.now();
+      submit(late, std::move(hopeless));
+      return late.wait().error().message.find("the engine is stopping") != std::string::npos;
+    }));
+    for (int i = 0; i < 10000; ++i) std::this_thread::yield();
+    returned = true;
+  });
+  auto run = next_run();
+  std::thread instance([&] { run->finish(); });
+  engine_->stop(hours(1));
+  EXPECT_TRUE(returned);
+  instance.join();
+  expect_all_answered();
 }
 
 TEST_F(EngineTest, StopIsBoundedWhenAnInstanceHangs) {
