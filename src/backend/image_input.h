@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model input that is fed with images: its geometry, and how a stack of images becomes the u8
-// bytes of one row. Thread-safe: pure functions; a Resampler belongs to one thread. Owns: nothing.
+// bytes of one row.
+// Thread-safe: pure functions; a Resampler belongs to one thread.
+// Owns: nothing.
 #pragma once
 
 #include "core/inference.h"
