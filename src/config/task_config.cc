@@ -56,6 +56,7 @@ void read_postprocess(Reader& reader, PostprocessSpec& postprocess) {
   reader.number("distance_max", postprocess.distance_max, 0, kUnbounded);
   reader.text("layout", postprocess.layout);
   reader.boolean("class_agnostic", postprocess.class_agnostic);
+  reader.boolean("multi_label", postprocess.multi_label);
 }
 
 void read_crop(Reader& reader, CropSpec& crop) {

@@ -58,6 +58,7 @@ struct PostprocessSpec {
   // softmax: logits, probabilities. embedding_distance: l2, cosine.
   std::string layout = "auto";
   bool class_agnostic = false;  // yolo: suppression across classes
+  bool multi_label = false;     // yolo: every class above score_min, not only an anchor's best
 };
 
 struct TaskSpec {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Raw heads of the YOLO family: a row of centre x, centre y, width, height in model pixels and class
 // scores in 0..1 for each anchor; v5 has an objectness before the class scores.
-// One label a box, that of the best class, as exports without multi_label do.
+// One label a box, that of the best class; with multi_label every class above the threshold, which
+// is how mean average precision is usually measured.
 #include "task/nms.h"
 #include "task/outputs.h"
 #include "task/postprocessors.h"
@@ -67,6 +68,7 @@ struct Reader {
   std::size_t anchors = 0;
   std::size_t classes = 0;
   float score_min = 0;
+  bool multi_label = false;
   std::string_view output;
 
   [[nodiscard]] Result<std::vector<Detection>> values_first() const;
@@ -104,12 +106,17 @@ Result<std::vector<Detection>> Reader::values_first() const {
   std::vector<Detection> found;
   for (std::size_t a = 0; a < anchors; ++a) {
     if (best[a] < score_min) continue;
-    std::size_t c = 0;
-    while (row(4 + c)[a] != best[a]) ++c;
-    auto made =
-        candidate(a, {row(0)[a], row(1)[a], row(2)[a], row(3)[a]}, static_cast<int>(c), best[a]);
-    if (!made) return std::unexpected(std::move(made.error()));
-    found.push_back(*made);
+    const float label_min = multi_label ? score_min : best[a];
+    bool labelled = false;
+    for (std::size_t c = 0; c < classes; ++c) {
+      const float score = row(4 + c)[a];
+      if (score < label_min || (labelled && !multi_label)) continue;
+      auto made =
+          candidate(a, {row(0)[a], row(1)[a], row(2)[a], row(3)[a]}, static_cast<int>(c), score);
+      if (!made) return std::unexpected(std::move(made.error()));
+      found.push_back(*made);
+      labelled = true;
+    }
   }
   return found;
 }
@@ -131,13 +138,17 @@ Result<std::vector<Detection>> Reader::anchors_first(bool objectness) const {
     if (object < score_min) continue;  // a class score is at most 1
     const std::span<const float> scores(anchor + first, classes);
     const float best = largest(scores);
-    const float score = object * best;
-    if (score < score_min) continue;
-    const auto index = std::ranges::find(scores, best) - scores.begin();
-    auto made =
-        candidate(a, {anchor[0], anchor[1], anchor[2], anchor[3]}, static_cast<int>(index), score);
-    if (!made) return std::unexpected(std::move(made.error()));
-    found.push_back(*made);
+    if (object * best < score_min) continue;
+    const auto best_class =
+        static_cast<std::size_t>(std::ranges::find(scores, best) - scores.begin());
+    for (std::size_t c = 0; c < classes; ++c) {
+      const float score = object * scores[c];
+      if (multi_label ? score < score_min : c != best_class) continue;
+      auto made =
+          candidate(a, {anchor[0], anchor[1], anchor[2], anchor[3]}, static_cast<int>(c), score);
+      if (!made) return std::unexpected(std::move(made.error()));
+      found.push_back(*made);
+    }
   }
   return found;
 }
@@ -160,7 +171,8 @@ class Yolo final : public Postprocessor {
     const auto floats = read_floats(view, output_);
     if (!floats) return std::unexpected(floats.error());
     const auto anchors = static_cast<std::size_t>((*shape)[head_.layout.anchors_first ? 0 : 1]);
-    const Reader reader{floats->values, anchors, classes, spec_.score_min, output_};
+    const Reader reader{floats->values,  anchors,           classes,
+                        spec_.score_min, spec_.multi_label, output_};
     auto found = head_.layout.anchors_first ? reader.anchors_first(head_.layout.objectness)
                                             : reader.values_first();
     if (!found) return std::unexpected(std::move(found.error()));

@@ -77,6 +77,27 @@ TEST(Yolo, MultipliesTheObjectnessOfV5Heads) {
   EXPECT_FLOAT_EQ(found[1].score, 0.45F);
 }
 
+// The second anchor's two labels overlap fully: suppression is class-wise, so both stay.
+TEST(Yolo, MultiLabelKeepsEveryClassAboveTheThreshold) {
+  PostprocessSpec spec = yolo(2, 0.15F);
+  spec.multi_label = true;
+  for (const bool anchors_first : {false, true}) {
+    Outputs outputs;
+    if (anchors_first) {
+      outputs.add("output0", {3, 6}, kThreeAnchors);
+    } else {
+      outputs.add("output0", {6, 3}, transposed(kThreeAnchors, 6));
+    }
+    const auto found = detections(run(spec, outputs));
+    ASSERT_EQ(found.size(), 4U);
+    EXPECT_FLOAT_EQ(found[0].score, 0.9F);
+    EXPECT_FLOAT_EQ(found[1].score, 0.6F);
+    EXPECT_EQ(found[2].class_index + found[3].class_index, 1) << "one more of each class";
+    EXPECT_FLOAT_EQ(found[2].score, 0.2F);
+    EXPECT_FLOAT_EQ(found[3].score, 0.2F);
+  }
+}
+
 TEST(Yolo, ReadsHalfPrecision) {
   // 1.0, 2.0, 0.5 and so on, exact in binary16.
   const std::vector<std::uint16_t> halves{0x5640, 0x5640, 0x4D00, 0x4900, 0x2E66, 0x3B33};
