@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -64,6 +65,7 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   }
   if (Result<void> opened = runtime->open_sinks(); !opened) return std::unexpected(opened.error());
   runtime->repair(report);
+  if (Result<void> done = runtime->continue_numbers(); !done) return std::unexpected(done.error());
 
   Result<std::unique_ptr<Engine>> engine = Engine::create(engine_options(config));
   if (!engine) return std::unexpected(engine.error());
@@ -135,6 +137,20 @@ void Runtime::repair(const Report& report) {
   for (const auto& jsonl : jsonl_) note(jsonl->flush());
   // They stay in the journal and are offered again at the next start.
   if (!outcome) report("warning: " + outcome.error().message);
+}
+
+// Numbers that were reported don't come again, whatever became of the journal.
+Result<void> Runtime::continue_numbers() {
+  const auto skip = [this](const std::map<std::string, FrameSeq>& last) {
+    for (const auto& [line, seq] : last) journal_->skip_past(line, seq);
+  };
+  if (store_) {
+    const auto last = store_->last_seqs();
+    if (!last) return std::unexpected(last.error());
+    skip(*last);
+  }
+  for (const auto& jsonl : jsonl_) skip(jsonl->last_seqs());
+  return {};
 }
 
 Result<std::unique_ptr<line::Source>> Runtime::make_source(const config::LineEntry& entry) const {

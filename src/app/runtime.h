@@ -65,6 +65,7 @@ class Runtime {
   Result<void> open_journal();
   Result<void> open_sinks();
   void repair(const Report& report);
+  Result<void> continue_numbers();
   [[nodiscard]] Result<std::unique_ptr<line::Source>> make_source(
       const config::LineEntry& entry) const;
 

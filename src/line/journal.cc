@@ -102,8 +102,15 @@ Result<std::unique_ptr<Journal>> Journal::open(JournalOptions options) {
 
 Result<void> Journal::load() {
   std::vector<std::filesystem::path> paths;
+  std::vector<std::filesystem::path> unfinished;
   for (const auto& entry : std::filesystem::directory_iterator(options_.directory)) {
-    if (entry.path().filename().string().starts_with(kSegmentPrefix)) paths.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kSegmentPrefix)) paths.push_back(entry.path());
+    if (name.starts_with(kUnfinishedPrefix)) unfinished.push_back(entry.path());
+  }
+  for (const std::filesystem::path& path : unfinished) {
+    std::error_code ignored;  // it is in nobody's way
+    std::filesystem::remove(path, ignored);
   }
   std::ranges::sort(paths);
   for (const std::filesystem::path& path : paths) {
@@ -165,6 +172,12 @@ FrameSeq Journal::next_seq(std::string_view line) {
   std::uint64_t& next = next_seq_[std::string(line)];
   if (next == 0) next = 1;
   return FrameSeq{next++};
+}
+
+void Journal::skip_past(std::string_view line, FrameSeq seq) {
+  const std::scoped_lock lock(mutex_);
+  std::uint64_t& next = next_seq_[std::string(line)];
+  next = std::max(next, seq.value + 1);
 }
 
 Result<void> Journal::accept(FrameSeq seq, const Frame& frame, std::string_view line) {

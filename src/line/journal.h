@@ -61,6 +61,9 @@ class Journal final : public FrameJournal {
   // Verdicts of earlier runs that are still in the journal, oldest first, given out once: sinks that may have missed
   // them take them again before the first frame.
   [[nodiscard]] std::vector<VerdictRecord> take_recovered();
+  // Store and files know numbers up to `seq` of this line, some of them perhaps of frames that a
+  // full journal refused, or of a journal that was removed: they must not come again.
+  void skip_past(std::string_view line, FrameSeq seq);
   // The store has this verdict for good.
   void acknowledge(std::string_view line, FrameSeq seq);
 

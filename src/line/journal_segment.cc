@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -72,11 +73,17 @@ JournalSegment::~JournalSegment() {
 Result<std::unique_ptr<JournalSegment>> JournalSegment::create(const std::filesystem::path& path,
                                                                std::uint64_t number,
                                                                std::size_t capacity_bytes) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+  // It gets its name when it has its header: a process killed in between leaves no half segment.
+  const std::filesystem::path unfinished =
+      path.parent_path() / (std::string(kUnfinishedPrefix) + path.filename().string());
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored))
+    return system_failure(path, "can't create the journal", EEXIST);
+  const int descriptor = ::open(unfinished.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
   if (descriptor < 0) return system_failure(path, "can't create the journal", errno);
   const auto give_up = [&](const std::string& what, int error) {
     ::close(descriptor);
-    ::unlink(path.c_str());
+    ::unlink(unfinished.c_str());
     return system_failure(path, what, error);
   };
   if (const int error = ::posix_fallocate(descriptor, 0, static_cast<off_t>(capacity_bytes));
@@ -88,6 +95,11 @@ Result<std::unique_ptr<JournalSegment>> JournalSegment::create(const std::filesy
   if (!mapping) return give_up("can't map the journal", errno);
   const FileHeader header{kMagic, number, {}};
   std::memcpy(mapping->data(), &header, sizeof(header));
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::munmap(mapping->data(), mapping->size());
+    return give_up("can't name the journal", error);
+  }
   return std::unique_ptr<JournalSegment>(new JournalSegment(path, descriptor, *mapping));
 }
 

@@ -12,10 +12,14 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 
 namespace takt::line {
 
 enum class RecordType : std::uint8_t { counters = 1, accept = 2, verdict = 3 };
+
+// A segment that is being made; left only by a process that was killed, and empty.
+inline constexpr std::string_view kUnfinishedPrefix = "unfinished-";
 
 class JournalSegment {
  public:

@@ -110,6 +110,37 @@ TEST(Journal, AFileThatIsNoSegmentIsRefusedByName) {
   EXPECT_NE(journal.error().message.find("segment-000000000001"), std::string::npos);
 }
 
+// Prevents a journal that can't be opened again after a kill while the keeper made the next segment.
+TEST(Journal, ASegmentThatAKilledProcessWasMakingIsRemoved) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path half = directory.path() / "unfinished-segment-000000000001.journal";
+  std::ofstream(half) << std::string(4096, '\0');
+  const auto journal = open_journal(directory.path());
+  EXPECT_FALSE(std::filesystem::exists(half));
+  ASSERT_TRUE(journal->accept(journal->next_seq("a"), sample_frame("f"), "a"));
+}
+
+TEST(Journal, ASegmentIsNeverSeenUnderItsNameWithoutItsHeader) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory.path() / "segment-000000000001.journal";
+  const auto made = JournalSegment::create(path, 1, 64 << 10);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_TRUE(JournalSegment::open(path).has_value());
+  const auto again = JournalSegment::create(path, 1, 64 << 10);
+  ASSERT_FALSE(again) << "an existing segment is never overwritten";
+  EXPECT_EQ(again.error().kind, ErrorKind::unavailable);
+}
+
+// Prevents verdicts that the store takes for known ones, and so drops.
+TEST(Journal, NumbersThatStoreAndFilesKnowDoNotComeAgain) {
+  const TemporaryDirectory directory;
+  const auto journal = open_journal(directory.path());
+  journal->skip_past("a", FrameSeq{41});
+  EXPECT_EQ(journal->next_seq("a").value, 42U);
+  journal->skip_past("a", FrameSeq{7});
+  EXPECT_EQ(journal->next_seq("a").value, 43U) << "numbers only rise";
+}
+
 TEST(Journal, ASecondProcessIsKeptOut) {
   const TemporaryDirectory directory;
   const auto journal = open_journal(directory.path());

@@ -93,6 +93,12 @@ Result<void> JsonlSink::repair(const VerdictRecord& record) {
   return tail_.contains({record.line, record.seq.value}) ? Result<void>{} : write(record);
 }
 
+std::map<std::string, FrameSeq> JsonlSink::last_seqs() const {
+  std::map<std::string, FrameSeq> last;
+  for (const auto& [line, seq] : tail_) last[line] = FrameSeq{seq};  // rising within a line
+  return last;
+}
+
 Result<void> JsonlSink::flush() {
   // What could not be written stays in the buffer for the next try; a disk that stays full must not eat the memory,
   // and the line that is half in the file keeps its end.

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -31,6 +32,8 @@ class JsonlSink final : public Sink {
   [[nodiscard]] Result<void> flush() override;
   // Writes the record unless the file already holds it (known for the last lines of an appended file).
   [[nodiscard]] Result<void> repair(const VerdictRecord& record);
+  // The highest number of each line that an appended file ended with.
+  [[nodiscard]] std::map<std::string, FrameSeq> last_seqs() const;
 
  private:
   JsonlSink(std::filesystem::path path, int descriptor)

@@ -45,6 +45,8 @@ TEST(JsonlSink, AfterACrashTheHalfLineIsCutAndWhatIsMissingIsAdded) {
   std::ofstream(path, std::ios::app) << R"({"seq": 2, "verd)";
   {
     const auto sink = std::move(*JsonlSink::open(path, JsonlSink::Mode::append));
+    const std::map<std::string, FrameSeq> last{{"pcb", FrameSeq{1}}};
+    EXPECT_EQ(sink->last_seqs(), last);
     for (std::uint64_t seq = 1; seq <= 3; ++seq)
       ASSERT_TRUE(sink->repair(sample_record("pcb", seq)));
   }

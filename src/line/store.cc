@@ -259,6 +259,28 @@ std::uint64_t Store::commit() {
   return pictures;
 }
 
+Result<std::map<std::string, FrameSeq>> Store::last_seqs() const {
+  try {
+    std::map<std::string, FrameSeq> last;
+    // From line to line over the index; GROUP BY would read all of it, millions of rows at a start.
+    SQLite::Statement query(
+        database_->db,
+        "WITH RECURSIVE lines (line) AS (SELECT min(line) FROM verdicts UNION ALL "
+        "SELECT (SELECT min(line) FROM verdicts WHERE line > lines.line) FROM lines "
+        "WHERE lines.line IS NOT NULL) "
+        "SELECT line, (SELECT max(seq) FROM verdicts v WHERE v.line = lines.line) FROM lines "
+        "WHERE line IS NOT NULL");
+    while (query.executeStep()) {
+      last[query.getColumn(0).getString()] =
+          FrameSeq{static_cast<std::uint64_t>(query.getColumn(1).getInt64())};
+    }
+    return last;
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::unavailable,
+                options_.path.string() + ": can't read the store: " + error.what());
+  }
+}
+
 StoreCounts Store::counts() const noexcept {
   return {stored_.load(), pictures_.load(), failures_.load(), left_to_journal_.load()};
 }

@@ -13,8 +13,10 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -56,6 +58,8 @@ class Store final : public Sink {
   [[nodiscard]] Result<void> write(const VerdictRecord& record) override;
   [[nodiscard]] Result<void> flush() override;
   [[nodiscard]] StoreCounts counts() const noexcept;
+  // The highest number of each line. From the thread of write(). Errors: unavailable.
+  [[nodiscard]] Result<std::map<std::string, FrameSeq>> last_seqs() const;
 
  private:
   struct Database;

@@ -57,6 +57,19 @@ TEST(Store, TheSameVerdictTwiceIsOneRow) {
   EXPECT_EQ(count(path, "detections"), 1);
 }
 
+TEST(Store, KnowsTheHighestNumberOfEachLine) {
+  const TemporaryDirectory directory;
+  const auto store = std::move(*Store::open({.path = directory.path() / "takt.sqlite"}, {}));
+  EXPECT_TRUE(store->last_seqs()->empty());
+  for (const auto& [line, seq] : {std::pair{"a", 3}, {"a", 12}, {"b", 7}, {"a", 5}, {"c", 1}}) {
+    ASSERT_TRUE(store->write(sample_record(line, static_cast<std::uint64_t>(seq))));
+  }
+  ASSERT_TRUE(store->flush());
+  const std::map<std::string, FrameSeq> expected{
+      {"a", FrameSeq{12}}, {"b", FrameSeq{7}}, {"c", FrameSeq{1}}};
+  EXPECT_EQ(*store->last_seqs(), expected);
+}
+
 TEST(Store, TheOldestGoWhenTheLimitIsReached) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory.path() / "takt.sqlite";
