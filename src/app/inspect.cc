@@ -57,6 +57,16 @@ void watch(Runtime& runtime, const StopSignal& stop) {
   progress.finish();
 }
 
+// The output is what an inspection is for: when some of it could not be written, that is a failure.
+Result<void> check_output(const line::LineStats& stats) {
+  for (const line::SinkStats& sink : stats.sinks) {
+    if (sink.failures == 0) continue;
+    return fail(ErrorKind::unavailable,
+                sink.last_error + "; the output is incomplete: free space there and inspect again");
+  }
+  return {};
+}
+
 }  // namespace
 
 int run_inspect(const InspectOptions& options) {
@@ -85,7 +95,9 @@ int run_inspect(const InspectOptions& options) {
   Summary summary;
   summary.counts = (*runtime)->counts();
   summary.seconds = std::chrono::duration<double>(clock.now() - start).count();
-  return finish(summary, options.summary);
+  const int exit_code = finish(summary, options.summary);
+  const Result<void> written = check_output(summary.counts.lines.front().second);
+  return written ? exit_code : report_error(written.error());
 }
 
 }  // namespace takt::app

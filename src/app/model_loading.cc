@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/model_loading.h"
 
+#include "backend/image_input.h"
 #include "core/suggest.h"
 #include "repository/repository.h"
 #include "worker/backends.h"
@@ -32,6 +33,19 @@ bool same_preprocess(const InputPlan& a, const InputPlan& b) {
                     image.channels_last);
   };
   return key(*a.image) == key(*b.image);
+}
+
+// The images that a task feeds into an input must fill its channels exactly.
+Result<void> check_images(const TaskSpec& task, const TaskInput& input, const TensorSpec& spec) {
+  const Result<ImageInput> resolved = resolve_image_input(task.preprocess, spec);
+  if (!resolved) return std::unexpected(resolved.error());
+  if (std::cmp_equal(input.images.size(), resolved->image_count)) return {};
+  return fail(ErrorKind::invalid_input,
+              fmt::format("inputs: input '{}' of model '{}' has {} channels, which takes {} images "
+                          "of color {}; the task feeds {} ({})",
+                          spec.name, task.model, resolved->staged.channels, resolved->image_count,
+                          to_string(task.preprocess.color), input.images.size(),
+                          fmt::join(input.images, ", ")));
 }
 
 class Loader {
@@ -147,9 +161,13 @@ Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature
   std::vector<InputPlan> plans;
   for (std::size_t i = 0; i < task.inputs.size(); ++i) {
     const std::string& wanted = task.inputs[i].tensor.empty() ? names[i] : task.inputs[i].tensor;
-    if (std::ranges::find(names, wanted) == names.end()) {
+    const auto spec = std::ranges::find(signature.inputs, wanted, &TensorSpec::name);
+    if (spec == signature.inputs.end()) {
       return fail(ErrorKind::invalid_input, "inputs: model '" + task.model + "' has no input '" +
                                                 wanted + "'" + suggestion(wanted, names));
+    }
+    if (Result<void> fits = check_images(task, task.inputs[i], *spec); !fits) {
+      return std::unexpected(std::move(fits).error());
     }
     plans.push_back({.name = wanted, .image = task.preprocess});
   }

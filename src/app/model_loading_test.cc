@@ -42,6 +42,18 @@ TEST(InputPlans, AnInputThatTheModelDoesNotHaveIsToldTheNearestOne) {
   EXPECT_NE(plans.error().message.find("did you mean 'golden'?"), std::string::npos);
 }
 
+TEST(InputPlans, ImagesThatDontFillTheChannelsAreRefusedBeforeTheFirstFrame) {
+  const Signature stack{.inputs = {{.name = "images", .type = DataType::fp32, .shape = {2, 8, 8}}},
+                        .outputs = {},
+                        .batch_max = 4};
+  EXPECT_TRUE(input_plans(task_with({{.tensor = "", .images = {"board", "golden"}}}), stack));
+  const auto plans = input_plans(task_with({{.tensor = "", .images = {"board"}}}), stack);
+  ASSERT_FALSE(plans);
+  EXPECT_NE(plans.error().message.find("has 2 channels, which takes 2 images of color gray8"),
+            std::string::npos)
+      << plans.error().message;
+}
+
 TEST(Lanes, AutoIsOneForEachGroupOfCores) {
   EXPECT_EQ(lanes_of({.name = "cpu", .lanes = 3, .threads_per_lane = 1}), 3);
   EXPECT_GE(lanes_of({.name = "cpu", .lanes = 0, .threads_per_lane = 1}), 1);
