@@ -92,7 +92,8 @@ def yolov8_export(classes=80, size=640, seed=5):
     nodes, constants, heads, anchors = [], [], [], []
     for stride in (8, 16, 32):
         cells = (size // stride)**2
-        weight = rng.normal(0, 0.2, (classes, 3, stride, stride)).astype(np.float32)
+        spread = 3 / (stride * 3**0.5)  # logits of the same size at each stride
+        weight = rng.normal(0, spread, (classes, 3, stride, stride)).astype(np.float32)
         constants += [constant(f"w{stride}", weight),
                       constant(f"shape{stride}", np.array([1, classes, cells], np.int64))]
         nodes += [helper.make_node("Conv", ["images", f"w{stride}"], [f"c{stride}"],
