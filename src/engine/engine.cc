@@ -111,6 +111,7 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
   const auto device = std::ranges::find(devices, runtime.device, &DeviceSpec::name);
   if (device == devices.end()) {
     std::vector<std::string> names;
+    names.reserve(devices.size());
     for (const DeviceSpec& known : devices) names.push_back(known.name);
     return fail(ErrorKind::invalid_input,
                 label + ": no device '" + runtime.device + "'" + suggestion(runtime.device, names));

@@ -49,6 +49,7 @@ Result<ServedModelPtr> ModelRegistry::find(std::string_view name,
   const auto versions = by_name_.find(name);
   if (versions == by_name_.end()) {
     std::vector<std::string> names;
+    names.reserve(by_name_.size());
     for (const auto& [known, unused] : by_name_) names.push_back(known);
     return fail(ErrorKind::unavailable,
                 "no model '" + std::string(name) + "' is loaded" + suggestion(name, names));

@@ -51,7 +51,7 @@ struct ClassState {
 };
 
 Result<std::vector<ClassState>> lay_out(std::string_view name, std::span<const SizeClass> classes) {
-  const auto wrong = [&](std::string what) {
+  const auto wrong = [&](const std::string& what) {
     return fail(ErrorKind::invalid_input, "slot pool '" + std::string(name) + "': " + what);
   };
   if (classes.empty()) return wrong("no size class; give at least one");
