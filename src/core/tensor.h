@@ -48,8 +48,8 @@ using Shape = std::vector<std::int64_t>;
 // Bytes of a dense tensor; invalid_input as above, or for bytes.
 [[nodiscard]] Result<std::size_t> byte_size(DataType type, std::span<const std::int64_t> shape);
 
-// One input or output of a model. `shape` includes the batch dimension when the model has one (then
-// shape[0] == -1 for a dynamic batch, or the fixed batch).
+// One input or output of a model; -1 where a dimension is open. Whether the batch dimension is part
+// of `shape` says who holds it: in a Signature (core/inference.h) it is not.
 struct TensorSpec {
   std::string name;
   DataType type = DataType::fp32;
