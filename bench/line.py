@@ -13,11 +13,13 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,9 @@ IDLE_P99_US_MAX = 400
 PARALLEL_RATIO_MIN = 0.95
 HEAP_GROWTH_BYTES_MAX = 1 * MIB
 DEMO_RSS_BYTES_MAX = 700_000_000
+
+# Share of the CPU that other programs may take beside a sample.
+OTHERS_MAX = 0.05
 
 # Signatures for the heap run: small, so that 20,000 frames pass quickly; eight anchors, so that the
 # cascade has crops.
@@ -51,6 +56,7 @@ class Bench:
         self.rounds = options.rounds
         self.seconds = options.seconds
         self.lanes = options.lanes
+        self.wait_left_s = options.wait
         self.scratch = scratch
         self.commands: dict[str, list[str]] = {}
         self.samples: dict[str, list] = {}
@@ -59,13 +65,29 @@ class Bench:
 
     def measure(self, name: str, *arguments: str) -> dict:
         command = [str(self.build / "takt-bench-line"), *arguments]
-        figures = json.loads(run(command).stdout.strip().splitlines()[-1])
-        return self.keep(name, command, figures)
+        return self.sample(name, command, lambda out: json.loads(out.strip().splitlines()[-1]))
 
-    def keep(self, name: str, command: list[str], figures: dict) -> dict:
+    def sample(self, name: str, command: list[str], read) -> dict:
+        """Runs the command once the machine is quiet and keeps what `read` makes of its output."""
+        self.wait_for_quiet()
+        before = Cpu()
+        output = run(command).stdout
+        others = Cpu().others_since(before)
         self.commands[name] = [shown(word) for word in command]
-        self.samples.setdefault(name, []).append(figures | {"load": os.getloadavg()[0]})
+        figures = read(output)
+        self.samples.setdefault(name, []).append(figures | {"others_share": round(others, 4)})
         return figures
+
+    def wait_for_quiet(self) -> None:
+        while self.wait_left_s > 0:
+            before = Cpu()
+            time.sleep(1)
+            if Cpu().others_since(before) <= OTHERS_MAX:
+                return
+            self.wait_left_s -= 1
+
+    def others_max(self) -> float:
+        return max(sample["others_share"] for each in self.samples.values() for sample in each)
 
     def median(self, name: str, *keys: str) -> float:
         values = []
@@ -80,6 +102,22 @@ class Bench:
         print(f"  {'met   ' if met else 'MISSED'}  {text}", flush=True)
         if not met:
             self.missed.append(name)
+
+
+class Cpu:
+    """CPU seconds so far: of the machine, stolen time included, and of this program's own runs."""
+
+    def __init__(self) -> None:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        idle = fields[3] + fields[4]
+        self.busy_s = (sum(fields[:8]) - idle) / os.sysconf("SC_CLK_TCK")
+        self.own_s = sum(sum(resource.getrusage(who)[:2])
+                         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        self.at_s = time.monotonic()
+
+    def others_since(self, before: "Cpu") -> float:
+        others_s = (self.busy_s - before.busy_s) - (self.own_s - before.own_s)
+        return max(0.0, others_s / (self.at_s - before.at_s) / (os.cpu_count() or 1))
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
@@ -119,10 +157,14 @@ def benchmark_app(bench: Bench, name: str, batch: int) -> None:
                "-d", "CPU", "-hint", "none", "-api", "async", "-nstreams", lanes, "-nthreads", lanes,
                "-shape", f"[{batch},2,640,640]", "-ip", "u8", "-infer_precision", "f32",
                "-t", str(bench.seconds)]
-    found = re.search(r"Throughput:\s*([\d.]+)\s*FPS", run(command).stdout)
+    bench.sample(name, command, read_throughput)
+
+
+def read_throughput(output: str) -> dict:
+    found = re.search(r"Throughput:\s*([\d.]+)\s*FPS", output)
     if not found:
         sys.exit("bench: benchmark_app printed no throughput")
-    bench.keep(name, command, {"frames_per_s": float(found[1])})
+    return {"frames_per_s": float(found[1])}
 
 
 def ratios(bench: Bench, above: str, below: str) -> list[float]:
@@ -245,8 +287,7 @@ def memory(bench: Bench) -> None:
     summary = bench.scratch / "demo.json"
     command = [str(bench.build / "takt"), "demo", "--seconds", "10", "--no-view", "--summary",
                str(summary)]
-    run(command)
-    demo = bench.keep("demo", command, json.loads(summary.read_text()))
+    demo = bench.sample("demo", command, lambda _: json.loads(summary.read_text()))
     peak = demo["peak_rss_bytes"]
     bench.goal("demo_peak_rss_bytes", peak,
                f"the demo's peak is {peak / 1e6:.0f} MB; goal {DEMO_RSS_BYTES_MAX / 1e6:.0f} MB",
@@ -277,7 +318,8 @@ def versions() -> dict:
 def write_results(bench: Bench, path: Path, head: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     body = head | {"lanes": bench.lanes, "rounds": bench.rounds, "seconds": bench.seconds,
-                   "figures": bench.figures, "missed": bench.missed, "commands": bench.commands,
+                   "figures": bench.figures, "missed": bench.missed,
+                   "others_share_max": bench.others_max(), "commands": bench.commands,
                    "samples": bench.samples}
     path.write_text(json.dumps(body, indent=1) + "\n")
 
@@ -290,6 +332,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10, help="of each run in a turn")
     parser.add_argument("--lanes", type=int, default=len(os.sched_getaffinity(0)),
                         help="batches at once, one thread each")
+    parser.add_argument("--wait", type=int, default=300,
+                        help="seconds in all to wait for other programs to leave the CPU")
     parser.add_argument("--results", type=Path, help="default: bench/results/line-DATE.json")
     options = parser.parse_args()
     parts = options.parts.split(",")
@@ -308,6 +352,9 @@ def main() -> int:
             PARTS[part](bench)
         results = options.results or ROOT / f"bench/results/line-{head['date'][:10]}.json"
         write_results(bench, results, head)
+    busiest = bench.others_max()
+    print(f"other programs took at most {100 * busiest:.0f} % of the CPU beside a sample"
+          + ("" if busiest <= OTHERS_MAX else ": run it again on a quiet machine"))
     print(f"samples: {shown(str(results.resolve()))}")
     print("goals met" if not bench.missed else "goals missed: " + ", ".join(bench.missed))
     return 1 if bench.missed else 0
