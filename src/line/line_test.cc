@@ -52,15 +52,14 @@ class LineTest : public ::testing::Test {
     parts.journal = &journal_;
     parts.sinks = {&sink_};
     parts.observers = {&observer_};
+    parts.clock = clock_;
     Result<std::unique_ptr<Line>> line =
         Line::create(std::move(config), board_tasks(), std::move(parts));
     ASSERT_TRUE(line) << line.error().message;
     line_ = std::move(*line);
     line_->start();
   }
-  void give(const std::string& name) {
-    source_->give(board_frame(pool_, name, SystemClock().now()));
-  }
+  void give(const std::string& name) { source_->give(board_frame(pool_, name, clock_->now())); }
   // Puts a frame in flight whose answers don't come, so that those behind it wait.
   void block_with(const std::string& name) {
     give(name);
@@ -95,6 +94,9 @@ class LineTest : public ::testing::Test {
     EXPECT_EQ(stats.frames_in_flight, 0U);
   }
 
+  const SystemClock system_clock_;
+  ManualClock manual_clock_{TimePoint(1000s)};
+  const Clock* clock_ = &system_clock_;
   std::shared_ptr<SlotPool> pool_ = make_pool("frames", 256);
   ScriptedClient client_;
   MemoryJournal journal_;
@@ -171,15 +173,17 @@ TEST_F(LineTest, AnEngineThatNeverAnswersStillGivesEveryFrameItsVerdict) {
 }
 
 TEST_F(LineTest, AnswersAfterTheVerdictAreCounted) {
-  LineConfig config = board_line();
-  config.deadline = 5ms;
-  start(config);
-  give("a");
+  clock_ = &manual_clock_;
+  start(board_line());
+  block_with("a");
+  manual_clock_.advance(200ms);
+  give("b");  // makes the line look at the clock
   ASSERT_TRUE(eventually([&] { return observer_.size() == 1; }));
-  client_.respond_to_waiting(all_good);
+  answer_everything();
   ASSERT_TRUE(eventually([&] { return line_->stats().late_results == 2; }));
   finish();
-  expect_one_verdict_each(1);
+  expect_one_verdict_each(2);
+  EXPECT_THAT(judged_with("task:defects late"), ElementsAre("a"));
   EXPECT_EQ(client_.results().in_use(), 0U);
 }
 
@@ -199,11 +203,11 @@ TEST_F(LineTest, AStopInTheMiddleLetsFramesThatAreInFinish) {
 }
 
 TEST_F(LineTest, AStopIsBoundedByTheDeadlinesOfTheFrames) {
-  LineConfig config = board_line();
-  config.deadline = 20ms;
-  start(config);
+  clock_ = &manual_clock_;
+  start(board_line());
   block_with("stuck");
   line_->stop();
+  manual_clock_.advance(200ms);
   ASSERT_TRUE(line_->wait_for(10s));
   expect_one_verdict_each(1);
   EXPECT_THAT(observer_.last().reasons, Contains("task:defects late"));
