@@ -82,6 +82,7 @@ void add_commands(CLI::App& app, Arguments& a) {
   run->add_option("--jsonl", a.run.jsonl, "Write verdicts to this file");
   run->add_option("--warm-up", a.run.warm_up_s, "Seconds");
   run->add_option("--seconds", a.run.seconds);
+  run->add_option("--repeat", a.run.repeat, "Times through the input, in place of seconds");
 
   CLI::App* crops = add(app, "crops", "The cascade's model alone", a,
                         [&a](Setup& setup) { return measure_crops(setup, a.crops); });

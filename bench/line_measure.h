@@ -23,6 +23,9 @@ struct RunOptions {
   int boards = 32;              // in memory
   double warm_up_s = 2;
   double seconds = 10;
+  // With input: the run is so many times through the folder in place of `seconds`, so that no frame
+  // is decoded that isn't judged.
+  int repeat = 0;
 };
 // The line as fast as it goes: frames a second, CPU time a frame, and how much of it inside infer().
 [[nodiscard]] Result<nlohmann::json> measure_run(Setup& setup, const RunOptions& options);

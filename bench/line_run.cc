@@ -19,6 +19,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr double kFolderTimeMax_s = 600;
+
 double seconds_of(TimePoint time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
@@ -57,8 +59,8 @@ double rate(std::span<const double> at_s) {
   return covariance / variance;
 }
 
-Result<std::unique_ptr<line::Source>> make_source(Setup& setup, const RunOptions& options) {
-  if (!options.input.empty()) return setup.folder_source(options.input);
+Result<std::unique_ptr<line::Source>> make_source(const Setup& setup, const RunOptions& options) {
+  if (!options.input.empty()) return setup.folder_source(options.input, options.repeat);
   Result<std::vector<Board>> boards = make_boards(options.boards);
   if (!boards) return std::unexpected(boards.error());
   return std::make_unique<MemorySource>(std::move(*boards));
@@ -81,7 +83,7 @@ json threads_since(const CpuUse& before, const CpuUse& now) {
   return threads;
 }
 
-Result<json> run_once(Setup& setup, const RunOptions& options, double seconds) {
+Result<json> run_once(Setup& setup, const RunOptions& options) {
   std::unique_ptr<line::JsonlSink> sink;
   std::vector<line::Sink*> sinks;
   if (!options.jsonl.empty()) {
@@ -101,7 +103,8 @@ Result<json> run_once(Setup& setup, const RunOptions& options, double seconds) {
   const EngineStats engine_before = setup.engine().stats();
   const CpuUse before = cpu_use();
   line.start();
-  (void)line.wait_for(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)));
+  const std::chrono::duration<double> time(options.repeat > 0 ? kFolderTimeMax_s : options.seconds);
+  (void)line.wait_for(std::chrono::duration_cast<Duration>(time));
   const std::size_t at_full_speed = line.stats().verdicts;
   const json threads = threads_since(before, cpu_use());
   line.stop();
@@ -138,9 +141,12 @@ Result<json> run_once(Setup& setup, const RunOptions& options, double seconds) {
 
 Result<json> measure_run(Setup& setup, const RunOptions& options) {
   if (options.warm_up_s > 0) {
-    if (const Result<json> warm = run_once(setup, options, options.warm_up_s); !warm) return warm;
+    RunOptions warm_up = options;
+    warm_up.repeat = 0;
+    warm_up.seconds = options.warm_up_s;
+    if (const Result<json> warm = run_once(setup, warm_up); !warm) return warm;
   }
-  return run_once(setup, options, options.seconds);
+  return run_once(setup, options);
 }
 
 }  // namespace takt::bench

@@ -81,12 +81,12 @@ Result<std::unique_ptr<line::Line>> Setup::make_line(
   return line::Line::create(entry().line, config_.tasks, std::move(parts));
 }
 
-Result<std::unique_ptr<line::Source>> Setup::folder_source(
-    const std::filesystem::path& directory) const {
+Result<std::unique_ptr<line::Source>> Setup::folder_source(const std::filesystem::path& directory,
+                                                           int repeat) const {
   line::FolderOptions options;
   options.directory = directory;
   options.roles = {{"board", "{id}_test.png"}, {"golden", "{id}_temp.png"}};
-  options.repeat = 0;
+  options.repeat = static_cast<std::uint64_t>(repeat);
   const line::LineConfig& line = entry().line;
   const std::size_t slots = static_cast<std::size_t>(options.prefetch + options.decode_threads) +
                             line.ring.capacity + line.frames_in_flight_max +

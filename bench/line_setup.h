@@ -37,9 +37,9 @@ class Setup {
   [[nodiscard]] Result<std::unique_ptr<line::Line>> make_line(
       std::unique_ptr<line::Source> source, std::vector<line::Sink*> sinks,
       std::vector<line::VerdictObserver*> observers);
-  // The folder source that `takt inspect` makes for pairs, without end.
+  // The folder source that `takt inspect` makes for pairs; repeat 0: without end.
   [[nodiscard]] Result<std::unique_ptr<line::Source>> folder_source(
-      const std::filesystem::path& directory) const;
+      const std::filesystem::path& directory, int repeat) const;
 
   [[nodiscard]] const TaskSpec& task(const std::string& name) const;
   [[nodiscard]] const config::LineEntry& entry() const { return config_.lines.front(); }
