@@ -58,11 +58,11 @@ std::vector<NamedDetection> detections_of(const FrameFindings& findings,
                                           const RelabelOptions& relabel) {
   std::vector<NamedDetection> detections;
   for (const TaskFinding& task : findings.tasks) {
-    std::vector<std::string> names = new_names(findings, task, relabel);
+    const std::vector<std::string> names = new_names(findings, task, relabel);
     for (std::size_t i = 0; i < task.detections.size(); ++i) {
       const SeenDetection& seen = task.detections[i];
-      detections.push_back({names[i].empty() ? seen.class_name : std::move(names[i]), seen.score,
-                            seen.box, task.task});
+      detections.push_back(
+          {names[i].empty() ? seen.class_name : names[i], seen.score, seen.box, task.task});
     }
   }
   return detections;

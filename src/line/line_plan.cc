@@ -22,6 +22,7 @@ Result<std::size_t> input_index(const TaskInput& input, std::size_t position,
                                               std::to_string(signature.inputs.size()) + ")");
   }
   std::vector<std::string> names;
+  names.reserve(signature.inputs.size());
   for (const TensorSpec& spec : signature.inputs) names.push_back(spec.name);
   const auto found = std::ranges::find(names, input.tensor);
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
@@ -147,6 +148,7 @@ std::string PlannedTask::class_name(int index) const {
 
 std::vector<std::string> LinePlan::names() const {
   std::vector<std::string> names;
+  names.reserve(tasks.size());
   for (const PlannedTask& task : tasks) names.push_back(task.spec.name);
   return names;
 }
@@ -158,6 +160,7 @@ Result<LinePlan> make_plan(const LineConfig& config, std::span<const TaskSpec> t
     return std::unexpected(std::move(checked).error().within(place));
   }
   std::vector<std::string> known;
+  known.reserve(tasks.size());
   for (const TaskSpec& spec : tasks) known.push_back(spec.name);
   LinePlan plan;
   for (std::size_t i = 0; i < config.tasks.size(); ++i) {
