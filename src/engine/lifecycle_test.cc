@@ -211,31 +211,27 @@ TEST_F(EngineTest, StopDrainsAndThenRefuses) {
   submit(waiting, request(model, 2, 1, false));
   auto run = next_run();
   std::thread stopper([&] { engine_->stop(hours(1)); });
-  // Requests are refused from some moment on, while those that came before still run.
+  // It has begun once no model is taken any more.
   ASSERT_TRUE(wait_until([&] {
-    Answer late;
-    submit(late, request(model, 3, 1, false));
-    wait_until([&] { return late.given() || engine_->stats().queue_depth > 1; });
-    return late.given() && late.kind() == ErrorKind::unavailable;
+    ModelRuntime tried = staged_model(stage_);
+    tried.version = 2;
+    const Result<ModelId> added = engine_->add_model(std::move(tried));
+    if (!added) return added.error().kind == ErrorKind::unavailable;
+    EXPECT_TRUE(engine_->remove_model(*added, kPatience));
+    return false;
   }));
-  EXPECT_FALSE(running.given());
-  while (engine_->stats().submitted != engine_->stats().answered) {
-    run->finish();
-    if (engine_->stats().queue_depth == 0 && stage_->idle() && waiting.given()) break;
-    run = next_run();
-  }
-  stopper.join();
-  EXPECT_EQ(running.value(), 3);
-  EXPECT_EQ(waiting.value(), 5);
-  EXPECT_EQ(stage_->instances(), 0);
   Answer late;
   submit(late, request(model, 3, 1, false));
   EXPECT_EQ(late.kind(), ErrorKind::unavailable);
   EXPECT_NE(late.wait().error().message.find("stopping"), std::string::npos);
+  EXPECT_FALSE(running.given());
+  run->finish();
+  next_run()->finish();
+  stopper.join();
+  EXPECT_EQ(running.value(), 3);
+  EXPECT_EQ(waiting.value(), 5);
+  EXPECT_EQ(stage_->instances(), 0);
   EXPECT_EQ(engine_->add_model(staged_model(stage_, 1, 4)).error().kind, ErrorKind::invalid_input);
-  ModelRuntime other = staged_model(stage_);
-  other.version = 2;
-  EXPECT_EQ(engine_->add_model(std::move(other)).error().kind, ErrorKind::unavailable);
   engine_->stop(seconds(1));  // again: nothing to do
 }
 
