@@ -140,7 +140,8 @@ Result<void> write_json(const Summary& summary, const std::filesystem::path& fil
             {{"accepted", journal.accepted},
              {"verdicts", journal.verdicts},
              {"unacknowledged", journal.unacknowledged},
-             {"refused", journal.refused}}},
+             {"refused", journal.refused},
+             {"shortened", journal.shortened}}},
            {"peak_rss_bytes", peak_rss_bytes()}};
   for (const auto& [name, stats] : summary.counts.lines) out["lines"][name] = line_json(stats);
   if (const auto& store = summary.counts.store) {

@@ -19,6 +19,12 @@ namespace {
 using nlohmann::json;
 constexpr std::string_view kSegmentPrefix = "segment-";
 
+// The least that a verdict needs beside the names that its frame came with: verdict, route, the
+// first reasons and the keys.
+constexpr std::size_t kShortVerdictBytes = 1024;
+constexpr std::size_t kShortReasonsMax = 4;
+constexpr std::size_t kShortTextBytesMax = 128;
+
 std::filesystem::path segment_path(const std::filesystem::path& directory, std::uint64_t number) {
   std::string digits = std::to_string(number);
   digits.insert(0, 12 - std::min<std::size_t>(12, digits.size()), '0');
@@ -67,11 +73,52 @@ VerdictRecord unanswered_from(const json& accept) {
   return record;
 }
 
-std::unexpected<Error> no_room(std::size_t bytes_max) {
-  return fail(
-      ErrorKind::unavailable,
-      "the journal is full (" + std::to_string(bytes_max) +
-          " bytes) because verdicts wait for the store; free its disk or raise journal.bytes_max");
+std::unexpected<Error> too_large(std::size_t payload_bytes) {
+  return fail(ErrorKind::unavailable,
+              "a record of " + std::to_string(payload_bytes) +
+                  " bytes does not fit in a journal segment; raise journal.segment_bytes");
+}
+
+std::size_t verdict_reserve(std::size_t accept_payload_bytes) {
+  return JournalSegment::record_bytes(accept_payload_bytes + kShortVerdictBytes);
+}
+
+std::string shortened(std::string_view text) {
+  if (text.size() <= kShortTextBytesMax) return std::string(text);
+  std::size_t end = kShortTextBytesMax;
+  // Not in the middle of a UTF-8 sequence.
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return std::string(text.substr(0, end));
+}
+
+// The verdict without what only explains it.
+VerdictRecord shortened(const VerdictRecord& record) {
+  VerdictRecord brief;
+  brief.line = record.line;
+  brief.seq = record.seq;
+  brief.frame = record.frame;
+  brief.part_id = record.part_id;
+  brief.trigger_seq = record.trigger_seq;
+  brief.recipe = record.recipe;
+  brief.captured_wall_us = record.captured_wall_us;
+  brief.verdict = record.verdict;
+  brief.route = shortened(record.route);
+  brief.by_fallback = record.by_fallback;
+  brief.latency = record.latency;
+  brief.lateness = record.lateness;
+  for (const std::string& reason : record.reasons) {
+    if (brief.reasons.size() == kShortReasonsMax) break;
+    brief.reasons.push_back(shortened(reason));
+  }
+  return brief;
+}
+
+std::unexpected<Error> no_room(std::size_t bytes_max, std::size_t reserved_bytes = 0) {
+  return fail(ErrorKind::unavailable,
+              "the journal is full (" + std::to_string(bytes_max) + " bytes, " +
+                  std::to_string(reserved_bytes) +
+                  " of them kept for the verdicts of frames under way) because verdicts wait for "
+                  "the store; free its disk, or raise journal.bytes_max or journal.segment_bytes");
 }
 
 }  // namespace
@@ -126,6 +173,9 @@ Result<void> Journal::load() {
         });
     if (!whole) ++stats_.torn_segments;
   }
+  // A full journal goes on in its last segment: starting again and again must not make it grow.
+  const bool full = mapped_bytes() + options_.segment_bytes > options_.bytes_max;
+  if (full && !segments_.empty() && leaves_room(0, reserved_bytes_)) return {};
   return roll_over(0);
 }
 
@@ -142,8 +192,7 @@ void Journal::take_record(Segment& segment, RecordType type,
     std::uint64_t& next = next_seq_[open.line];
     next = std::max(next, open.seq.value + 1);
     const Key key{open.line, open.seq.value};
-    accepted_in_[key] = segment.file->number();
-    ++segment.unanswered;
+    owe(key, segment.file->number(), verdict_reserve(payload.size()));
     unanswered_.emplace(key, std::move(open));
   } else if (type == RecordType::verdict) {
     if (Result<VerdictRecord> judged = record_from_json(record))
@@ -155,11 +204,8 @@ void Journal::take_verdict(Segment& segment, VerdictRecord record) {
   const Key key{record.line, record.seq.value};
   std::uint64_t& next = next_seq_[record.line];
   next = std::max(next, record.seq.value + 1);
-  if (const auto accepted = accepted_in_.find(key); accepted != accepted_in_.end()) {
-    --segments_[accepted->second].unanswered;
-    accepted_in_.erase(accepted);
-    unanswered_.erase(key);
-  }
+  (void)settle(key);
+  unanswered_.erase(key);
   if (options_.wait_for_acknowledgement) {
     judged_in_[key] = segment.file->number();
     ++segment.unacknowledged;
@@ -182,24 +228,56 @@ void Journal::skip_past(std::string_view line, FrameSeq seq) {
 
 Result<void> Journal::accept(FrameSeq seq, const Frame& frame, std::string_view line) {
   const std::vector<std::uint8_t> payload = json::to_cbor(accept_json(seq, frame, line));
+  const std::size_t reserve = verdict_reserve(payload.size());
+  const std::size_t own = JournalSegment::record_bytes(payload.size());
   const std::scoped_lock lock(mutex_);
+  if (own + reserve > options_.segment_bytes / 2) {
+    ++stats_.refused;
+    return too_large(payload.size());
+  }
+  if (!make_room(own, reserved_bytes_ + reserve)) {
+    ++stats_.refused;
+    return no_room(options_.bytes_max, reserved_bytes_);
+  }
   if (Result<void> appended = append(RecordType::accept, payload); !appended) return appended;
-  Segment& segment = segments_.rbegin()->second;
-  ++segment.unanswered;
-  accepted_in_[{std::string(line), seq.value}] = segment.file->number();
+  owe({std::string(line), seq.value}, segments_.rbegin()->first, reserve);
   ++stats_.accepted;
   return {};
 }
 
+void Journal::owe(Key key, std::uint64_t segment, std::size_t reserved_bytes) {
+  ++segments_[segment].unanswered;
+  reserved_bytes_ += reserved_bytes;
+  reserved_bytes_max_ = std::max(reserved_bytes_max_, reserved_bytes);
+  accepted_[std::move(key)] = {segment, reserved_bytes};
+}
+
+std::size_t Journal::settle(const Key& key) {
+  const auto accepted = accepted_.find(key);
+  if (accepted == accepted_.end()) return 0;
+  const std::size_t reserved = accepted->second.reserved_bytes;
+  --segments_[accepted->second.segment].unanswered;
+  reserved_bytes_ -= reserved;
+  accepted_.erase(accepted);
+  return reserved;
+}
+
 Result<void> Journal::verdict(const VerdictRecord& record) {
-  const std::vector<std::uint8_t> payload = json::to_cbor(to_json(record));
-  const std::scoped_lock lock(mutex_);
-  if (Result<void> appended = append(RecordType::verdict, payload); !appended) return appended;
+  std::vector<std::uint8_t> payload = json::to_cbor(to_json(record));
   const Key key{record.line, record.seq.value};
-  if (const auto accepted = accepted_in_.find(key); accepted != accepted_in_.end()) {
-    --segments_[accepted->second].unanswered;
-    accepted_in_.erase(accepted);
+  const std::scoped_lock lock(mutex_);
+  const auto accepted = accepted_.find(key);
+  const std::size_t mine = accepted == accepted_.end() ? 0 : accepted->second.reserved_bytes;
+  if (!make_room(JournalSegment::record_bytes(payload.size()), reserved_bytes_ - mine)) {
+    if (mine == 0) {
+      ++stats_.refused;
+      return no_room(options_.bytes_max, reserved_bytes_);
+    }
+    payload = json::to_cbor(to_json(shortened(record)));
+    ++stats_.shortened;
   }
+  if (Result<void> appended = append(RecordType::verdict, payload); !appended) return appended;
+  (void)settle(key);
   if (options_.wait_for_acknowledgement) {
     Segment& segment = segments_.rbegin()->second;
     ++segment.unacknowledged;
@@ -207,6 +285,29 @@ Result<void> Journal::verdict(const VerdictRecord& record) {
   }
   ++stats_.verdicts;
   return {};
+}
+
+// Whether `reserved_bytes` can still be appended after a record of `record_bytes`, with what is
+// allocated already.
+bool Journal::leaves_room(std::size_t record_bytes, std::size_t reserved_bytes) const {
+  const std::size_t here = segments_.rbegin()->second.file->free_bytes();
+  std::size_t ahead = 0;
+  if (spare_) {
+    const std::size_t counters = JournalSegment::record_bytes(counters_payload().size());
+    ahead = spare_->free_bytes() - std::min(spare_->free_bytes(), counters);
+  }
+  if (record_bytes > here) return record_bytes + reserved_bytes <= ahead;
+  const std::size_t left = here - record_bytes;
+  // A record is not split: the end of this segment may stay empty by less than one verdict.
+  return reserved_bytes <= left || reserved_bytes + reserved_bytes_max_ <= left + ahead;
+}
+
+bool Journal::make_room(std::size_t record_bytes, std::size_t reserved_bytes) {
+  // The common case without a look at the spare.
+  const std::size_t here = segments_.rbegin()->second.file->free_bytes();
+  if (record_bytes + reserved_bytes <= here) return true;
+  if (!spare_ && !make_spare()) return false;
+  return leaves_room(record_bytes, reserved_bytes);
 }
 
 Result<std::vector<VerdictRecord>> Journal::unanswered(std::string_view line) {
@@ -247,24 +348,27 @@ Result<void> Journal::append(RecordType type, std::span<const std::uint8_t> payl
   }
   if (segments_.rbegin()->second.file->append(type, payload)) return {};
   ++stats_.refused;
-  return fail(ErrorKind::unavailable,
-              "a record of " + std::to_string(payload.size()) +
-                  " bytes does not fit in a journal segment; raise journal.segment_bytes");
+  return too_large(payload.size());
 }
 
 // Opens the next segment, which begins with the counters: earlier segments may go, numbers must not come again.
 Result<void> Journal::roll_over(std::size_t payload_bytes) {
   if (payload_bytes > options_.segment_bytes) return {};  // append() says so
   if (!spare_) {
-    Result<std::unique_ptr<JournalSegment>> made = make_segment();
-    if (!made) return std::unexpected(made.error());
-    spare_ = std::move(*made);
+    if (Result<void> made = make_spare(); !made) return made;
   }
   const std::vector<std::uint8_t> counters = counters_payload();
   if (!spare_->append(RecordType::counters, counters)) return no_room(options_.bytes_max);
   const std::uint64_t number = spare_->number();
   segments_[number].file = std::move(spare_);
   wake_.notify_all();
+  return {};
+}
+
+Result<void> Journal::make_spare() {
+  Result<std::unique_ptr<JournalSegment>> made = make_segment();
+  if (!made) return std::unexpected(made.error());
+  spare_ = std::move(*made);
   return {};
 }
 

@@ -38,7 +38,8 @@ struct JournalOptions {
 struct JournalStats {
   std::uint64_t accepted = 0;  // in this run
   std::uint64_t verdicts = 0;
-  std::uint64_t refused = 0;        // appends that found no room
+  std::uint64_t refused = 0;    // appends that found no room
+  std::uint64_t shortened = 0;  // verdicts without detections and timings, because room was short
   std::uint64_t torn_segments = 0;  // found at the start: the last record was cut off by a crash
   std::uint64_t sync_failures = 0;
   std::size_t segments = 0;
@@ -53,6 +54,8 @@ class Journal final : public FrameJournal {
   ~Journal() override;
 
   [[nodiscard]] FrameSeq next_seq(std::string_view line) override;
+  // Takes a frame only with room for its verdict: verdict() of an accepted frame never finds the
+  // journal full. Where room is short, the verdict is journalled without detections and timings.
   [[nodiscard]] Result<void> accept(FrameSeq seq, const Frame& frame,
                                     std::string_view line) override;
   [[nodiscard]] Result<void> verdict(const VerdictRecord& record) override;
@@ -76,13 +79,22 @@ class Journal final : public FrameJournal {
     std::size_t unacknowledged = 0;  // verdicts here that the store has not confirmed
   };
   using Key = std::pair<std::string, std::uint64_t>;  // line, seq
+  struct Accepted {
+    std::uint64_t segment = 0;
+    std::size_t reserved_bytes = 0;  // for its verdict
+  };
 
   explicit Journal(JournalOptions options, int lock_descriptor);
   Result<void> load();
   void take_record(Segment& segment, RecordType type, std::span<const std::uint8_t> payload);
   void take_verdict(Segment& segment, VerdictRecord record);
+  void owe(Key key, std::uint64_t segment, std::size_t reserved_bytes);
+  [[nodiscard]] std::size_t settle(const Key& key);  // returns what was reserved
+  [[nodiscard]] bool leaves_room(std::size_t record_bytes, std::size_t reserved_bytes) const;
+  [[nodiscard]] bool make_room(std::size_t record_bytes, std::size_t reserved_bytes);
   Result<void> append(RecordType type, std::span<const std::uint8_t> payload);
   Result<void> roll_over(std::size_t payload_bytes);
+  Result<void> make_spare();
   Result<std::unique_ptr<JournalSegment>> make_segment();
   std::vector<std::uint8_t> counters_payload() const;
   void keep();
@@ -100,10 +112,12 @@ class Journal final : public FrameJournal {
   std::uint64_t next_number_ = 1;
   std::uint64_t synced_to_ = 0;  // number of the segment that was written to at the last sync
   std::unordered_map<std::string, std::uint64_t> next_seq_;
-  std::map<Key, std::uint64_t> accepted_in_;  // segment of a frame without verdict
-  std::map<Key, std::uint64_t> judged_in_;    // segment of a verdict without acknowledgement
-  std::map<Key, VerdictRecord> unanswered_;   // of earlier runs
-  std::vector<VerdictRecord> recovered_;      // verdicts of earlier runs
+  std::map<Key, Accepted> accepted_;         // frames without verdict
+  std::size_t reserved_bytes_ = 0;           // for the verdicts of all of them
+  std::size_t reserved_bytes_max_ = 0;       // the largest for one frame so far
+  std::map<Key, std::uint64_t> judged_in_;   // segment of a verdict without acknowledgement
+  std::map<Key, VerdictRecord> unanswered_;  // of earlier runs
+  std::vector<VerdictRecord> recovered_;     // verdicts of earlier runs
   JournalStats stats_;
   bool stopping_ = false;
 

@@ -132,14 +132,19 @@ std::uint64_t JournalSegment::number() const noexcept {
   return header.number;
 }
 
-bool JournalSegment::fits(std::size_t payload_bytes) const noexcept {
-  // One header more, so that the end is always marked by a zero length.
-  return payload_bytes <= UINT32_MAX &&
-         end_ + 2 * sizeof(RecordHeader) + padded(payload_bytes) <= mapping_.size();
+std::size_t JournalSegment::free_bytes() const noexcept {
+  // One header stays free, so that the end is always marked by a zero length.
+  const std::size_t used = end_ + sizeof(RecordHeader);
+  return used < mapping_.size() ? mapping_.size() - used : 0;
+}
+
+std::size_t JournalSegment::record_bytes(std::size_t payload_bytes) noexcept {
+  return sizeof(RecordHeader) + padded(payload_bytes);
 }
 
 bool JournalSegment::append(RecordType type, std::span<const std::uint8_t> payload) noexcept {
-  if (payload.empty() || !fits(payload.size())) return false;
+  if (payload.empty() || payload.size() > UINT32_MAX) return false;
+  if (record_bytes(payload.size()) > free_bytes()) return false;
   RecordHeader header{};
   header.type = static_cast<std::uint64_t>(type);
   header.checksum = checksum_of(header.type, payload);
@@ -149,7 +154,7 @@ bool JournalSegment::append(RecordType type, std::span<const std::uint8_t> paylo
   // A process that is killed between these lines leaves a zero length: no record.
   std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(place))
       .store(static_cast<std::uint32_t>(payload.size()), std::memory_order_release);
-  end_ += sizeof(header) + padded(payload.size());
+  end_ += record_bytes(payload.size());
   return true;
 }
 
@@ -166,7 +171,7 @@ bool JournalSegment::scan(
         mapping_.subspan(end_ + sizeof(header), header.payload_bytes);
     if (checksum_of(header.type, payload) != header.checksum) break;
     visit(static_cast<RecordType>(header.type), payload);
-    end_ += sizeof(header) + padded(header.payload_bytes);
+    end_ += record_bytes(header.payload_bytes);
   }
   if (end_ + sizeof(RecordHeader) > mapping_.size()) return true;
   // What follows a torn record can't be trusted: it is cut off, so that appends start on clean ground.

@@ -36,7 +36,10 @@ class JournalSegment {
 
   // False when the record does not fit any more.
   [[nodiscard]] bool append(RecordType type, std::span<const std::uint8_t> payload) noexcept;
-  [[nodiscard]] bool fits(std::size_t payload_bytes) const noexcept;
+  // Room for further records, as record_bytes() counts it.
+  [[nodiscard]] std::size_t free_bytes() const noexcept;
+  // What a record takes of a segment.
+  [[nodiscard]] static std::size_t record_bytes(std::size_t payload_bytes) noexcept;
 
   // Calls `visit` for each whole record, in order, and stops at the first torn one; appends continue behind the last
   // whole record. Returns false when the end was a torn record and not a clean end.

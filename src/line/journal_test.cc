@@ -18,13 +18,12 @@ namespace {
 constexpr std::size_t kSmallSegmentBytes = 16 << 10;
 
 std::unique_ptr<Journal> open_journal(const std::filesystem::path& directory,
-                                      bool wait_for_acknowledgement = true) {
+                                      std::size_t segment_bytes = kSmallSegmentBytes) {
   JournalOptions options;
   options.directory = directory;
-  options.segment_bytes = kSmallSegmentBytes;
-  options.bytes_max = 64 * kSmallSegmentBytes;
+  options.segment_bytes = segment_bytes;
+  options.bytes_max = 64 * segment_bytes;
   options.sync_interval = std::chrono::milliseconds(1);
-  options.wait_for_acknowledgement = wait_for_acknowledgement;
   Result<std::unique_ptr<Journal>> journal = Journal::open(options);
   EXPECT_TRUE(journal) << journal.error().message;
   return journal ? std::move(*journal) : nullptr;
@@ -183,6 +182,70 @@ TEST(Journal, WhenFullRefusesAndTakesAgainOnceTheStoreHasTheVerdicts) {
   })) << "segments that everybody is done with make room";
 }
 
+// Frames in flight when the journal becomes full: refusing their verdicts would judge them twice.
+TEST(Journal, AFrameThatItTookFindsRoomForItsVerdict) {
+  const TemporaryDirectory directory;
+  JournalOptions options;
+  options.directory = directory.path();
+  options.segment_bytes = kSmallSegmentBytes;
+  options.bytes_max = 2 * kSmallSegmentBytes;
+  std::vector<FrameSeq> taken;
+  {
+    const auto journal = std::move(*Journal::open(options));
+    while (taken.size() < 1000U) {
+      const FrameSeq seq = journal->next_seq("a");
+      if (!journal->accept(seq, sample_frame("f"), "a")) break;
+      taken.push_back(seq);
+    }
+    ASSERT_GT(taken.size(), 4U);
+    ASSERT_LT(taken.size(), 1000U);
+    for (const FrameSeq seq : taken) {
+      VerdictRecord record = sample_record("a", seq.value);
+      record.detections.resize(40, record.detections.front());
+      record.reasons.assign(9, std::string(300, 'r'));
+      const Result<void> written = journal->verdict(record);
+      ASSERT_TRUE(written) << written.error().message;
+    }
+    EXPECT_EQ(journal->stats().verdicts, taken.size());
+    EXPECT_GT(journal->stats().shortened, 0U);
+    EXPECT_LT(journal->stats().shortened, taken.size()) << "only where room is short";
+  }
+  const auto journal = std::move(*Journal::open(options));
+  EXPECT_TRUE(journal->unanswered("a")->empty());
+  EXPECT_EQ(journal->take_recovered().size(), taken.size());
+}
+
+TEST(Journal, WhenFullItStartsAgainAndAgainWithoutGrowing) {
+  const TemporaryDirectory directory;
+  JournalOptions options;
+  options.directory = directory.path();
+  options.segment_bytes = kSmallSegmentBytes;
+  options.bytes_max = 2 * kSmallSegmentBytes;
+  std::size_t segments = 0;
+  for (int start = 0; start < 4; ++start) {
+    Result<std::unique_ptr<Journal>> journal = Journal::open(options);
+    ASSERT_TRUE(journal) << journal.error().message;
+    const Result<std::vector<VerdictRecord>> unanswered = (*journal)->unanswered("a");
+    ASSERT_TRUE(unanswered);
+    for (const VerdictRecord& owed : *unanswered) {
+      ASSERT_TRUE((*journal)->verdict(owed)) << "what was taken can be answered";
+    }
+    for (int frame = 0; frame < 1000; ++frame) {
+      const FrameSeq seq = (*journal)->next_seq("a");
+      if (!(*journal)->accept(seq, sample_frame("f"), "a")) break;
+      // Every second start is ended in the middle.
+      if (start % 2 == 1) {
+        ASSERT_TRUE((*journal)->verdict(sample_record("a", seq.value)));
+      }
+    }
+    const std::size_t now = (*journal)->stats().segments;
+    if (start >= 2) {
+      EXPECT_LE(now, segments);
+    }
+    segments = now;
+  }
+}
+
 TEST(Journal, FinishedSegmentsGoAndNumbersDoNotComeAgain) {
   const TemporaryDirectory directory;
   std::uint64_t last = 0;
@@ -217,8 +280,9 @@ TEST(Journal, WhatWasTakenSurvivesKillMinus9) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
+  constexpr std::size_t kSegmentBytes = 1 << 20;  // room for the verdicts that never come
   if (child == 0) {
-    const auto journal = open_journal(directory.path());
+    const auto journal = open_journal(directory.path(), kSegmentBytes);
     while (true) {
       const FrameSeq seq = journal->next_seq("a");
       if (!journal->accept(seq, sample_frame("f"), "a")) ::_exit(1);
@@ -236,7 +300,7 @@ TEST(Journal, WhatWasTakenSurvivesKillMinus9) {
   while (::read(ends[0], &seq, sizeof(seq)) == static_cast<ssize_t>(sizeof(seq))) reported = seq;
   ::close(ends[0]);
 
-  const auto journal = open_journal(directory.path());
+  const auto journal = open_journal(directory.path(), kSegmentBytes);
   const std::size_t judged = journal->take_recovered().size();
   const std::size_t open = journal->unanswered("a")->size();
   EXPECT_GE(judged, reported / 2);
