@@ -35,7 +35,7 @@ using InputData = std::variant<TensorView, ImageStack>;
 struct OutputBuffer {
   std::span<std::byte> room;
   DataType type = DataType::fp32;
-  Shape shape;  // set by the backend; row count of this request first when the model is batched
+  Shape shape{};  // set by the backend; row count of this request first when the model is batched
   std::size_t bytes_used = 0;  // set by the backend, <= room.size()
 
   [[nodiscard]] TensorView view() const { return {type, shape, room.first(bytes_used)}; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/slot_pool.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -111,7 +112,7 @@ struct SlotPool::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  Result<void> map() {
+  Result<void> map(SlotSharing sharing) {
     descriptor = ::memfd_create(name.substr(0, 200).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (descriptor < 0) return no_memory("memfd_create");
     if (::ftruncate(descriptor, static_cast<off_t>(mapped_bytes)) != 0)
@@ -121,6 +122,10 @@ struct SlotPool::State {
                            MAP_SHARED | MAP_NORESERVE, descriptor, 0);
     if (address == MAP_FAILED) return no_memory("mmap");
     base = static_cast<std::byte*>(address);
+    // Writable mappings made before the seal, which is this one, stay.
+    const int read_only = sharing == SlotSharing::read ? F_SEAL_FUTURE_WRITE : 0;
+    if (::fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | read_only) != 0)
+      return no_memory("sealing");
     return {};
   }
 
@@ -153,11 +158,12 @@ SlotPool::SlotPool(std::unique_ptr<State> state) : state_(std::move(state)) {}
 SlotPool::~SlotPool() = default;
 
 Result<std::shared_ptr<SlotPool>> SlotPool::create(std::string name,
-                                                   std::span<const SizeClass> classes) {
+                                                   std::span<const SizeClass> classes,
+                                                   SlotSharing sharing) {
   Result<std::vector<ClassState>> laid_out = lay_out(name, classes);
   if (!laid_out) return std::unexpected(std::move(laid_out.error()));
   auto state = std::make_unique<State>(std::move(name), std::move(*laid_out));
-  if (Result<void> mapped = state->map(); !mapped)
+  if (Result<void> mapped = state->map(sharing); !mapped)
     return std::unexpected(std::move(mapped.error()));
   return std::shared_ptr<SlotPool>(new SlotPool(std::move(state)));
 }
@@ -212,8 +218,8 @@ std::uint32_t SlotPool::in_use() const {
 int SlotPool::descriptor() const noexcept {
   return state_->descriptor;
 }
-std::size_t SlotPool::mapped_bytes() const noexcept {
-  return state_->mapped_bytes;
+std::span<std::byte> SlotPool::memory() const noexcept {
+  return {state_->base, state_->mapped_bytes};
 }
 
 void SlotPool::retain(std::uint32_t index) noexcept {

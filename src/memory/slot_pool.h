@@ -29,6 +29,12 @@ struct SizeClassUse {
   std::uint32_t in_use_max = 0;  // high-water mark since creation
 };
 
+// What other processes that get the descriptor may do with the memory. Nobody can resize it.
+enum class SlotSharing : std::uint8_t {
+  read,   // map it for reading: inputs
+  write,  // map it for writing: outputs of one worker
+};
+
 class SlotPool;
 
 // A reference to a slot, empty or not. Copies share the slot (a frame's pixels serve several
@@ -60,8 +66,9 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
  public:
   // Maps all classes at once (a memfd named `name`). Errors: invalid_input (no class, zero sizes),
   // out_of_memory.
-  [[nodiscard]] static Result<std::shared_ptr<SlotPool>> create(std::string name,
-                                                                std::span<const SizeClass> classes);
+  [[nodiscard]] static Result<std::shared_ptr<SlotPool>> create(
+      std::string name, std::span<const SizeClass> classes,
+      SlotSharing sharing = SlotSharing::read);
   ~SlotPool();
   SlotPool(const SlotPool&) = delete;
   SlotPool& operator=(const SlotPool&) = delete;
@@ -74,7 +81,8 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
   [[nodiscard]] std::vector<SizeClassUse> use() const;
   [[nodiscard]] std::uint32_t in_use() const;  // slots over all classes
   [[nodiscard]] int descriptor() const noexcept;
-  [[nodiscard]] std::size_t mapped_bytes() const noexcept;
+  [[nodiscard]] std::span<std::byte> memory() const noexcept;  // all of it, as mapped here
+  [[nodiscard]] std::size_t mapped_bytes() const noexcept { return memory().size(); }
 
  private:
   friend class Slot;

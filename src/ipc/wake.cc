@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ipc/wake.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <climits>
+#include <ctime>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace takt::ipc {
+namespace {
+
+// How often a spinning consumer looks before it reads the clock.
+constexpr int kLooksPerClock = 32;
+
+void pause_cpu() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+bool spin_until_ready(const std::function<bool()>& ready, Duration spin) {
+  const auto end = std::chrono::steady_clock::now() + spin;
+  do {
+    for (int look = 0; look < kLooksPerClock; ++look) {
+      if (ready()) return true;
+      pause_cpu();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Duration wait_max) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait_max);
+  const timespec limit{.tv_sec = seconds.count(), .tv_nsec = (wait_max - seconds).count()};
+  ::syscall(SYS_futex, &word, FUTEX_WAIT, seen, &limit, nullptr, 0);
+}
+
+}  // namespace
+
+// The consumer announces its sleep before it looks a last time; the producer publishes before it
+// looks for a sleeper. With a total order of those four accesses at least one sees the other.
+bool sleep_until_ready(WakeWords& words, const std::function<bool()>& ready, Duration spin,
+                       Duration wait_max) {
+  if (ready()) return true;
+  if (spin > Duration{} && spin_until_ready(ready, spin)) return true;
+  const auto end = std::chrono::steady_clock::now() + wait_max;
+  while (true) {
+    const std::uint32_t seen = words.sequence.load(std::memory_order_acquire);
+    words.sleeping.store(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!ready()) {
+      const Duration left = end - std::chrono::steady_clock::now();
+      if (left > Duration{}) futex_wait(words.sequence, seen, left);
+    }
+    words.sleeping.store(0, std::memory_order_relaxed);
+    if (ready()) return true;
+    if (std::chrono::steady_clock::now() >= end) return false;
+  }
+}
+
+void wake(WakeWords& words) noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (words.sleeping.load(std::memory_order_relaxed) == 0) return;
+  words.sequence.fetch_add(1, std::memory_order_release);
+  ::syscall(SYS_futex, &words.sequence, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace takt::ipc

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// What gateway and worker say to each other before and after the batches, over a ControlSocket:
+// describe (which version is it, what does it take), load, attach (the shared memory), stop.
+// Thread-safe: pure functions and plain values.
+// Owns: plain values.
+#pragma once
+
+#include "core/inference.h"
+#include "core/preprocess.h"
+#include "core/result.h"
+#include "core/time.h"
+#include "ipc/worker_channel.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace takt::ipc {
+
+struct DescribeModel {
+  std::filesystem::path repository;
+  std::string model;
+  std::optional<std::int64_t> version;  // the highest one that is served
+};
+
+// As the files say; a backend may still narrow it.
+struct ModelDescription {
+  std::string name;
+  std::int64_t version = 0;
+  Signature signature;
+};
+
+// How a worker limits itself once its model is loaded.
+struct Confinement {
+  bool sandbox = false;              // Unix sockets only, no new programs, no tracing
+  std::size_t memory_bytes_max = 0;  // of the process; 0: no limit
+};
+
+struct LoadModel {
+  DescribeModel model;
+  std::string backend;
+  std::vector<InputPlan> inputs;
+  std::string device = "cpu";
+  int instances = 1;
+  int batch_max = 0;
+  int threads_per_instance = 1;
+  std::vector<int> cpus;  // that the process may use; empty: any
+  std::filesystem::path cache_dir;
+  std::string precision = "fp32";
+  // A restart of what has proven itself: no parity gate, no measuring, only warm instances.
+  bool trusted = false;
+  Duration spin{};  // how long the worker looks for the next batch before it sleeps
+  Confinement confinement;
+};
+
+struct ModelLoaded {
+  std::string backend;
+  std::string backend_version;
+  Signature signature;
+  std::vector<std::size_t> output_bytes_max;  // a row
+  std::vector<LatencyPoint> profile;
+};
+
+// With the descriptors: channel, outputs (written by the worker), then the regions of inputs.
+struct AttachMemory {
+  ChannelLayout layout;
+};
+struct Attached {};
+struct StopWorker {};  // answered by the end of the process
+
+using WorkerRequest = std::variant<DescribeModel, LoadModel, AttachMemory, StopWorker>;
+using WorkerReply = std::variant<Error, ModelDescription, ModelLoaded, Attached>;
+
+[[nodiscard]] std::string to_text(const WorkerRequest& request);
+[[nodiscard]] std::string to_text(const WorkerReply& reply);
+// Errors: invalid_input.
+[[nodiscard]] Result<WorkerRequest> parse_request(std::string_view text);
+[[nodiscard]] Result<WorkerReply> parse_reply(std::string_view text);
+
+}  // namespace takt::ipc
