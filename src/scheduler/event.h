@@ -55,6 +55,13 @@ struct InstanceReady {
   ModelId model;
 };
 
+// The model's worker failed again and again: its circuit is open. What waits and what comes is
+// refused at once, so that its fallback stands in; what runs ends as usual. The next InstanceReady
+// of the model takes it back into service.
+struct ModelSuspended {
+  ModelId model;
+};
+
 struct RequestArrived {
   RequestId request;  // not known to the scheduler already
   ModelId model;
@@ -82,8 +89,8 @@ struct Stop {
   bool run_waiting = true;
 };
 
-using Event = std::variant<ModelAdded, ModelRemoved, InstanceLost, InstanceReady, RequestArrived,
-                           RequestCancelled, BatchCompleted, TimerFired, Stop>;
+using Event = std::variant<ModelAdded, ModelRemoved, ModelSuspended, InstanceLost, InstanceReady,
+                           RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 
@@ -104,8 +111,9 @@ enum class RefusalReason : std::uint8_t {
   model_draining,
   stopping,
   rows_out_of_range,
+  model_suspended,
 };
-inline constexpr int kRefusalReasonCount = 6;
+inline constexpr int kRefusalReasonCount = 7;
 
 struct Refuse {
   RequestId request;

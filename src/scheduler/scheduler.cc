@@ -169,6 +169,14 @@ void Scheduler::State::on(const ModelRemoved& event) {
   model_changed(*model);
 }
 
+void Scheduler::State::on(const ModelSuspended& event) {
+  ModelState* const model = find_mutable(event.model);
+  if (model == nullptr) return;
+  model->suspended = true;
+  refuse_waiting(*model, RefusalReason::model_suspended);
+  model_changed(*model);
+}
+
 void Scheduler::State::on(const InstanceLost& event) {
   if (event.instance.value >= instances_.size() || !instances_[event.instance.value].ready) return;
   InstanceState& instance = instances_[event.instance.value];
@@ -190,6 +198,7 @@ void Scheduler::State::on(const InstanceReady& event) {
                            instances_[event.instance.value].known &&
                            instances_[event.instance.value].model != event.model.value;
   if (other_model) return;
+  model->suspended = false;
   add_instance(*model, event.instance.value);
   model_changed(*model);
 }
@@ -207,6 +216,8 @@ void Scheduler::State::on(const RequestArrived& event) {
     refuse(event.request, event.model, RefusalReason::unknown_model);
   } else if (model->draining) {
     refuse(event.request, event.model, RefusalReason::model_draining);
+  } else if (model->suspended) {
+    refuse(event.request, event.model, RefusalReason::model_suspended);
   } else if (event.rows < 1 || event.rows > model->batch_rows_max()) {
     refuse(event.request, event.model, RefusalReason::rows_out_of_range, model->batch_rows_max());
   } else if (model->queue.depth() >= model->limits.queue_depth_max) {

@@ -507,6 +507,51 @@ TEST(Scheduler, RequestsWaitForAnInstanceThatComesBack) {
   EXPECT_THAT(line.only_started().requests, ElementsAre(1));
 }
 
+TEST(Scheduler, ASuspendedModelRefusesWhatWaitsAndWhatComes) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.add(1, {1}, limits(1), {{1, us(100), us(100)}});
+  line.arrive(1, 0);
+  line.arrive(2, 0);
+  line.arrive(3, 1);
+  line.apply(InstanceLost{InstanceId{0}});
+  line.apply(ModelSuspended{ModelId{0}});
+  ASSERT_EQ(line.all<Refuse>().size(), 1U);
+  EXPECT_EQ(line.all<Refuse>()[0].request.value, 2U);
+  line.arrive(4, 0);
+  ASSERT_EQ(line.all<Refuse>().size(), 1U);
+  const Refuse refusal = line.all<Refuse>()[0];
+  EXPECT_EQ(refusal.reason, RefusalReason::model_suspended);
+  EXPECT_EQ(refusal.kind, ErrorKind::unavailable);
+  EXPECT_THAT(describe(refusal).message, HasSubstr("failed again and again"));
+  EXPECT_THAT(describe(refusal).message, HasSubstr("fallback stands in"));
+  line.arrive(5, 1);
+  EXPECT_TRUE(line.all<Refuse>().empty()) << "other models go on";
+}
+
+TEST(Scheduler, AnInstanceThatIsReadyEndsTheSuspension) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.apply(InstanceLost{InstanceId{0}});
+  line.apply(ModelSuspended{ModelId{0}});
+  line.apply(InstanceReady{InstanceId{0}, ModelId{0}});
+  line.arrive(1, 0);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1));
+}
+
+TEST(Scheduler, SuspensionLeavesWhatRuns) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.arrive(1, 0);
+  const Started running = line.only_started();
+  line.apply(ModelSuspended{ModelId{0}});
+  EXPECT_TRUE(line.all<Refuse>().empty());
+  line.complete(running, 100);
+  EXPECT_EQ(line.statistics().batches_completed, 1U);
+  line.arrive(2, 0);
+  EXPECT_EQ(line.all<Refuse>().size(), 1U) << "only an instance that becomes ready ends it";
+}
+
 TEST(Scheduler, ARemovedModelRunsWhatWaitsAndThenIsDrained) {
   Line line;
   line.add(0, {0}, limits(1), {{1, us(100), us(100)}});

@@ -35,6 +35,7 @@ struct ModelState {
   std::vector<std::uint32_t> instances;  // ready ones, running or idle
   std::vector<std::uint32_t> idle;       // of those
   bool draining = false;
+  bool suspended = false;
   Duration waiting_work{};  // least work of its queue, as counted in DeviceState::waiting_work
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
   TimePoint hold_started = kNever;              // since when work waits that was held back
@@ -81,6 +82,7 @@ class Scheduler::State {
   // scheduler.cc: what an event changes.
   void on(const ModelAdded& event);
   void on(const ModelRemoved& event);
+  void on(const ModelSuspended& event);
   void on(const InstanceLost& event);
   void on(const InstanceReady& event);
   void on(const RequestArrived& event);
