@@ -22,9 +22,11 @@ using ModelId =
 using DeviceId = Id<struct DeviceTag, std::uint32_t>;      // a device partition, dense
 using InstanceId = Id<struct InstanceTag, std::uint32_t>;  // an instance, dense over the engine
 using RequestId = Id<struct RequestTag>;  // one inference, never reused in a process
-using BatchId = Id<struct BatchTag>;      // requests executed together, never reused in a process
-using FrameSeq = Id<struct FrameTag>;     // sequence number of a frame of a line, from 1, never
-                                          // reused, survives restarts
+using FlowId =
+    Id<struct FlowTag, std::uint32_t>;  // whose requests they are: a line, a client; dense
+using BatchId = Id<struct BatchTag>;    // requests executed together, never reused in a process
+using FrameSeq = Id<struct FrameTag>;   // sequence number of a frame of a line, from 1, never
+                                        // reused, survives restarts
 
 }  // namespace takt
 

@@ -37,8 +37,17 @@ bool Scheduler::State::hopeless(const WaitingRequest& request) const {
   return hopeless_at(*models_[request.model.value], request.urgency.deadline, request.rows) <= now_;
 }
 
+Urgency Scheduler::State::urgency_of(const RequestArrived& event) {
+  std::uint64_t turn = 0;
+  if (event.deadline == kNever) {
+    const std::uint64_t flow = std::uint64_t{event.model.value} << 32U | event.flow.value;
+    turn = turns_[static_cast<std::size_t>(event.priority)].next(flow, event.rows);
+  }
+  return {event.priority, event.deadline, turn, arrivals_++};
+}
+
 void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
-  const Urgency urgency{event.priority, event.deadline, arrivals_++};
+  const Urgency urgency = urgency_of(event);
   if (event.deadline != kNever) {
     TimePoint finish = earliest_finish(model, urgency, event.rows);
     const bool stale = now_ - model.profile.last_recorded() > options_.profile_memory;
@@ -54,9 +63,11 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
       return;
     }
   }
-  const std::uint32_t index = pool_.acquire(event.request, event.model, urgency, event.rows);
+  const std::uint32_t index =
+      pool_.acquire(event.request, event.model, urgency, event.rows, event.bytes);
   by_id_.emplace(event.request.value, index);
   model.queue.insert(index);
+  model.waiting_bytes += event.bytes;
   if (event.priority == PriorityClass::background) ++devices_[model.device].background_waiting;
   if (event.deadline != kNever) {
     hopeless_at_.set(index, hopeless_at(model, event.deadline, event.rows));
@@ -105,7 +116,7 @@ Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& mod
     if (index == model.id.value || other.instances.empty()) continue;
     if (rides_with < pool_[other.queue.first()].urgency) continue;
     const Duration work = other.profile.least_work(other.queue.rows_up_to(rides_with));
-    others_.push_back({work, static_cast<int>(other.instances.size())});
+    others_.push_back({work, other.concurrency()});
     backlog.others += work;
     backlog.longest = std::max(backlog.longest, other.profile.p99(other.batch_rows_max()));
   }
@@ -146,7 +157,7 @@ TimePoint Scheduler::State::start_after(const ModelState& model, const Backlog& 
   }
   const TimePoint lane = fill(backlog.others + backlog.own_model);
   if (model.instances.empty()) return lane;
-  free_at_.assign(model.idle.size(), now_);
+  free_at_.assign(static_cast<std::size_t>(std::max(0, model.startable())), now_);
   for (const std::uint32_t index : model.instances) {
     if (instances_[index].busy) free_at_.push_back(std::max(now_, instances_[index].expected_end));
   }

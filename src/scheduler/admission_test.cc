@@ -112,7 +112,7 @@ class Judge : public SimulationObserver {
       if (const auto* started = std::get_if<StartBatch>(&action)) {
         ASSERT_TRUE(mirror_.note(*started));
       }
-      if (const auto* refused = std::get_if<Refuse>(&action)) remove(refused->request);
+      if (const auto* refused = std::get_if<Refuse>(&action)) remove(refused->request, true);
       if (const auto* expired = std::get_if<Expire>(&action)) remove(expired->request);
       if (const auto* cancelled = std::get_if<Cancelled>(&action)) remove(cancelled->request);
     }
@@ -124,7 +124,9 @@ class Judge : public SimulationObserver {
   int hopeless_admitted = 0;
 
  private:
-  void remove(RequestId id) { ASSERT_TRUE(mirror_.remove(id)); }
+  void remove(RequestId id, bool refused = false) {
+    ASSERT_TRUE(refused ? mirror_.refuse(id) : mirror_.remove(id));
+  }
 
   void judge(const RequestArrived& arrived, TimePoint now, std::span<const Action> actions) {
     if (arrived.deadline == kNever) return;

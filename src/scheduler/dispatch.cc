@@ -34,7 +34,7 @@ std::uint32_t Scheduler::State::choose_leader(DeviceState& device) {
 std::uint32_t Scheduler::State::first_background(const DeviceState& device) const {
   std::uint32_t best = kNoRequest;
   for (const std::uint32_t index : device.waiting) {
-    if (models_[index]->idle.empty()) continue;
+    if (models_[index]->startable() <= 0) continue;
     const std::uint32_t first = models_[index]->queue.first_of(PriorityClass::background);
     if (first == kNoRequest) continue;
     if (best == kNoRequest || pool_[first].urgency < pool_[best].urgency) best = first;
@@ -103,6 +103,7 @@ void Scheduler::State::take(Batch& batch, std::uint32_t index) {
   batch.instance->requests.push_back(request.id);
   batch.rows += request.rows;
   batch.deadline_min = std::min(batch.deadline_min, request.urgency.deadline);
+  turns_[static_cast<std::size_t>(request.urgency.priority)].started(request.urgency.turn);
   leave_queue(index);
 }
 
@@ -177,7 +178,7 @@ int Scheduler::State::rows_worth_taking(const DeviceState& device, const Batch& 
   const ModelState& model = *batch.model;
   const int rows_max = model.batch_rows_max();
   const int others = static_cast<int>(device.runnable.size()) - 1;
-  const int lanes = std::min(device.free_lanes() - others, static_cast<int>(model.idle.size()) + 1);
+  const int lanes = std::min(device.free_lanes() - others, model.startable() + 1);
   if (lanes <= 1) return rows_max;
   const std::int64_t share = (batch.rows + model.queue.rows() + lanes - 1) / lanes;
   return static_cast<int>(

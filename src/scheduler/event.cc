@@ -17,6 +17,10 @@ std::string_view to_string(RefusalReason reason) noexcept {
       return "stopping";
     case RefusalReason::rows_out_of_range:
       return "rows_out_of_range";
+    case RefusalReason::model_suspended:
+      return "model_suspended";
+    case RefusalReason::queue_bytes_full:
+      return "queue_bytes_full";
   }
   return "unknown";
 }
@@ -42,6 +46,13 @@ std::string message_of(const Refuse& refusal) {
     case RefusalReason::rows_out_of_range:
       return "a request needs 1 to " + std::to_string(refusal.limit) +
              " rows (batch_max); split it, or raise the model's max_batch_size";
+    case RefusalReason::model_suspended:
+      return "its circuit is open because its worker failed again and again; its fallback stands "
+             "in until a probe of the worker succeeds; look at the worker's log";
+    case RefusalReason::queue_bytes_full:
+      return "its queue has no room for the request's bytes (queue_bytes_max " +
+             std::to_string(refusal.limit) +
+             "); send less or smaller images, add instances, or raise queue_bytes_max";
   }
   return "refused";
 }

@@ -21,8 +21,10 @@
 namespace takt::scheduler {
 
 struct ModelLimits {
-  int batch_max = 0;         // rows of a batch at most; 0: no batch dimension, always alone
-  int queue_depth_max = 64;  // requests that may wait
+  int batch_max = 0;                 // rows of a batch at most; 0: no batch dimension, always alone
+  int queue_depth_max = 64;          // requests that may wait
+  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
+  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
   // How long a batch that isn't full may wait for company when nothing else can run.
   Duration batch_delay_max{};
 };
@@ -55,12 +57,22 @@ struct InstanceReady {
   ModelId model;
 };
 
+// The model's worker failed again and again: its circuit is open. What waits and what comes is
+// refused at once, so that its fallback stands in; what runs ends as usual. The next InstanceReady
+// of the model takes it back into service.
+struct ModelSuspended {
+  ModelId model;
+};
+
 struct RequestArrived {
   RequestId request;  // not known to the scheduler already
   ModelId model;
   PriorityClass priority = PriorityClass::normal;
   TimePoint deadline = kNever;
   int rows = 1;
+  std::int64_t bytes = 0;  // of input, against queue_bytes_max
+  // Among requests of one class without a deadline, flows take turns: each gets as many rows.
+  FlowId flow{};
 };
 
 struct RequestCancelled {
@@ -82,8 +94,8 @@ struct Stop {
   bool run_waiting = true;
 };
 
-using Event = std::variant<ModelAdded, ModelRemoved, InstanceLost, InstanceReady, RequestArrived,
-                           RequestCancelled, BatchCompleted, TimerFired, Stop>;
+using Event = std::variant<ModelAdded, ModelRemoved, ModelSuspended, InstanceLost, InstanceReady,
+                           RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 
@@ -104,15 +116,17 @@ enum class RefusalReason : std::uint8_t {
   model_draining,
   stopping,
   rows_out_of_range,
+  model_suspended,
+  queue_bytes_full,
 };
-inline constexpr int kRefusalReasonCount = 6;
+inline constexpr int kRefusalReasonCount = 8;
 
 struct Refuse {
   RequestId request;
   ModelId model;
   ErrorKind kind = ErrorKind::unavailable;
   RefusalReason reason = RefusalReason::queue_full;
-  std::int64_t limit = 0;  // queue_full: queue_depth_max; rows_out_of_range: batch_max
+  std::int64_t limit = 0;  // queue_depth_max, queue_bytes_max or batch_max, by the reason
   Duration late_by{};      // cannot_meet_deadline: expected finish minus deadline
 };
 

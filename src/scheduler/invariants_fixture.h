@@ -54,6 +54,7 @@ class Invariants : public SimulationObserver {
     const auto busy = mirror_.busy_until(model.added.device);
     expect(static_cast<int>(busy.size()) < mirror_.lanes(model.added.device),
            "a device never runs more batches than it has lanes");
+    expect(model.runnable(), "a model never runs more batches than concurrency_max");
     expect(!action.requests.empty(), "a batch has a request");
     expect(action.expected_end == now_ + scheduler_->expected_p99(action.model, action.rows),
            "the expected end is the p99 of the profile");
@@ -138,7 +139,11 @@ class Invariants : public SimulationObserver {
       expect(action.kind == ErrorKind::deadline_exceeded && arrived->deadline != kNever,
              "refused for its deadline only when it has one");
     }
-    expect(mirror_.remove(action.request), "a request is answered once");
+    if (action.reason == RefusalReason::queue_bytes_full) {
+      expect(model.bytes_waiting() > model.added.limits.queue_bytes_max,
+             "unavailable only when the queue has no room for its bytes");
+    }
+    expect(mirror_.refuse(action.request), "a request is answered once");
   }
 
   void check(const Expire& action) {

@@ -8,10 +8,12 @@
 #include "scheduler/simulator.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace takt::scheduler {
@@ -20,6 +22,7 @@ struct MirrorRequest {
   RequestId id;
   Urgency urgency;
   int rows = 1;
+  std::int64_t bytes = 0;
   friend bool operator<(const MirrorRequest& a, const MirrorRequest& b) {
     return a.urgency < b.urgency;
   }
@@ -41,7 +44,19 @@ struct MirrorModel {
     return static_cast<int>(std::ranges::count_if(
         instances, [](const auto& i) { return i.second.ready && !i.second.batch; }));
   }
-  [[nodiscard]] bool runnable() const { return !waiting.empty() && idle() > 0; }
+  [[nodiscard]] int running() const {
+    return static_cast<int>(
+        std::ranges::count_if(instances, [](const auto& i) { return i.second.batch.has_value(); }));
+  }
+  [[nodiscard]] bool runnable() const {
+    const int limit = added.limits.concurrency_max;
+    return !waiting.empty() && idle() > 0 && (limit == 0 || running() < limit);
+  }
+  [[nodiscard]] std::int64_t bytes_waiting() const {
+    std::int64_t bytes = 0;
+    for (const MirrorRequest& request : waiting) bytes += request.bytes;
+    return bytes;
+  }
   [[nodiscard]] std::int64_t rows_waiting() const {
     std::int64_t rows = 0;
     for (const MirrorRequest& request : waiting) rows += request.rows;
@@ -60,7 +75,10 @@ class Mirror {
       model.added = *added;
       for (const InstanceId instance : added->instances) model.instances[instance.value] = {};
     } else if (const auto* arrived = std::get_if<RequestArrived>(&event)) {
-      add({arrived->request, {arrived->priority, arrived->deadline, ++arrivals_}, arrived->rows},
+      add({arrived->request,
+           {arrived->priority, arrived->deadline, take_turn(*arrived), ++arrivals_},
+           arrived->rows,
+           arrived->bytes},
           arrived->model);
     } else if (const auto* done = std::get_if<BatchCompleted>(&event)) {
       MirrorInstance& instance = instance_of(done->instance);
@@ -77,7 +95,18 @@ class Mirror {
     MirrorInstance& instance = instance_of(action.instance);
     instance.batch = action.batch;
     instance.expected_end = action.expected_end;
+    for (const RequestId id : action.requests) {
+      const MirrorRequest* const request = find(id);
+      if (request == nullptr) return false;
+      auto& begun = begun_[static_cast<std::size_t>(request->urgency.priority)];
+      begun = std::max(begun, request->urgency.turn);
+    }
     return std::ranges::all_of(action.requests, [this](RequestId id) { return remove(id); });
+  }
+  // An arrival that was refused takes no turn.
+  [[nodiscard]] bool refuse(RequestId id) {
+    if (last_turn_ != nullptr && last_arrival_ == id) *last_turn_ = turn_before_;
+    return remove(id);
   }
   [[nodiscard]] bool remove(RequestId id) {
     for (auto& [index, model] : models_) {
@@ -125,6 +154,18 @@ class Mirror {
   }
 
  private:
+  // Start-time fair queueing, as FairTurns says it, without forgetting any flow.
+  std::uint64_t take_turn(const RequestArrived& arrived) {
+    last_turn_ = nullptr;
+    if (arrived.deadline != kNever) return 0;
+    last_arrival_ = arrived.request;
+    last_turn_ = &flows_[{arrived.priority, arrived.model, arrived.flow}];
+    turn_before_ = *last_turn_;
+    const std::uint64_t turn =
+        std::max(turn_before_, begun_[static_cast<std::size_t>(arrived.priority)]);
+    *last_turn_ = turn + static_cast<std::uint64_t>(arrived.rows);
+    return turn;
+  }
   void add(const MirrorRequest& request, ModelId model) {
     auto& waiting = models_.at(model.value).waiting;
     waiting.insert(std::upper_bound(waiting.begin(), waiting.end(), request), request);
@@ -140,6 +181,11 @@ class Mirror {
   const Workload& workload_;
   std::map<std::uint32_t, MirrorModel> models_;
   std::uint64_t arrivals_ = 0;
+  std::map<std::tuple<PriorityClass, ModelId, FlowId>, std::uint64_t> flows_;  // their next turns
+  std::array<std::uint64_t, kPriorityClassCount> begun_{};
+  RequestId last_arrival_;
+  std::uint64_t* last_turn_ = nullptr;
+  std::uint64_t turn_before_ = 0;
 };
 
 }  // namespace takt::scheduler

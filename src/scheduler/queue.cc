@@ -5,7 +5,8 @@
 
 namespace takt::scheduler {
 
-std::uint32_t RequestPool::acquire(RequestId id, ModelId model, Urgency urgency, int rows) {
+std::uint32_t RequestPool::acquire(RequestId id, ModelId model, Urgency urgency, int rows,
+                                   std::int64_t bytes) {
   std::uint32_t index = 0;
   if (free_.empty()) {
     index = static_cast<std::uint32_t>(requests_.size());
@@ -15,7 +16,7 @@ std::uint32_t RequestPool::acquire(RequestId id, ModelId model, Urgency urgency,
     free_.pop_back();
   }
   WaitingRequest& request = requests_[index];
-  request = {.id = id, .model = model, .urgency = urgency, .rows = rows};
+  request = {.id = id, .model = model, .urgency = urgency, .rows = rows, .bytes = bytes};
   // From the arrival number, not from a generator: the same events give the same tree.
   request.weight = static_cast<std::uint32_t>(mix64(urgency.arrival) >> 32U);
   return index;

@@ -15,10 +15,11 @@
 
 namespace takt::scheduler {
 
-// Smaller is more urgent: class, then earliest deadline, then order of arrival.
+// Smaller is more urgent: class, then earliest deadline, then the flow's turn, then order of arrival.
 struct Urgency {
   PriorityClass priority = PriorityClass::background;
   TimePoint deadline = kNever;
+  std::uint64_t turn = 0;  // of FairTurns; 0 with a deadline
   std::uint64_t arrival = 0;
   friend constexpr auto operator<=>(const Urgency&, const Urgency&) = default;
 };
@@ -30,6 +31,7 @@ struct WaitingRequest {
   ModelId model;
   Urgency urgency;
   int rows = 1;
+  std::int64_t bytes = 0;
   // Links of the tree that it waits in.
   std::uint32_t left = kNoRequest;
   std::uint32_t right = kNoRequest;
@@ -39,7 +41,8 @@ struct WaitingRequest {
 
 class RequestPool {
  public:
-  std::uint32_t acquire(RequestId id, ModelId model, Urgency urgency, int rows);
+  std::uint32_t acquire(RequestId id, ModelId model, Urgency urgency, int rows,
+                        std::int64_t bytes = 0);
   void release(std::uint32_t index) { free_.push_back(index); }
   [[nodiscard]] WaitingRequest& operator[](std::uint32_t index) { return requests_[index]; }
   [[nodiscard]] const WaitingRequest& operator[](std::uint32_t index) const {

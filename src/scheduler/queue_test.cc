@@ -19,7 +19,7 @@ TimePoint at(std::int64_t ns) {
 class Queue {
  public:
   std::uint32_t insert(PriorityClass priority, std::int64_t deadline_ns, int rows = 1) {
-    const Urgency urgency{priority, at(deadline_ns), ++arrivals_};
+    const Urgency urgency{priority, at(deadline_ns), 0, ++arrivals_};
     const std::uint32_t index = pool.acquire(RequestId{arrivals_}, ModelId{0}, urgency, rows);
     queue.insert(index);
     return index;

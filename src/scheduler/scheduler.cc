@@ -114,9 +114,12 @@ Result<void> Scheduler::State::check(const ModelAdded& event) const {
                     "; expected less than " + std::to_string(devices_.size()));
   }
   if (event.limits.batch_max < 0 || event.limits.queue_depth_max < 1 ||
-      event.limits.batch_delay_max < Duration{}) {
+      event.limits.batch_delay_max < Duration{} || event.limits.queue_bytes_max < 0 ||
+      event.limits.concurrency_max < 0) {
     return fail(ErrorKind::invalid_input,
-                place + "expected batch_max >= 0, queue_depth_max >= 1 and batch_delay_max >= 0");
+                place +
+                    "expected batch_max >= 0, queue_depth_max >= 1, batch_delay_max >= 0, "
+                    "queue_bytes_max >= 0 and concurrency_max >= 0");
   }
   int last = 0;
   for (const LatencyPoint& point : event.profile) {
@@ -169,6 +172,14 @@ void Scheduler::State::on(const ModelRemoved& event) {
   model_changed(*model);
 }
 
+void Scheduler::State::on(const ModelSuspended& event) {
+  ModelState* const model = find_mutable(event.model);
+  if (model == nullptr) return;
+  model->suspended = true;
+  refuse_waiting(*model, RefusalReason::model_suspended);
+  model_changed(*model);
+}
+
 void Scheduler::State::on(const InstanceLost& event) {
   if (event.instance.value >= instances_.size() || !instances_[event.instance.value].ready) return;
   InstanceState& instance = instances_[event.instance.value];
@@ -190,6 +201,7 @@ void Scheduler::State::on(const InstanceReady& event) {
                            instances_[event.instance.value].known &&
                            instances_[event.instance.value].model != event.model.value;
   if (other_model) return;
+  model->suspended = false;
   add_instance(*model, event.instance.value);
   model_changed(*model);
 }
@@ -207,10 +219,16 @@ void Scheduler::State::on(const RequestArrived& event) {
     refuse(event.request, event.model, RefusalReason::unknown_model);
   } else if (model->draining) {
     refuse(event.request, event.model, RefusalReason::model_draining);
+  } else if (model->suspended) {
+    refuse(event.request, event.model, RefusalReason::model_suspended);
   } else if (event.rows < 1 || event.rows > model->batch_rows_max()) {
     refuse(event.request, event.model, RefusalReason::rows_out_of_range, model->batch_rows_max());
   } else if (model->queue.depth() >= model->limits.queue_depth_max) {
     refuse(event.request, event.model, RefusalReason::queue_full, model->limits.queue_depth_max);
+  } else if (model->limits.queue_bytes_max > 0 &&
+             event.bytes > model->limits.queue_bytes_max - model->waiting_bytes) {
+    refuse(event.request, event.model, RefusalReason::queue_bytes_full,
+           model->limits.queue_bytes_max);
   } else {
     admit(event, *model);
   }
@@ -278,6 +296,7 @@ void Scheduler::State::leave_queue(std::uint32_t index) {
       device.background_owed = std::min(device.background_owed, Duration{});
   }
   model.queue.erase(index);
+  model.waiting_bytes -= request.bytes;
   hopeless_at_.erase(index);
   by_id_.erase(request.id.value);
   pool_.release(index);
@@ -313,7 +332,7 @@ void Scheduler::State::expire_due() {
 void Scheduler::State::model_changed(ModelState& model) {
   DeviceState& device = devices_[model.device];
   const bool has_work = !model.queue.empty();
-  if (has_work && !model.idle.empty()) {
+  if (has_work && model.startable() > 0) {
     device.runnable.set(model.id.value, pool_[model.queue.first()].urgency);
   } else {
     device.runnable.erase(model.id.value);

@@ -307,6 +307,68 @@ TEST(Scheduler, RefusesBeyondTheQueueDepth) {
   EXPECT_THAT(describe(line.all<Refuse>()[0]).message, HasSubstr("queue_depth_max 2"));
 }
 
+TEST(Scheduler, RefusesBeyondTheBytesOfTheQueue) {
+  Line line;
+  ModelLimits bounded = limits(1);
+  bounded.queue_bytes_max = 100;
+  line.add(0, {0}, bounded, {{1, us(100), us(100)}});
+  const auto arrive = [&line](std::uint64_t id, std::int64_t bytes) {
+    line.apply(RequestArrived{.request = RequestId{id}, .model = ModelId{0}, .bytes = bytes});
+  };
+  arrive(1, 90);
+  arrive(2, 60);
+  arrive(3, 40);
+  EXPECT_TRUE(line.all<Refuse>().empty()) << "what runs doesn't count";
+  arrive(4, 1);
+  ASSERT_EQ(line.all<Refuse>().size(), 1U);
+  EXPECT_EQ(line.all<Refuse>()[0].reason, RefusalReason::queue_bytes_full);
+  EXPECT_EQ(line.all<Refuse>()[0].kind, ErrorKind::unavailable);
+  EXPECT_THAT(describe(line.all<Refuse>()[0]).message, HasSubstr("queue_bytes_max 100"));
+  line.apply(RequestCancelled{RequestId{3}});
+  arrive(5, 40);
+  EXPECT_TRUE(line.all<Refuse>().empty());
+}
+
+TEST(Scheduler, RunsNoMoreBatchesOfAModelThanItsLimit) {
+  Line line(3);
+  ModelLimits bounded = limits(1);
+  bounded.concurrency_max = 2;
+  line.add(0, {0, 1, 2}, bounded, {{1, us(100), us(100)}});
+  line.add(1, {3}, limits(1), {{1, us(100), us(100)}});
+  line.arrive(1, 0);
+  const Started first = line.only_started();
+  line.arrive(2, 0);
+  EXPECT_EQ(line.started().size(), 1U);
+  line.arrive(3, 0);
+  EXPECT_TRUE(line.started().empty());
+  line.arrive(4, 1, {}, PriorityClass::background);
+  EXPECT_EQ(line.started().size(), 1U) << "the lane is free for others";
+  line.complete(first, 100);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(3));
+}
+
+TEST(Scheduler, FlowsWithoutDeadlinesTakeTurns) {
+  Line line;
+  line.add(0, {0}, limits(2), hundred_and_fifty());
+  const auto arrive = [&line](std::uint64_t id, std::uint32_t flow, int rows = 1) {
+    line.apply(RequestArrived{
+        .request = RequestId{id}, .model = ModelId{0}, .rows = rows, .flow = FlowId{flow}});
+  };
+  arrive(1, 0);
+  Started running = line.only_started();
+  for (std::uint64_t id = 2; id <= 5; ++id) arrive(id, 0);
+  arrive(10, 1, 2);
+  arrive(11, 1);
+  arrive(20, 2);
+  std::vector<std::uint64_t> order;
+  while (line.scheduler().waiting() > 0) {
+    line.complete(running, 100);
+    running = line.only_started();
+    order.insert(order.end(), running.requests.begin(), running.requests.end());
+  }
+  EXPECT_THAT(order, ElementsAre(10, 20, 2, 3, 11, 4, 5)) << "two rows of a flow count twice";
+}
+
 TEST(Scheduler, RefusesRowsThatFitNoBatch) {
   Line line;
   line.add(0, {0}, limits(4), hundred_and_fifty());
@@ -505,6 +567,51 @@ TEST(Scheduler, RequestsWaitForAnInstanceThatComesBack) {
   line.now_us = 500;
   line.apply(InstanceReady{InstanceId{0}, ModelId{0}});
   EXPECT_THAT(line.only_started().requests, ElementsAre(1));
+}
+
+TEST(Scheduler, ASuspendedModelRefusesWhatWaitsAndWhatComes) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.add(1, {1}, limits(1), {{1, us(100), us(100)}});
+  line.arrive(1, 0);
+  line.arrive(2, 0);
+  line.arrive(3, 1);
+  line.apply(InstanceLost{InstanceId{0}});
+  line.apply(ModelSuspended{ModelId{0}});
+  ASSERT_EQ(line.all<Refuse>().size(), 1U);
+  EXPECT_EQ(line.all<Refuse>()[0].request.value, 2U);
+  line.arrive(4, 0);
+  ASSERT_EQ(line.all<Refuse>().size(), 1U);
+  const Refuse refusal = line.all<Refuse>()[0];
+  EXPECT_EQ(refusal.reason, RefusalReason::model_suspended);
+  EXPECT_EQ(refusal.kind, ErrorKind::unavailable);
+  EXPECT_THAT(describe(refusal).message, HasSubstr("failed again and again"));
+  EXPECT_THAT(describe(refusal).message, HasSubstr("fallback stands in"));
+  line.arrive(5, 1);
+  EXPECT_TRUE(line.all<Refuse>().empty()) << "other models go on";
+}
+
+TEST(Scheduler, AnInstanceThatIsReadyEndsTheSuspension) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.apply(InstanceLost{InstanceId{0}});
+  line.apply(ModelSuspended{ModelId{0}});
+  line.apply(InstanceReady{InstanceId{0}, ModelId{0}});
+  line.arrive(1, 0);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1));
+}
+
+TEST(Scheduler, SuspensionLeavesWhatRuns) {
+  Line line;
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.arrive(1, 0);
+  const Started running = line.only_started();
+  line.apply(ModelSuspended{ModelId{0}});
+  EXPECT_TRUE(line.all<Refuse>().empty());
+  line.complete(running, 100);
+  EXPECT_EQ(line.statistics().batches_completed, 1U);
+  line.arrive(2, 0);
+  EXPECT_EQ(line.all<Refuse>().size(), 1U) << "only an instance that becomes ready ends it";
 }
 
 TEST(Scheduler, ARemovedModelRunsWhatWaitsAndThenIsDrained) {

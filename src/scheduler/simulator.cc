@@ -161,7 +161,8 @@ class Simulation {
       plan(Duration(random_.between(0, within.count())), Pending::Kind::cancel, id.value);
     }
     const int rows = static_cast<int>(random_.between(process.rows_min, process.rows_max));
-    apply(RequestArrived{id, process.model, process.priority, deadline, rows});
+    apply(RequestArrived{id, process.model, process.priority, deadline, rows, process.bytes,
+                         process.flow});
   }
 
   void plan_next_arrival(const ArrivalProcess& process, std::uint32_t index) {

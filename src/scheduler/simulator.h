@@ -31,6 +31,8 @@ struct ArrivalProcess {
   Duration deadline_max{};
   int rows_min = 1;
   int rows_max = 1;
+  std::int64_t bytes = 0;
+  FlowId flow{};
   double cancel_probability =
       0;  // withdrawn at a uniform time before the deadline (or 10 intervals)
 };

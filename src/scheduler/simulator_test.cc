@@ -48,6 +48,9 @@ SimulatedModel random_model(Random& random, const Workload& workload, std::uint3
   model.added.limits.batch_max = kBatchMax[random.between(0, 6)];
   model.added.limits.queue_depth_max = static_cast<int>(random.between(1, 64));
   if (random.chance(0.3)) model.added.limits.batch_delay_max = us(random.between(100, 3000));
+  if (random.chance(0.2)) model.added.limits.queue_bytes_max = random.between(1, 64) * 1000;
+  if (random.chance(0.2))
+    model.added.limits.concurrency_max = static_cast<int>(random.between(1, 2));
   model.added.profile = random_profile(random, model.added.limits.batch_max);
   return model;
 }
@@ -70,6 +73,8 @@ ArrivalProcess random_arrivals(Random& random, const SimulatedModel& model) {
         static_cast<int>(random.between(1, std::max(1, model.added.limits.batch_max)));
   }
   if (random.chance(0.3)) process.cancel_probability = 0.1;
+  process.bytes = random.between(0, 4000);
+  process.flow = FlowId{static_cast<std::uint32_t>(random.between(0, 3))};
   return process;
 }
 
@@ -168,6 +173,7 @@ TEST(SchedulerSimulation, ReachesEveryKindOfEndOfARequest) {
   EXPECT_GT(sum.cancelled, 0U);
   EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::cannot_meet_deadline)], 100U);
   EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::queue_full)], 0U);
+  EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::queue_bytes_full)], 0U);
   EXPECT_GT(lost_batches, 0U);
   EXPECT_EQ(ignored, lost_batches) << "a completion that comes after its instance was lost";
 }
@@ -246,6 +252,21 @@ TEST(SchedulerSimulation, BackgroundGetsItsShareOfAFullLane) {
   ASSERT_TRUE(critical);
   EXPECT_LE(critical->streams[1].in_time, 25U) << "only what is left when the stream has ended";
   EXPECT_GT(critical->statistics.background_unmet, 4000U);
+}
+
+// A flow that sends little gets what it asks for beside one that floods the model.
+TEST(SchedulerSimulation, FlowsOfOneClassShareAFullLane) {
+  Workload workload = one_lane(us(200), Duration{});
+  workload.models[0].added.limits.queue_depth_max = 1000;
+  workload.arrivals.push_back(workload.arrivals[0]);
+  workload.arrivals[1].interval = us(2500);  // 0.4 of the lane
+  workload.arrivals[1].flow = FlowId{1};
+  workload.duration = us(150'000);  // the queue doesn't fill up to its limit
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->streams[1].in_time, result->streams[1].offered);
+  EXPECT_LE(result->streams[1].latency_quantile(1.0), us(3000))
+      << "its turn comes after at most the batch that runs and one of the other flow";
 }
 
 TEST(SchedulerSimulation, RejectsAWorkloadThatMakesNoSense) {

@@ -4,11 +4,13 @@
 // Owns: everything that the scheduler knows.
 #pragma once
 
+#include "scheduler/fair_turns.h"
 #include "scheduler/indexed_heap.h"
 #include "scheduler/profile.h"
 #include "scheduler/queue.h"
 #include "scheduler/scheduler.h"
 
+#include <algorithm>
 #include <memory_resource>
 #include <unordered_map>
 
@@ -23,6 +25,15 @@ struct ModelState {
         profile(added.profile, added.limits.batch_max),
         queue(pool) {}
 
+  // Batches that may run at once, and further ones that may start now.
+  [[nodiscard]] int concurrency() const noexcept {
+    const auto ready = static_cast<int>(instances.size());
+    return limits.concurrency_max > 0 ? std::min(ready, limits.concurrency_max) : ready;
+  }
+  [[nodiscard]] int startable() const noexcept {
+    const auto running = static_cast<int>(instances.size() - idle.size());
+    return std::min(static_cast<int>(idle.size()), concurrency() - running);
+  }
   [[nodiscard]] int batch_rows_max() const noexcept {
     return limits.batch_max > 0 ? limits.batch_max : 1;
   }
@@ -35,6 +46,8 @@ struct ModelState {
   std::vector<std::uint32_t> instances;  // ready ones, running or idle
   std::vector<std::uint32_t> idle;       // of those
   bool draining = false;
+  bool suspended = false;
+  std::int64_t waiting_bytes = 0;
   Duration waiting_work{};  // least work of its queue, as counted in DeviceState::waiting_work
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
   TimePoint hold_started = kNever;              // since when work waits that was held back
@@ -58,7 +71,7 @@ struct InstanceState {
 struct DeviceState {
   int lanes = 1;
   std::vector<std::uint32_t> running;  // instances
-  // Models with a request waiting and an instance idle, by their first request.
+  // Models with a request waiting and an instance that may start it, by their first request.
   IndexedHeap<Urgency> runnable;
   std::vector<std::uint32_t> waiting;  // models with a request waiting
   Duration waiting_work{};             // least work of all that waits
@@ -81,6 +94,7 @@ class Scheduler::State {
   // scheduler.cc: what an event changes.
   void on(const ModelAdded& event);
   void on(const ModelRemoved& event);
+  void on(const ModelSuspended& event);
   void on(const InstanceLost& event);
   void on(const InstanceReady& event);
   void on(const RequestArrived& event);
@@ -102,6 +116,7 @@ class Scheduler::State {
 
   // admission.cc
   void admit(const RequestArrived& event, ModelState& model);
+  [[nodiscard]] Urgency urgency_of(const RequestArrived& event);
   void refuse(RequestId request, ModelId model, RefusalReason reason, std::int64_t limit = 0,
               Duration late_by = {});
   [[nodiscard]] TimePoint earliest_finish(const ModelState& model, const Urgency& urgency,
@@ -151,6 +166,7 @@ class Scheduler::State {
   std::pmr::unordered_map<std::uint64_t, std::uint32_t> by_id_{&memory_};
   IndexedHeap<TimePoint> hopeless_at_;  // waiting requests, by when they can't be in time any more
   IndexedHeap<TimePoint> holds_;        // devices that idle until then, so that a batch may fill
+  std::array<FairTurns, kPriorityClassCount> turns_;
   std::vector<std::uint32_t> drains_;   // models to look at when the event has been handled
   std::vector<std::uint32_t> touched_;  // devices to dispatch
   struct OthersWork {
