@@ -30,9 +30,11 @@ from pcb import fit, heldout
 from pcb.augment import DeviceData
 from pcb.data import Pairs, read_pairs
 from pcb.export import export_network
-from pcb.synthetic import load_library, make_library, save_library
+from pcb.synthetic import load_library, make_library, rescale, save_library
 
 RELEASE = "release"
+SLOTS = 28  # synthetic defects kept ready for each pair
+DRAWN = 490  # rescaled boards
 MAP_STEPS = 40  # the matcher's held-out maps are stored as bytes, this many steps to a distance of 1
 
 
@@ -61,16 +63,55 @@ def judge(model: str, network: torch.nn.Module, data: DeviceData, pairs: Pairs, 
 def prepare(options: argparse.Namespace, device: torch.device) -> tuple[Pairs, DeviceData]:
     """Pairs and synthetic defects, on the device."""
     pairs = read_pairs(options.data, options.limit)
+    count = DRAWN if options.limit is None else options.limit // 2
+    pairs = pairs.with_drawn(*rescale(pairs.goldens, pairs.groups, count, 1))
     cache = options.library
     if cache is not None and cache.is_file():
         library = load_library(cache)
     else:
-        library = make_library(pairs.goldens, pairs.boxes, 20, 1, os.cpu_count() or 1)
+        library = make_library(pairs.goldens, pairs.boxes, SLOTS, 1, os.cpu_count() or 1)
         if cache is not None:
             save_library(library, cache)
     if len(library.labels) != len(pairs):
         raise SystemExit(f"train: {cache} was drawn for other pairs; delete it")
     return pairs, DeviceData(pairs, library, device)
+
+
+def train_one(
+    options: argparse.Namespace, task: fit.Task, recipe: fit.Recipe, data: DeviceData, pairs: Pairs, left_out: str
+) -> None:
+    """Trains without one group (or on all), judges on it and writes what there is to write."""
+    begun = time.monotonic()
+    model, groups = task.model, pairs.groups
+    held = np.flatnonzero((groups == left_out) & (np.arange(len(pairs)) < len(pairs) - pairs.drawn))
+    if left_out != RELEASE and len(held) == 0:
+        raise SystemExit(f"train: no group `{left_out}`; the data has {', '.join(sorted(set(groups)))}")
+    out = options.out / left_out / model
+    out.mkdir(parents=True, exist_ok=True)
+    keep = np.flatnonzero(groups != left_out)
+    start = torch.load(options.start, weights_only=True) if options.start else None
+    network, steps = fit.fit(task, data, groups, keep, recipe, options.seed, options.seconds_max, start)
+    weights = {k: v.half().cpu() for k, v in network.state_dict().items()}
+    torch.save(weights, out / "weights.pt")
+    metrics = judge(model, network, data, pairs, held, out) if len(held) else {}
+    metrics |= {
+        "model": model,
+        "left_out": left_out,
+        "seed": options.seed,
+        "went_on_from": str(options.start) if options.start else None,
+        "steps": steps,
+        "rate": recipe.rate,
+        "calm_from": recipe.calm_from,
+        "batch": recipe.batch,
+        "seconds": round(time.monotonic() - begun, 1),
+        "torch": torch.__version__,
+        "machine": torch.cuda.get_device_name() if task.device.type == "cuda" else platform.machine(),
+    }
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    short = {k: metrics[k] for k in ("mAP", "f", "best_f", "best_f_threshold", "accuracy") if k in metrics}
+    print(f"{model} {left_out}: {short} in {metrics['seconds']} s", flush=True)
+    if not options.no_export:
+        export_network(model, network.cpu().float(), out / "1" / "model.onnx")
 
 
 def main() -> None:
@@ -97,47 +138,16 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = False  # judge in the precision of the exported file
     started = time.monotonic()
     pairs, data = prepare(options, device)
-    groups = pairs.groups
-    print(f"{model}: {len(pairs)} pairs ready after {time.monotonic() - started:.1f} s", flush=True)
+    print(f"{model}: {len(pairs) - pairs.drawn} pairs ready after {time.monotonic() - started:.1f} s", flush=True)
     recipe = fit.default_recipe(model)
     recipe.steps = options.steps or recipe.steps
     recipe.batch = options.batch or recipe.batch
     recipe.rate = options.rate or recipe.rate
     recipe.calm_from = options.calm_from or recipe.calm_from
     task = fit.Task(model, device)
-
-    wanted = sorted(set(groups)) if options.leave_out == ["all"] else options.leave_out
-    for left_out in wanted:
-        begun = time.monotonic()
-        held = np.flatnonzero(groups == left_out)
-        if left_out != RELEASE and len(held) == 0:
-            raise SystemExit(f"train: no group `{left_out}`; the data has {', '.join(sorted(set(groups)))}")
-        out = options.out / left_out / model
-        out.mkdir(parents=True, exist_ok=True)
-        keep = np.flatnonzero(groups != left_out)
-        start = torch.load(options.start, weights_only=True) if options.start else None
-        network, steps = fit.fit(task, data, groups, keep, recipe, options.seed, options.seconds_max, start)
-        weights = {k: v.half().cpu() for k, v in network.state_dict().items()}
-        torch.save(weights, out / "weights.pt")
-        metrics = judge(model, network, data, pairs, held, out) if len(held) else {}
-        metrics |= {
-            "model": model,
-            "left_out": left_out,
-            "seed": options.seed,
-            "went_on_from": str(options.start) if options.start else None,
-            "steps": steps,
-            "rate": recipe.rate,
-            "calm_from": recipe.calm_from,
-            "batch": recipe.batch,
-            "seconds": round(time.monotonic() - begun, 1),
-            "torch": torch.__version__,
-            "machine": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
-        }
-        (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        short = {k: metrics[k] for k in ("mAP", "f", "best_f", "best_f_threshold", "accuracy") if k in metrics}
-        print(f"{model} {left_out}: {short} in {metrics['seconds']} s", flush=True)
-        if not options.no_export:
-            export_network(model, network.cpu().float(), out / "1" / "model.onnx")
+    every = options.leave_out == ["all"]
+    for left_out in sorted(set(pairs.groups)) if every else options.leave_out:
+        train_one(options, task, recipe, data, pairs, left_out)
 
 
 if __name__ == "__main__":

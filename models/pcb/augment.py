@@ -5,13 +5,17 @@ Order: choose pairs; some become a defect-free golden with rough edges instead
 of the real board; paint decoys on both images and synthetic defects on the
 board; swap the colours of some; flip, rotate, scale and shift; move the golden
 against the board (registration error); threshold again (thicker or thinner
-copper); thicken or thin by a pixel; specks; contrast.
+copper); thicken or thin by a pixel; specks; contrast. All shapes are static and
+nothing is sent to the GPU or waited for (so masked_fill, not torch.where with a
+number), so that a training step can be recorded as a CUDA graph.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +28,7 @@ from pcb.synthetic import PATCH, Library
 # With copper and base swapped an open becomes a short, a mousebite a spur, copper a pin-hole.
 SWAPPED = [CLASSES.index(n) for n in ("short", "open", "spur", "mousebite", "pin-hole", "copper")]
 OBJECTS_MAX = 32  # boxes of one augmented image; DeepPCB has 15 at most
+PAINTED_MAX = 16  # synthetic defects on one image
 VISIBLE_MIN = 0.5  # a box cut by the border below this share of its area is dropped
 
 
@@ -32,6 +37,7 @@ class Strength:
     """How much of each augmentation."""
 
     golden_as_board: float = 0.2  # share of boards replaced by their golden
+    drawn: float = 0.0  # share of images that are rescaled boards with synthetic defects alone
     painted: float = 0.6  # share of real boards with synthetic defects
     painted_mean: float = 4.0  # synthetic defects on such a board
     affine: float = 0.6  # share scaled and shifted
@@ -52,6 +58,7 @@ class Strength:
         return replace(
             self,
             golden_as_board=0.05,
+            drawn=self.drawn / 3,
             painted=0.25,
             affine=0.3,
             scale_max=1.1,
@@ -86,6 +93,8 @@ class DeviceData:
         self.masks, self.corners = put(library.masks), put(library.corners)
         self.colours, self.kinds = put(library.colours), put(library.labels)
         self.painted_boxes, self.clear = put(library.boxes), put(library.clear)
+        self.drawn = put(np.arange(len(pairs)) >= len(pairs) - pairs.drawn)
+        self.swapped = put(SWAPPED)
         self.device = device
 
 
@@ -124,25 +133,36 @@ def box_mask(truth: Truth, size: int, stride: float) -> Tensor:
     return (torch.einsum("bmy,bmx->byx", down.float(), across.float()) > 0).float()[:, None]
 
 
-def paint_defects(data: DeviceData, index: Tensor, boards: Tensor, chosen: Tensor, changed: Tensor | None) -> None:
-    """Paints the chosen slots [b, slots] of the library onto the boards, in place."""
-    b = len(index)
+def at_most(chosen: Tensor, count: int) -> Tensor:
+    """The first `count` of the slots chosen in each row [b, slots]."""
+    return chosen & (chosen.cumsum(1) <= count)
+
+
+def paint_defects(
+    data: DeviceData, index: Tensor, images: list[Tensor], chosen: Tensor, changed: Tensor | None
+) -> tuple[list[Tensor], Tensor | None]:
+    """Paints the chosen slots [b, slots] of the library, PAINTED_MAX in a row at most, onto each of the images.
+
+    `changed` gets a one where a pixel of the first image took another colour.
+    """
+    b, pixels = len(index), IMAGE_SIZE * IMAGE_SIZE
+    slot = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :PAINTED_MAX]
+    at = (index[:, None], slot)
     window = torch.arange(PATCH, device=data.device)
-    flat = boards.view(b, -1)
-    flat_changed = None if changed is None else changed.view(b, -1)
-    slots_used = chosen.nonzero()  # rows (image, slot)
-    image, slot = slots_used[:, 0], slots_used[:, 1]
-    source = index[image]
-    corner = data.corners[source, slot]
-    rows = corner[:, 1, None, None] + window[None, :, None]
-    cols = corner[:, 0, None, None] + window[None, None, :]
-    where = rows * IMAGE_SIZE + cols + (image * IMAGE_SIZE * IMAGE_SIZE)[:, None, None]
-    stroke = data.masks[source, slot].bool()
-    colour = data.colours[source, slot].float()[:, None, None].expand_as(where)
-    old = flat.view(-1)[where]
-    if flat_changed is not None:
-        flat_changed.view(-1)[where[stroke & (old != colour)]] = 1.0
-    flat.view(-1)[where[stroke]] = colour[stroke]
+    corner = data.corners[at]
+    rows, cols = corner[..., 1, None, None] + window[:, None], corner[..., 0, None, None] + window
+    stroke = data.masks[at].bool() & chosen.gather(1, slot)[..., None, None]
+    # What no stroke covers is written to a spare pixel past the end, cut off below.
+    where = (rows * IMAGE_SIZE + cols).masked_fill(~stroke, pixels).flatten(1)
+    colour = data.colours[at].float()[..., None, None].expand(stroke.shape).flatten(1)
+
+    def write(image: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        return F.pad(image.flatten(1), (0, 1)).scatter(1, places, values)[:, :pixels].view(b, 1, IMAGE_SIZE, IMAGE_SIZE)
+
+    if changed is not None:
+        old = F.pad(images[0].flatten(1), (0, 1)).gather(1, where)
+        changed = write(changed, where.masked_fill(old == colour, pixels), torch.ones_like(colour))
+    return [write(image, where, colour) for image in images], changed
 
 
 def join_truth(data: DeviceData, index: Tensor, real: Tensor, chosen: Tensor) -> Truth:
@@ -150,8 +170,8 @@ def join_truth(data: DeviceData, index: Tensor, real: Tensor, chosen: Tensor) ->
     boxes = torch.cat([data.boxes[index], data.painted_boxes[index]], 1)
     labels = torch.cat(
         [
-            torch.where(real[:, None], data.labels[index], -1),
-            torch.where(chosen, data.kinds[index], -1),
+            data.labels[index].masked_fill(~real[:, None], -1),
+            data.kinds[index].masked_fill(~chosen, -1),
         ],
         1,
     )
@@ -168,10 +188,10 @@ def random_affine(b: int, how: Strength, device: torch.device) -> tuple[Tensor, 
     """Output-to-input maps: matrices [b, 2, 2] and offsets [b, 2], in pixels from the centre."""
     turn = torch.randint(0, 4, (b,), device=device) * (torch.pi / 2)
     cos, sin = turn.cos().round(), turn.sin().round()
-    flip = torch.where(chance(0.5, (b,), device), -1.0, 1.0)
+    flip = 1.0 - 2.0 * chance(0.5, (b,), device).float()
     matrix = torch.stack([cos * flip, -sin, sin * flip, cos], -1).view(b, 2, 2)
     moved = chance(how.affine, (b, 1), device).float()
-    log_scale = torch.tensor(how.scale_max, device=device).log() * uniform(-1, 1, (b, 1), device)
+    log_scale = math.log(how.scale_max) * uniform(-1, 1, (b, 1), device)
     aspect = uniform(-0.06, 0.06, (b, 2), device)
     scale = ((log_scale + aspect) * moved).exp()
     offset = uniform(-how.shift_max_px, how.shift_max_px, (b, 2), device) * moved
@@ -180,9 +200,9 @@ def random_affine(b: int, how: Strength, device: torch.device) -> tuple[Tensor, 
 
 def warp(image: Tensor, matrix: Tensor, offset: Tensor, fill: Tensor) -> Tensor:
     """Samples [b, c, s, s] images at matrix * output + offset; `fill` [b] stands outside."""
-    half = IMAGE_SIZE / 2
-    theta = torch.cat([matrix, (offset / half)[..., None]], 2)
-    grid = F.affine_grid(theta, list(image.shape), align_corners=False)
+    at = (torch.arange(IMAGE_SIZE, device=image.device) + 0.5) / (IMAGE_SIZE / 2) - 1
+    columns, rows = matrix[:, None, None, :, 0] * at[:, None], matrix[:, None, None, :, 1] * at[:, None, None]
+    grid = columns + rows + offset[:, None, None] / (IMAGE_SIZE / 2)
     fill = fill[:, None, None, None]
     return F.grid_sample(image - fill, grid, mode="bilinear", align_corners=False) + fill
 
@@ -190,7 +210,8 @@ def warp(image: Tensor, matrix: Tensor, offset: Tensor, fill: Tensor) -> Tensor:
 def warp_truth(truth: Truth, matrix: Tensor, offset: Tensor) -> Truth:
     """The boxes after `warp`; boxes mostly cut off are dropped."""
     half = IMAGE_SIZE / 2
-    inverse = torch.linalg.inv(matrix)
+    (p, q), (r, s) = matrix[:, 0].unbind(1), matrix[:, 1].unbind(1)
+    inverse = torch.stack([s, -q, -r, p], -1).view(-1, 2, 2) / (p * s - q * r)[:, None, None]
     ends = truth.boxes.view(*truth.boxes.shape[:2], 2, 2) - half - offset[:, None, None]
     ends = torch.einsum("bij,bmkj->bmki", inverse, ends) + half
     whole = torch.cat([ends.amin(2), ends.amax(2)], -1)
@@ -200,7 +221,7 @@ def warp_truth(truth: Truth, matrix: Tensor, offset: Tensor) -> Truth:
         return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
 
     seen = area(cut) / area(whole).clamp(min=1.0) >= VISIBLE_MIN
-    return Truth(cut, torch.where(seen, truth.labels, -1))
+    return Truth(cut, truth.labels.masked_fill(~seen, -1))
 
 
 def change_thickness(image: Tensor, share: float) -> Tensor:
@@ -215,7 +236,7 @@ def change_thickness(image: Tensor, share: float) -> Tensor:
 def add_specks(image: Tensor, share: float) -> Tensor:
     """Single pixels and pixel pairs of the wrong colour, as dust leaves them."""
     b, device = image.shape[0], image.device
-    rate = torch.where(chance(share, (b, 1, 1, 1), device), 1.5e-4, 0.0)
+    rate = 1.5e-4 * chance(share, (b, 1, 1, 1), device).float()
     hit = (torch.rand_like(image) < rate).float()
     hit = torch.maximum(hit, F.pad(hit, (1, 0, 0, 0))[..., :IMAGE_SIZE])
     return torch.where(hit > 0, 1 - image, image)
@@ -243,10 +264,12 @@ def registration_error(b: int, how: Strength, device: torch.device) -> tuple[Ten
     return torch.stack([one, -angle, angle, one], -1).view(b, 2, 2), shift
 
 
-def invert(boards: Tensor, goldens: Tensor, truth: Truth, share: float) -> tuple[Tensor, Tensor, Truth]:
+def invert(
+    data: DeviceData, boards: Tensor, goldens: Tensor, truth: Truth, share: float
+) -> tuple[Tensor, Tensor, Truth]:
     """Swaps the colours of some pairs, and the classes with them."""
     flip = chance(share, (len(boards),), boards.device)
-    swapped = torch.tensor(SWAPPED, device=boards.device)[truth.labels.clamp(min=0)]
+    swapped = data.swapped[truth.labels.clamp(min=0)]
     labels = torch.where(flip[:, None] & (truth.labels >= 0), swapped, truth.labels)
     where = flip[:, None, None, None]
     return (
@@ -262,7 +285,7 @@ def make_batch(data: DeviceData, index: Tensor, how: Strength, with_change: bool
     b, device = len(index), data.device
     goldens = data.goldens[index].float()[:, None]
     boards = data.boards[index].float()[:, None]
-    real = ~chance(how.golden_as_board, (b,), device)
+    real = ~chance(how.golden_as_board, (b,), device) & ~data.drawn[index]
     changed = None
     if with_change:
         own = Truth(data.boxes[index], data.labels[index])
@@ -271,15 +294,14 @@ def make_batch(data: DeviceData, index: Tensor, how: Strength, with_change: bool
     allowed = (data.kinds[index] >= 0) & (data.clear[index] | ~real[:, None])
     boards = torch.where(real[:, None, None, None], boards, roughen(goldens))
     decoys = (torch.rand(b, slots, device=device) < 2.5 / slots) & allowed & chance(how.decoys, (b, 1), device)
-    paint_defects(data, index, boards, decoys, None)
-    paint_defects(data, index, goldens, decoys, None)
+    (boards, goldens), _ = paint_defects(data, index, [boards, goldens], at_most(decoys, PAINTED_MAX), None)
 
-    mean = torch.where(real, how.painted_mean, 2.0 * how.painted_mean) / slots
-    mean = mean * torch.where(real, chance(how.painted, (b,), device).float(), 1.0)
+    mean = how.painted_mean / slots * torch.where(real, chance(how.painted, (b,), device).float(), 2.0 * ~real)
     chosen = (torch.rand(b, slots, device=device) < mean[:, None]) & allowed & ~decoys
-    paint_defects(data, index, boards, chosen, changed)
+    chosen = at_most(chosen, PAINTED_MAX)
+    (boards,), changed = paint_defects(data, index, [boards], chosen, changed)
     truth = join_truth(data, index, real, chosen)
-    boards, goldens, truth = invert(boards, goldens, truth, how.inverted)
+    boards, goldens, truth = invert(data, boards, goldens, truth, how.inverted)
 
     matrix, offset = random_affine(b, how, device)
     fill = chance(0.7, (b,), device).float()

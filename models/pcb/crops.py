@@ -9,6 +9,8 @@ clamped to the image, the result rounded to whole grey levels (0..255).
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,7 +45,7 @@ def jitter(boxes: Tensor, shift: float, scale: float) -> Tensor:
     """Moves boxes by up to `shift` of their size and scales their sides by up to `scale`."""
     centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     centre = centre + size * uniform(-shift, shift, size.shape, boxes.device)
-    grow = torch.tensor(scale, device=boxes.device).log() * uniform(-1, 1, size.shape, boxes.device)
+    grow = math.log(scale) * uniform(-1, 1, size.shape, boxes.device)
     half = size * grow.exp() / 2
     return torch.cat([centre - half, centre + half], -1)
 

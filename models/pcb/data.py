@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class Pairs:
     boards, goldens: uint8 [n, 640, 640], 1 where the image is white (no copper).
     boxes: float32 [n, m, 4] as x1, y1, x2, y2 in pixels, padded to the longest list.
     labels: int64 [n, m], index into `pcb.CLASSES`, -1 in the padding.
+    drawn: how many at the end are no real pairs but defect-free boards for synthetic defects.
     """
 
     ids: list[str]
@@ -30,6 +31,7 @@ class Pairs:
     goldens: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
+    drawn: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,14 +40,17 @@ class Pairs:
     def groups(self) -> np.ndarray:
         return np.array([i[:GROUP_DIGITS] for i in self.ids])
 
-    def subset(self, keep: np.ndarray) -> Pairs:
-        """The pairs at the given indices."""
-        return Pairs(
-            [self.ids[i] for i in keep],
-            self.boards[keep],
-            self.goldens[keep],
-            self.boxes[keep],
-            self.labels[keep],
+    def with_drawn(self, boards: np.ndarray, groups: np.ndarray) -> Pairs:
+        """These pairs and defect-free boards after them, which count to the groups named."""
+        extra = len(boards)
+        return replace(
+            self,
+            ids=self.ids + [f"{name}-drawn-{n}" for n, name in enumerate(groups)],
+            boards=np.concatenate([self.boards, boards]),
+            goldens=np.concatenate([self.goldens, boards]),
+            boxes=np.pad(self.boxes, ((0, extra), (0, 0), (0, 0))),
+            labels=np.pad(self.labels, ((0, extra), (0, 0)), constant_values=NO_LABEL),
+            drawn=self.drawn + extra,
         )
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from pcb import CLASSES
 from pcb.networks import BINS, anchor_points, side_distances
 
+TOP = 10  # anchors that may answer for an object
+
 
 @dataclass
 class Truth:
@@ -27,13 +29,20 @@ class Truth:
     labels: Tensor
 
 
-def complete_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and complete IoU of boxes (..., 4) that broadcast against each other."""
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of boxes (..., 4) that broadcast against each other."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    across, down = (high - low).clamp(min=0).unbind(-1)
+    inter = across * down  # not prod(): its gradient asks the GPU for zeros and waits
+    area_a, area_b = ((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b))
+    return inter / (area_a + area_b - inter).clamp(min=1e-6)
+
+
+def complete_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Complete IoU of boxes (..., 4) that broadcast against each other."""
     aw, ah = a[..., 2] - a[..., 0], a[..., 3] - a[..., 1]
     bw, bh = b[..., 2] - b[..., 0], b[..., 3] - b[..., 1]
-    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    inter = (high - low).clamp(min=0).prod(-1)
-    iou = inter / (aw * ah + bw * bh - inter).clamp(min=1e-6)
+    iou = box_iou(a, b)
     hull = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
     diagonal = hull.square().sum(-1).clamp(min=1e-6)
     offset = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]).square().sum(-1) / 4
@@ -41,7 +50,7 @@ def complete_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     v = (4 / math.pi**2) * shape.square()
     with torch.no_grad():
         weight = v / (v - iou + 1 + 1e-6)
-    return iou, iou - offset / diagonal - weight * v
+    return iou - offset / diagonal - weight * v
 
 
 @torch.no_grad()
@@ -56,14 +65,12 @@ def assign(
     """
     valid = truth.labels >= 0
     labels = truth.labels.clamp(min=0)
-    inside = (
-        torch.cat([points[None, None] - truth.boxes[:, :, None, :2], truth.boxes[:, :, None, 2:] - points], -1)
-        .amin(-1)
-        .gt(0)
-    ) & valid[..., None]  # [b, m, a]
-    iou, _ = complete_iou(truth.boxes[:, :, None], boxes[:, None])
-    iou = iou.clamp(min=0) * inside
-    score = scores.transpose(1, 2).gather(1, labels[..., None].expand(-1, -1, scores.shape[1]))
+    x1, y1, x2, y2 = truth.boxes[..., None].unbind(2)  # [b, m, 1]
+    x, y = points.unbind(1)
+    inside = (x > x1) & (x < x2) & (y > y1) & (y < y2) & valid[..., None]  # [b, m, a]
+    iou = box_iou(truth.boxes[:, :, None], boxes[:, None]) * inside
+    of_class = (labels[..., None] == torch.arange(len(CLASSES), device=labels.device)).float()
+    score = of_class @ scores.transpose(1, 2)
     align = score.pow(alpha) * iou.pow(beta) * inside
     best, where = align.topk(top, dim=2)
     chosen = torch.zeros_like(align, dtype=torch.bool).scatter_(2, where, best > 1e-12)
@@ -71,7 +78,8 @@ def assign(
     claims = torch.where(chosen, iou + 1e-6, torch.zeros_like(iou))
     owner = claims.argmax(1)  # [b, a]
     positive = chosen.any(1)
-    mine = F.one_hot(owner, align.shape[1]).transpose(1, 2).bool() & chosen
+    objects = torch.arange(align.shape[1], device=owner.device)
+    mine = (owner[:, None] == objects[:, None]) & chosen
     align = align * mine
     peak = align.amax(2, keepdim=True).clamp(min=1e-12)
     quality = (iou * mine).amax(2, keepdim=True).sqrt()
@@ -79,30 +87,37 @@ def assign(
     return owner, positive, target
 
 
+def decode(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Boxes [b, a, 4] of the box logits [b, 64, a] at anchors with points (..., a, 2) and strides (..., a)."""
+    sides = side_distances(box_logits).transpose(1, 2) * strides[..., None]
+    return torch.cat([points - sides[..., :2], points + sides[..., 2:]], -1)
+
+
 def detector_loss(
     box_logits: Tensor, class_logits: Tensor, truth: Truth, points: Tensor, strides: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Total loss and its three parts (class, box, distribution), per image."""
-    box_logits, class_logits = box_logits.float(), class_logits.float().transpose(1, 2)
-    sides = side_distances(box_logits).transpose(1, 2) * strides[:, None]
-    boxes = torch.cat([points - sides[..., :2], points + sides[..., 2:]], -1)
-    owner, positive, target = assign(class_logits.sigmoid(), boxes, points, truth, 10, 0.5, 6.0)
-    wanted = torch.zeros_like(class_logits)
+    class_logits = class_logits.float().transpose(1, 2)
+    with torch.no_grad():
+        boxes = decode(box_logits.float(), points, strides)
+    owner, positive, target = assign(class_logits.sigmoid(), boxes, points, truth, TOP, 0.5, 6.0)
+    weight = target * positive
     label = truth.labels.gather(1, owner).clamp(min=0)
-    wanted.scatter_(2, label[..., None], (target * positive)[..., None])
+    wanted = torch.zeros_like(class_logits).scatter_(2, label[..., None], weight[..., None])
     total = wanted.sum().clamp(min=1.0)
     class_loss = F.binary_cross_entropy_with_logits(class_logits, wanted, reduction="sum") / total
 
-    # Masked sums over all anchors, not boolean indexing: the shapes stay static on the GPU.
-    weight = target * positive
+    # The positive anchors alone, and as many as there can be, so that the shapes stay static.
+    weight, chosen = weight.topk(TOP * truth.labels.shape[1], dim=1)
+    owner, points, strides = owner.gather(1, chosen), points[chosen], strides[chosen]
+    logits = box_logits.gather(2, chosen[:, None].expand(-1, box_logits.shape[1], -1)).float()
     goal = truth.boxes.gather(1, owner[..., None].expand(-1, -1, 4))
-    goal = torch.where(positive[..., None], goal, torch.cat([points - 8, points + 8], -1))
-    _, ciou = complete_iou(boxes, goal)
-    box_loss = ((1 - ciou) * weight).sum() / total
-    distances = torch.cat([points - goal[..., :2], goal[..., 2:] - points], -1) / strides[:, None]
+    goal = torch.where((weight > 0)[..., None], goal, torch.cat([points - 8, points + 8], -1))
+    box_loss = ((1 - complete_iou(decode(logits, points, strides), goal)) * weight).sum() / total
+    distances = torch.cat([points - goal[..., :2], goal[..., 2:] - points], -1) / strides[..., None]
     distances = distances.clamp(0, BINS - 1 - 0.01)
     low = distances.floor()
-    log_share = box_logits.view(len(owner), 4, BINS, -1).permute(0, 3, 1, 2).log_softmax(-1)
+    log_share = logits.view(len(owner), 4, BINS, -1).permute(0, 3, 1, 2).log_softmax(-1)
     below = log_share.gather(-1, low.long()[..., None]).squeeze(-1) * (low + 1 - distances)
     above = log_share.gather(-1, low.long()[..., None] + 1).squeeze(-1) * (distances - low)
     spread_loss = (-(below + above).mean(-1) * weight).sum() / total

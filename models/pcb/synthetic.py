@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from pcb import CLASSES
+from pcb import CLASSES, IMAGE_SIZE
 
 PATCH = 96  # side of the square that holds one stroke, in pixels
 BOX_MARGIN = 10  # DeepPCB's boxes stand about 10 px off the changed pixels
-PIXELS_MIN = 14  # smaller changes are the scanner's noise
-BITE_EXTENT_MAX = 28  # longer mousebites and spurs don't occur in DeepPCB
+PIXELS_MIN = 11  # smaller changes are the scanner's noise
+BITE_EXTENT_MAX = 34  # longer mousebites and spurs are rare in DeepPCB
+RESCALE_MIN, RESCALE_MAX = 0.65, 1.9  # steps in the golden for one of the rescaled board
 MERGE_REACH = 6  # contacts this near to each other along one conductor count as one
 EIGHT = np.ones((3, 3), bool)
 BY_CONTACTS = {  # colour of the stroke (0 copper, 1 base) -> type for 0, 1, 2+ contacts
@@ -46,12 +47,13 @@ class Stroke:
 
 def paint(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """A polyline of varying radius, as a mask of PATCH x PATCH pixels around its origin."""
-    grid = np.stack(np.meshgrid(np.arange(PATCH), np.arange(PATCH)), -1) - PATCH / 2 + 0.5
+    line = np.arange(PATCH, dtype=np.float32) - PATCH / 2 + 0.5
     mask = np.zeros((PATCH, PATCH), bool)
     for a, b, r in zip(points[:-1], points[1:], radius, strict=False):
-        along = b - a
-        t = np.clip(((grid - a) @ along) / max(float(along @ along), 1e-6), 0, 1)
-        mask |= ((grid - a - t[..., None] * along) ** 2).sum(-1) <= r * r
+        x, y = line[None] - np.float32(a[0]), line[:, None] - np.float32(a[1])
+        dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
+        t = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-6), 0, 1)
+        mask |= (x - t * dx) ** 2 + (y - t * dy) ** 2 <= r * r
     return mask
 
 
@@ -61,7 +63,7 @@ def blob(rng: np.random.Generator) -> np.ndarray:
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.7, n))
     step = rng.uniform(0.5, 6.0)
     points = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], -1) * step, 0)
-    return paint(points - points.mean(0), rng.uniform(1.6, 5.0) * rng.uniform(0.7, 1.3, n))
+    return paint(points - points.mean(0), rng.uniform(1.3, 5.0) * rng.uniform(0.7, 1.3, n))
 
 
 def line(rng: np.random.Generator, length: float, heading: float) -> np.ndarray:
@@ -77,6 +79,17 @@ def line(rng: np.random.Generator, length: float, heading: float) -> np.ndarray:
         radius = rng.uniform(1.2, 4.5) if strands == 1 else rng.uniform(0.8, 1.8)
         mask |= paint(t * along + wobble * across, np.full(n, radius))
     return mask
+
+
+def scribble(rng: np.random.Generator, length: float, heading: float) -> np.ndarray:
+    """A thin stroke to and fro: hatching, crossings and loops."""
+    n = int(rng.integers(4, 11))
+    along = np.array([np.cos(heading), np.sin(heading)])
+    across = np.array([-along[1], along[0]])
+    t = (np.linspace(-0.5, 0.5, n) + rng.normal(0, 0.12, n))[:, None] * length
+    side = np.where(np.arange(n) % 2 == 0, 1.0, -1.0) if rng.random() < 0.5 else rng.normal(0, 1, n)
+    swing = (side * rng.uniform(1.5, 7.0) + rng.normal(0, 1, n))[:, None]
+    return paint(t * along + swing * across, np.full(n, rng.uniform(0.8, 1.8)))
 
 
 def classify(board: np.ndarray, stroke: np.ndarray, colour: int) -> tuple[str, np.ndarray] | None:
@@ -103,21 +116,29 @@ def classify(board: np.ndarray, stroke: np.ndarray, colour: int) -> tuple[str, n
     return BY_CONTACTS[colour][min(contacts, 2)], whole
 
 
-def draw_defect(board: np.ndarray, distance: np.ndarray, want: str, rng: np.random.Generator) -> Stroke | None:
-    """Tries once to draw a defect near a good place for the wanted type.
+def good_places(board: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The distance of each pixel to the other colour, and where a defect of each type is likely to come off."""
+    distance = np.where(board, ndimage.distance_transform_edt(board), ndimage.distance_transform_edt(1 - board))
+    middle = (distance > 1.5) & (distance < 32) & (distance >= 0.6 * ndimage.maximum_filter(distance, 15))
+    places = {"bridge": middle, "edge": distance <= 4, "inside": distance > 8}
+    kind = {"open": "bridge", "short": "bridge", "spur": "edge", "mousebite": "edge"}
+    return distance, {
+        name: places[kind.get(name, "inside")] & (board != colour)
+        for colour, names in BY_CONTACTS.items()
+        for name in names
+    }
+
+
+def draw_defect(
+    board: np.ndarray, distance: np.ndarray, candidates: np.ndarray, want: str, rng: np.random.Generator
+) -> Stroke | None:
+    """Tries once to draw a defect of the wanted type around one of the candidate pixels.
 
     distance: for each pixel the distance to the nearest pixel of the other
     colour. The result may be of another type, or None.
     """
     size = board.shape[0]
     colour = 0 if want in ("short", "spur", "copper") else 1
-    candidates = board != colour
-    if want in ("open", "short"):
-        candidates &= (distance > 1.5) & (distance < 32)
-    elif want in ("spur", "mousebite"):
-        candidates &= distance <= 4
-    else:
-        candidates &= distance > 8
     places = np.flatnonzero(candidates)
     if len(places) == 0:
         return None
@@ -128,11 +149,13 @@ def draw_defect(board: np.ndarray, distance: np.ndarray, want: str, rng: np.rand
         if rng.random() < 0.8 and (abs(gx.mean()) + abs(gy.mean())) > 1e-3:
             heading = float(np.arctan2(gy.mean(), gx.mean())) + rng.normal(0, 0.25)
         length = min(2.6 * distance[cy, cx] + rng.uniform(5, 22), PATCH - 10)
-        mask = line(rng, length, heading)
-    elif rng.random() < 0.6:
+        mask = line(rng, length, heading) if rng.random() < 0.8 else scribble(rng, length, heading)
+    elif (dice := rng.random()) < 0.55:
         mask = blob(rng)
+    elif dice < 0.85:
+        mask = line(rng, rng.uniform(5, 32), heading)
     else:
-        mask = line(rng, rng.uniform(5, 26), heading)
+        mask = scribble(rng, rng.uniform(5, 24), heading)
     x, y = cx - PATCH // 2, cy - PATCH // 2
     if x < 0 or y < 0 or x + PATCH > size or y + PATCH > size:
         return None
@@ -159,11 +182,12 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> bool:
 
 
 def draw_defects(
-    board: np.ndarray, count: int, seed: int, attempts: int = 400, keep_clear: np.ndarray | None = None
+    board: np.ndarray, count: int, seed: int, attempts: int = 800, keep_clear: np.ndarray | None = None
 ) -> list[Stroke]:
     """Up to `count` defects that don't touch each other, the six types in equal parts."""
     rng = np.random.default_rng(seed)
-    distance = np.where(board, ndimage.distance_transform_edt(board), ndimage.distance_transform_edt(1 - board))
+    distance, places = good_places(board)
+    free = np.ones(board.shape, bool)
     made: list[Stroke] = []
     per_type = np.zeros(len(CLASSES), int)
     taken = np.zeros((0, 4), np.float32) if keep_clear is None else keep_clear
@@ -173,13 +197,37 @@ def draw_defects(
         wanted = int(np.argmin(per_type + rng.uniform(0, 0.9, len(CLASSES))))
         if attempt % 3 == 2:
             wanted = int(rng.integers(len(CLASSES)))
-        stroke = draw_defect(board, distance, CLASSES[wanted], rng)
-        if stroke is None or per_type[stroke.label] >= count / 3 or overlaps(stroke.box, taken):
+        stroke = draw_defect(board, distance, places[CLASSES[wanted]] & free, CLASSES[wanted], rng)
+        if stroke is None or per_type[stroke.label] >= count / 5 or overlaps(stroke.box, taken):
             continue
         made.append(stroke)
         per_type[stroke.label] += 1
         taken = np.concatenate([taken, stroke.box[None]])
+        x1, y1, x2, y2 = stroke.box.astype(int)
+        free[y1:y2, x1:x2] = False
     return made
+
+
+def rescale(goldens: np.ndarray, groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boards with tracks of other widths: goldens of one group side by side, cut out at another scale.
+
+    Returns uint8 [count, 640, 640] and the group of each; every group is drawn equally often.
+    """
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(np.resize(np.unique(groups), count))
+    images = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for image, name in zip(images, names, strict=True):
+        a, b, c, d = goldens[rng.choice(np.flatnonzero(groups == name), 4)]
+        canvas = np.block([[a, b], [c, d]]).astype(np.float32)
+        scale = np.exp(rng.uniform(np.log(RESCALE_MIN), np.log(RESCALE_MAX)))
+        for _ in range(2):
+            at = rng.uniform(0, len(a) * (2 - scale)) + (np.arange(IMAGE_SIZE) + 0.5) * scale - 0.5
+            low = np.clip(at.astype(int), 0, 2 * len(a) - 2)
+            share = np.clip(at - low, 0, 1).astype(np.float32)[:, None]
+            # The second turn samples the other axis, and turns the image back.
+            canvas = (canvas[low] * (1 - share) + canvas[low + 1] * share).T
+        image[:] = canvas > 0.5
+    return images, names
 
 
 @dataclass
