@@ -49,6 +49,8 @@ struct ValidateOptions {
 [[nodiscard]] int run_inspect(const InspectOptions& options);
 [[nodiscard]] int run_validate(const ValidateOptions& options);
 [[nodiscard]] int run_version();
+// The main function of a worker process; control socket on descriptor 3.
+[[nodiscard]] int run_worker(int parent);
 
 // examples/pcb/takt.yaml of the checkout that this program was built in, or of the current folder.
 [[nodiscard]] std::filesystem::path example_config();

@@ -26,6 +26,7 @@ struct Arguments {
   ValidateOptions validate;
   std::filesystem::path cache = default_cache();
   std::string shell = "bash";
+  int worker_parent = 0;
   int exit_code = kExitOk;
 };
 
@@ -74,6 +75,13 @@ void add_validate(CLI::App& app, Arguments& arguments) {
   command->callback([&arguments] { arguments.exit_code = run_validate(arguments.validate); });
 }
 
+// Not for people: how takt starts its own workers.
+void add_worker(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("worker", "")->group("");
+  command->add_option("--parent", arguments.worker_parent)->required();
+  command->callback([&arguments] { arguments.exit_code = run_worker(arguments.worker_parent); });
+}
+
 void add_small_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* doctor = app.add_subcommand(
       "doctor", "Say what this machine has, what is missing, and what that costs");
@@ -99,6 +107,7 @@ int run(int argc, char** argv) {
   add_inspect(app, arguments);
   add_validate(app, arguments);
   add_small_commands(app, arguments);
+  add_worker(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

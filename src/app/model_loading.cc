@@ -48,26 +48,42 @@ Result<void> check_images(const TaskSpec& task, const TaskInput& input, const Te
                           fmt::join(input.images, ", ")));
 }
 
+Result<repository::ModelVersion> find_version(const config::Config& config,
+                                              const std::string& model,
+                                              std::optional<std::int64_t> version) {
+  Result<repository::ScannedModel> scanned =
+      repository::scan_model(config.models.repository, model);
+  if (!scanned) return std::unexpected(std::move(scanned).error());
+  const std::vector<repository::ScannedModel> models{std::move(*scanned)};
+  return repository::find_version(models, model, version);
+}
+
+ModelService service_of(const TaskSpec& task) {
+  ModelService service;
+  service.queue_depth_max = task.queue_depth_max;
+  service.queue_bytes_max = static_cast<std::int64_t>(task.queue_bytes_max);
+  service.concurrency_max = task.concurrency_max;
+  return service;
+}
+
+// Loads each model once, however many tasks run it.
 class Loader {
  public:
-  Loader(const config::Config& config, Engine& engine,
+  Loader(const config::Config& config, const ModelPlaces& places,
          const std::function<void(const std::string&)>& report)
-      : config_(config), engine_(engine), report_(report) {}
+      : config_(config), places_(places), report_(report) {}
 
   Result<void> load(const TaskSpec& task) {
-    const auto scanned = repository::scan_model(config_.models.repository, task.model);
-    if (!scanned) return std::unexpected(scanned.error());
-    const std::vector<repository::ScannedModel> models{*scanned};
-    const auto version = repository::find_version(models, task.model, task.version);
-    if (!version) return std::unexpected(version.error());
-    auto plans = input_plans(task, version->signature);
+    Result<ipc::ModelDescription> model = describe_task_model(config_, task);
+    if (!model) return std::unexpected(std::move(model).error());
+    auto plans = input_plans(task, model->signature);
     if (!plans) return std::unexpected(std::move(plans).error());
 
-    const auto key = std::pair(version->name, version->version);
+    const auto key = std::pair(model->name, model->version);
     if (const auto loaded = loaded_.find(key); loaded != loaded_.end()) {
       return check_shared(task, loaded->second, *plans);
     }
-    if (Result<void> added = load_on_any_backend(task, *version, *plans); !added) return added;
+    if (Result<void> added = load_on_any_backend(task, *model, *plans); !added) return added;
     loaded_.emplace(key, std::move(*plans));
     return {};
   }
@@ -82,12 +98,13 @@ class Loader {
                     "model into the repository under another name");
   }
 
-  Result<void> load_on_any_backend(const TaskSpec& task, const repository::ModelVersion& version,
+  Result<void> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
                                    const std::vector<InputPlan>& plans) {
     Result<void> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : task.backends) {
-      report_(fmt::format("loading {} version {} on {}", version.name, version.version, backend));
-      outcome = load_on(backend, task, version, plans);
+      report_(fmt::format("loading {} version {} on {}", model.name, model.version, backend));
+      outcome = task.isolation == Isolation::process ? load_in_worker(backend, task, model, plans)
+                                                     : load_here(backend, task, model, plans);
       if (outcome) return outcome;
       if (&backend != &task.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
@@ -97,11 +114,36 @@ class Loader {
     return outcome;
   }
 
-  Result<void> load_on(const std::string& name, const TaskSpec& task,
-                       const repository::ModelVersion& version,
-                       const std::vector<InputPlan>& plans) {
+  Result<void> load_in_worker(const std::string& backend, const TaskSpec& task,
+                              const ipc::ModelDescription& model,
+                              const std::vector<InputPlan>& plans) {
+    const config::DeviceConfig& device = config_.devices.front();
+    engine::WorkerSpec spec;
+    spec.name = task.name;
+    spec.load.model = {config_.models.repository, model.name, model.version};
+    spec.load.backend = backend;
+    spec.load.inputs = plans;
+    spec.load.device = device.name;
+    spec.load.instances = task.instances > 0 ? task.instances : lanes_of(device);
+    spec.load.batch_max = task.batch_max;
+    spec.load.threads_per_instance = device.threads_per_lane;
+    spec.load.cpus = task.cpus;
+    spec.load.cache_dir = config_.models.cache;
+    spec.load.spin = config_.workers.spin;
+    spec.load.confinement = {config_.workers.sandbox, config_.workers.memory_bytes_max};
+    spec.inputs = places_.inputs;
+    const Result<ModelId> added = places_.supervisor.add_worker(std::move(spec), service_of(task));
+    if (!added) return std::unexpected(added.error());
+    return {};
+  }
+
+  Result<void> load_here(const std::string& name, const TaskSpec& task,
+                         const ipc::ModelDescription& model, const std::vector<InputPlan>& plans) {
     Result<Backend*> backend = backend_of(name);
     if (!backend) return std::unexpected(backend.error());
+    const Result<repository::ModelVersion> version =
+        find_version(config_, task.model, model.version);
+    if (!version) return std::unexpected(version.error());
     const config::DeviceConfig& device = config_.devices.front();
     worker::RuntimeOptions options;
     options.inputs = plans;
@@ -109,10 +151,11 @@ class Loader {
     options.instances = task.instances > 0 ? task.instances : lanes_of(device);
     options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
+    options.cpus = task.cpus;
     options.cache_dir = config_.models.cache;
-    Result<ModelRuntime> runtime = worker::load_runtime(**backend, version, options);
+    Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
-    const Result<ModelId> added = engine_.add_model(std::move(*runtime));
+    const Result<ModelId> added = places_.engine.add_model(std::move(*runtime), service_of(task));
     if (!added) return std::unexpected(added.error());
     return {};
   }
@@ -129,7 +172,7 @@ class Loader {
   }
 
   const config::Config& config_;
-  Engine& engine_;
+  const ModelPlaces& places_;
   const std::function<void(const std::string&)>& report_;
   std::map<std::string, std::unique_ptr<Backend>> backends_;
   std::map<std::pair<std::string, std::int64_t>, std::vector<InputPlan>> loaded_;
@@ -174,9 +217,21 @@ Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature
   return plans;
 }
 
+Result<ipc::ModelDescription> describe_task_model(const config::Config& config,
+                                                  const TaskSpec& task) {
+  if (task.isolation == Isolation::process) {
+    return describe_model(config.workers.supervisor,
+                          {config.models.repository, task.model, task.version});
+  }
+  Result<repository::ModelVersion> version = find_version(config, task.model, task.version);
+  if (!version) return std::unexpected(std::move(version).error());
+  return ipc::ModelDescription{version->name, version->version, std::move(version->signature)};
+}
+
 Result<void> load_models(const config::Config& config, const std::vector<std::string>& tasks,
-                         Engine& engine, const std::function<void(const std::string&)>& report) {
-  Loader loader(config, engine, report);
+                         const ModelPlaces& places,
+                         const std::function<void(const std::string&)>& report) {
+  Loader loader(config, places, report);
   for (const TaskSpec& task : config.tasks) {
     if (std::ranges::find(tasks, task.name) == tasks.end()) continue;
     Result<void> loaded = loader.load(task);

@@ -7,8 +7,10 @@
 #include "config/config.h"
 #include "core/result.h"
 #include "engine/engine.h"
+#include "engine/supervisor.h"
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,13 +22,26 @@ namespace takt::app {
 
 [[nodiscard]] EngineOptions engine_options(const config::Config& config);
 
+// Where models go: onto threads of the engine, or into workers that look into `inputs`.
+struct ModelPlaces {
+  Engine& engine;
+  Supervisor& supervisor;
+  std::shared_ptr<const engine::SharedInputs> inputs;
+};
+
 // Loads the model of each named task: finds the version, tries the task's backends in their order
 // (a failure of all but the last is a warning), checks the inputs. `report` is told what happens,
 // before each model and on warnings. Errors: those of repository and worker, "tasks.NAME: ..." in
 // front; invalid_input also when two tasks want one model with different preprocessing.
 [[nodiscard]] Result<void> load_models(const config::Config& config,
-                                       const std::vector<std::string>& tasks, Engine& engine,
+                                       const std::vector<std::string>& tasks,
+                                       const ModelPlaces& places,
                                        const std::function<void(const std::string&)>& report);
+
+// What a task's model takes. Its file is read in a process of its own, unless the task runs on
+// threads of this one. Errors: those of the repository, unavailable (the reader ended).
+[[nodiscard]] Result<ipc::ModelDescription> describe_task_model(const config::Config& config,
+                                                                const TaskSpec& task);
 
 // The preprocessing of each of the model's inputs. Errors: invalid_input (an input that the model
 // doesn't have, or one that no image feeds).

@@ -75,7 +75,12 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
     if (std::ranges::find(lines, entry.line.name) == lines.end()) continue;
     tasks.insert(tasks.end(), entry.line.tasks.begin(), entry.line.tasks.end());
   }
-  if (Result<void> loaded = load_models(config, tasks, *runtime->engine_, report); !loaded) {
+  if (Result<void> made = runtime->make_pools(lines); !made) return std::unexpected(made.error());
+  auto inputs = std::make_shared<engine::SharedInputs>();
+  for (const auto& [line, pool] : runtime->pools_) inputs->add(pool);
+  runtime->supervisor_ = std::make_unique<Supervisor>(config.workers.supervisor, *runtime->engine_);
+  const ModelPlaces places{*runtime->engine_, *runtime->supervisor_, std::move(inputs)};
+  if (Result<void> loaded = load_models(config, tasks, places, report); !loaded) {
     return std::unexpected(loaded.error());
   }
   return runtime;
@@ -153,15 +158,24 @@ Result<void> Runtime::continue_numbers() {
   return {};
 }
 
-Result<std::unique_ptr<line::Source>> Runtime::make_source(const config::LineEntry& entry) const {
-  const std::vector<SizeClass> classes = size_classes(entry);
-  Result<std::shared_ptr<SlotPool>> pool = SlotPool::create("frames-" + entry.line.name, classes);
-  if (!pool) return std::unexpected(pool.error());
-  if (const auto* folder = std::get_if<line::FolderOptions>(&entry.source)) {
-    return line::make_folder_source(*folder, std::move(*pool), clock_);
+Result<void> Runtime::make_pools(const std::vector<std::string>& lines) {
+  for (const config::LineEntry& entry : config_.lines) {
+    if (std::ranges::find(lines, entry.line.name) == lines.end()) continue;
+    Result<std::shared_ptr<SlotPool>> pool =
+        SlotPool::create("frames-" + entry.line.name, size_classes(entry));
+    if (!pool) return std::unexpected(std::move(pool).error());
+    pools_.emplace(entry.line.name, std::move(*pool));
   }
-  return line::make_board_simulator(std::get<line::BoardSimulatorOptions>(entry.source),
-                                    std::move(*pool), clock_);
+  return {};
+}
+
+Result<std::unique_ptr<line::Source>> Runtime::make_source(const config::LineEntry& entry) const {
+  const std::shared_ptr<SlotPool>& pool = pools_.at(entry.line.name);
+  if (const auto* folder = std::get_if<line::FolderOptions>(&entry.source)) {
+    return line::make_folder_source(*folder, pool, clock_);
+  }
+  return line::make_board_simulator(std::get<line::BoardSimulatorOptions>(entry.source), pool,
+                                    clock_);
 }
 
 Result<line::Line*> Runtime::add_line(const config::LineEntry& entry,
@@ -229,6 +243,8 @@ void Runtime::close() {
   for (const auto& line : lines_) line->stop();
   for (const auto& line : lines_) line->join();
   if (engine_) engine_->stop(std::chrono::seconds(1));
+  if (supervisor_) workers_at_end_ = supervisor_->workers();
+  supervisor_.reset();
 }
 
 Counts Runtime::counts() const {
@@ -237,6 +253,7 @@ Counts Runtime::counts() const {
   counts.engine = engine_->stats();
   counts.journal = journal_->stats();
   if (store_) counts.store = store_->counts();
+  counts.workers = supervisor_ ? supervisor_->workers() : workers_at_end_;
   return counts;
 }
 

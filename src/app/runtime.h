@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "core/result.h"
 #include "engine/engine.h"
+#include "engine/supervisor.h"
 #include "line/journal.h"
 #include "line/jsonl_sink.h"
 #include "line/line.h"
@@ -15,6 +16,7 @@
 #include "line/store.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +31,7 @@ struct Counts {
   EngineStats engine;
   line::JournalStats journal;
   std::optional<line::StoreCounts> store;
+  std::vector<engine::WorkerStatus> workers;
 };
 
 class Runtime {
@@ -66,6 +69,7 @@ class Runtime {
   Result<void> open_sinks();
   void repair(const Report& report);
   Result<void> continue_numbers();
+  Result<void> make_pools(const std::vector<std::string>& lines);
   [[nodiscard]] Result<std::unique_ptr<line::Source>> make_source(
       const config::LineEntry& entry) const;
 
@@ -76,7 +80,11 @@ class Runtime {
   std::unique_ptr<line::Store> store_;
   std::vector<std::unique_ptr<line::JsonlSink>> jsonl_;
   std::vector<std::unique_ptr<line::SerialSink>> shared_sinks_;
+  // A line's frames lie in the pool of that name; workers share all of them from their start.
+  std::map<std::string, std::shared_ptr<SlotPool>> pools_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::vector<engine::WorkerStatus> workers_at_end_;  // after close()
   std::vector<std::unique_ptr<line::Line>> lines_;
   bool closed_ = false;
 };

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 namespace takt::app {
+
 namespace {
 
 // A line a minute, so that a log shows that the lines are alive.

@@ -3,7 +3,6 @@
 #include "app/command_run.h"
 #include "app/commands.h"
 #include "app/model_loading.h"
-#include "repository/repository.h"
 #include "worker/backends.h"
 
 #include <fmt/format.h>
@@ -12,15 +11,12 @@ namespace takt::app {
 namespace {
 
 // The task against what the repository says of its model; nothing is loaded.
-Result<void> check_task(const TaskSpec& task, const std::filesystem::path& repository) {
-  const auto scanned = repository::scan_model(repository, task.model);
-  if (!scanned) return std::unexpected(scanned.error());
-  const std::vector<repository::ScannedModel> models{*scanned};
-  const auto version = repository::find_version(models, task.model, task.version);
-  if (!version) return std::unexpected(version.error());
-  const auto plans = input_plans(task, version->signature);
+Result<void> check_task(const config::Config& config, const TaskSpec& task) {
+  const Result<ipc::ModelDescription> model = describe_task_model(config, task);
+  if (!model) return std::unexpected(model.error());
+  const auto plans = input_plans(task, model->signature);
   if (!plans) return std::unexpected(plans.error());
-  const auto postprocessor = make_postprocessor(task.postprocess, version->signature);
+  const auto postprocessor = make_postprocessor(task.postprocess, model->signature);
   if (!postprocessor) return std::unexpected(postprocessor.error());
   for (const std::string& backend : task.backends) {
     if (const auto made = worker::make_backend(backend); !made) {
@@ -38,7 +34,7 @@ int run_validate(const ValidateOptions& options) {
   bool valid = true;
   for (const TaskSpec& task : config->tasks) {
     if (!options.models) break;
-    const Result<void> checked = check_task(task, config->models.repository);
+    const Result<void> checked = check_task(*config, task);
     if (checked) continue;
     valid = false;
     report_error(checked.error().within(config->file.string() + ": tasks." + task.name));

@@ -95,6 +95,20 @@ void read_sink(Reader& reader, const std::filesystem::path& base, std::vector<Si
   sinks.push_back(sink);
 }
 
+void read_workers(Reader& reader, WorkersConfig& workers) {
+  engine::SupervisorOptions& supervisor = workers.supervisor;
+  reader.duration("ready_timeout", supervisor.ready_timeout);
+  reader.duration("watchdog", supervisor.watchdog);
+  reader.duration("delay_min", supervisor.delay_min);
+  reader.duration("delay_max", supervisor.delay_max);
+  reader.integer("circuit_failures", supervisor.circuit_failures, 1, 1000);
+  reader.duration("probe_interval", supervisor.probe_interval);
+  reader.duration("stop_timeout", supervisor.stop_timeout);
+  reader.duration("spin", workers.spin);
+  reader.boolean("sandbox", workers.sandbox);
+  reader.bytes("memory_max", workers.memory_bytes_max);
+}
+
 // What refers to what: checked when every section has been read.
 class References {
  public:
@@ -179,6 +193,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   reader.require("models", "where the models are, such as {repository: models}");
   reader.mapping("models", [&](Reader& child) { read_models(child, base, config.models); });
   read_devices(reader, config.devices);
+  reader.mapping("workers", [&](Reader& child) { read_workers(child, config.workers); });
   reader.require("tasks", "a mapping from name to task");
   reader.entries("tasks", [&](const std::string& name, Reader& child) {
     config.tasks.push_back(read_task(name, child));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/result.h"
+#include "engine/supervisor_options.h"
 #include "line/board_simulator.h"
 #include "line/folder_source.h"
 #include "line/journal.h"
@@ -38,6 +39,14 @@ using SourceConfig = std::variant<line::FolderOptions, line::BoardSimulatorOptio
 // The roles of the images that a source gives.
 [[nodiscard]] std::vector<std::string> image_roles(const SourceConfig& source);
 
+// How worker processes are kept; see engine/supervisor_options.h for the meaning of each.
+struct WorkersConfig {
+  engine::SupervisorOptions supervisor;
+  Duration spin{};
+  bool sandbox = false;
+  std::size_t memory_bytes_max = 0;
+};
+
 struct LineEntry {
   SourceConfig source;
   line::LineConfig line;
@@ -59,6 +68,7 @@ struct Config {
   std::filesystem::path file;
   ModelsConfig models;
   std::vector<DeviceConfig> devices;
+  WorkersConfig workers;
   std::vector<TaskSpec> tasks;
   std::vector<LineEntry> lines;
   std::optional<StoreConfig> store;

@@ -15,6 +15,8 @@ std::string_view to_string(ErrorKind kind) noexcept {
       return "out_of_memory";
     case ErrorKind::device_poisoned:
       return "device_poisoned";
+    case ErrorKind::worker_lost:
+      return "worker_lost";
     case ErrorKind::corrupt_output:
       return "corrupt_output";
     case ErrorKind::cancelled:

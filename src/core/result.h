@@ -21,12 +21,13 @@ enum class ErrorKind : std::uint8_t {
   deadline_exceeded,  // could not be, or was not, done in time
   out_of_memory,  // the device or a pool is full: the ladder makes batches smaller and tries again
   device_poisoned,  // the device context is lost: its workers must restart
-  corrupt_output,   // a model answered with something that can't be believed (NaN, wrong shape)
-  cancelled,        // the caller withdrew the request
-  internal,         // a defect or an unexpected failure of a library
+  worker_lost,     // the process that ran it died or was ended: tried once more where there is time
+  corrupt_output,  // a model answered with something that can't be believed (NaN, wrong shape)
+  cancelled,       // the caller withdrew the request
+  internal,        // a defect or an unexpected failure of a library
 };
 
-inline constexpr int kErrorKindCount = 8;
+inline constexpr int kErrorKindCount = 9;
 
 // Stable lower-case name, as used in metrics labels, JSON and reasons of verdicts.
 [[nodiscard]] std::string_view to_string(ErrorKind kind) noexcept;

@@ -43,6 +43,7 @@ EngineStats Counters::read() const {
   stats.batches_failed = batches_failed;
   stats.retries_memory = retries_memory;
   stats.retries_alone = retries_alone;
+  stats.retries_moved = retries_moved;
   stats.outputs_exhausted = outputs_exhausted;
   stats.instances_abandoned = instances_abandoned;
   stats.cancels_dropped = cancels_dropped;

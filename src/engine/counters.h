@@ -34,6 +34,7 @@ class Counters {
   Count batches_failed{0};
   Count retries_memory{0};
   Count retries_alone{0};
+  Count retries_moved{0};
   Count outputs_exhausted{0};
   Count instances_abandoned{0};
   Count cancels_dropped{0};

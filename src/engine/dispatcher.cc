@@ -70,9 +70,7 @@ void Dispatcher::finish() {
 
 void Dispatcher::on(Submitted& message) {
   const PendingRequest& pending = *message.request;
-  const scheduler::RequestArrived arrived{pending.id, pending.model->info().id,
-                                          pending.request.priority, pending.request.deadline,
-                                          static_cast<int>(pending.request.rows)};
+  const scheduler::RequestArrived arrived = arrival_of(pending);
   waiting_.emplace(pending.id, std::move(message.request));
   apply(arrived);
 }
@@ -86,7 +84,7 @@ void Dispatcher::on(BatchEnded& message) {
   InstanceSlot& slot = slots_[run.instance.value];
   slot.run.reset();
   slot.exec = message.exec;
-  if (message.error) settle_failure(slot, run, *message.error);
+  if (message.error) settle_failure(run.instance, run, *message.error);
   advance(run.instance);
   apply_events();
 }
@@ -98,6 +96,7 @@ void Dispatcher::on(ModelCame& message) {
     numbered.push_back(free_slot());
     InstanceSlot& slot = slots_[numbered.back().value];
     slot.instance = std::move(instance);
+    slot.remote = dynamic_cast<RemoteInstance*>(slot.instance.get());
     slot.model = id;
   }
   Model& model = models_[id];
@@ -150,6 +149,22 @@ void Dispatcher::on(HurryUp& message) {
   }
 }
 
+void Dispatcher::on(InstancesGone& message) {
+  lose_instances(message.model);
+  if (message.suspend) events_.push_back(scheduler::ModelSuspended{message.model});
+  apply_events();
+}
+
+void Dispatcher::on(InstancesBack& message) {
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+    InstanceSlot& slot = slots_[i];
+    if (!slot.instance || slot.model != message.model) continue;
+    // What it ran before has ended by now: that was posted first.
+    slot.lost = false;
+    apply(scheduler::InstanceReady{InstanceId{i}, message.model});
+  }
+}
+
 void Dispatcher::on(ClockMoved& /*message*/) {}  // run() looks at the clock after every message
 
 // Actions of the scheduler ------------------------------------------------------------------------
@@ -176,12 +191,13 @@ void Dispatcher::act(const scheduler::StartBatch& action) {
   slot.failure.reset();
   slot.exec = {};
   const TimePoint now = clock_.now();
+  const std::shared_ptr<SlotPool> outputs = slot.remote ? slot.remote->outputs() : nullptr;
   PendingRequests members;
   members.reserve(action.requests.size());
   int rows = 0;
   for (const RequestId id : action.requests) {
     std::unique_ptr<PendingRequest> request = take_waiting(id);
-    if (!request || !request->acquire_outputs(now)) continue;
+    if (!request || !request->acquire_outputs(outputs, now)) continue;
     rows += static_cast<int>(request->request.rows);
     members.push_back(std::move(request));
   }

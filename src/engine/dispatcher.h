@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/inbox.h"
+#include "engine/remote_instance.h"
 #include "scheduler/scheduler.h"
 
 #include <deque>
@@ -32,6 +33,8 @@ class Dispatcher {
   };
   struct InstanceSlot {
     std::unique_ptr<Instance> instance;  // null: the slot is free
+    RemoteInstance* remote = nullptr;    // the same, where it lives in a worker
+    bool lost = false;                   // its worker has gone; the scheduler knows
     ModelId model;
     BatchId batch;                      // the scheduler's, also while parts of it are tried again
     std::shared_ptr<RunningBatch> run;  // null: nothing runs
@@ -55,6 +58,8 @@ class Dispatcher {
   void on(StopBegins& message);
   void on(HurryUp& message);
   void on(ClockMoved& message);
+  void on(InstancesGone& message);
+  void on(InstancesBack& message);
 
   // Actions of the scheduler.
   void apply(scheduler::Event event);
@@ -70,7 +75,9 @@ class Dispatcher {
 
   // Runs.
   void start_run(InstanceId id, PendingRequests members, bool may_split);
-  void settle_failure(InstanceSlot& slot, RunningBatch& run, const Error& error);
+  void settle_failure(InstanceId id, RunningBatch& run, const Error& error);
+  void lose_instances(ModelId model);
+  void move(PendingRequests members, const Error& cause);
   void split(InstanceSlot& slot, RunningBatch& run, const Error& error);
   void retry(InstanceId id, Retry retry);
   void advance(InstanceId id);  // the next retry, or the end of the batch as an event

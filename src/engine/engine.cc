@@ -130,8 +130,11 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
   came.instances = std::move(runtime.instances);
   came.added.model = id;
   came.added.device = {static_cast<std::uint32_t>(device - devices.begin())};
-  came.added.limits = {runtime.signature.batch_max, service.queue_depth_max,
-                       service.batch_delay_max};
+  came.added.limits = {.batch_max = runtime.signature.batch_max,
+                       .queue_depth_max = service.queue_depth_max,
+                       .queue_bytes_max = service.queue_bytes_max,
+                       .concurrency_max = service.concurrency_max,
+                       .batch_delay_max = service.batch_delay_max};
   came.added.profile = std::move(runtime.profile);
   std::future<engine::Admission> admission = came.admission.get_future();
   if (!state_->inbox->post(std::move(came)))
@@ -140,6 +143,14 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
     return std::unexpected(std::move(accepted.error()).within(label));
   state_->registry.add(std::move(*model));
   return id;
+}
+
+void Engine::lose_instances(ModelId model, bool suspend) {
+  state_->inbox->post(engine::InstancesGone{model, suspend});
+}
+
+void Engine::restore_instances(ModelId model) {
+  state_->inbox->post(engine::InstancesBack{model});
 }
 
 Result<void> Engine::remove_model(ModelId model, Duration drain_timeout) {

@@ -25,6 +25,12 @@ class Engine final : public InferenceClient {
   // sizes that make no sense), out_of_memory (no room for its outputs), unavailable (stopping).
   [[nodiscard]] Result<ModelId> add_model(ModelRuntime runtime, ModelService service = {});
 
+  // The worker that holds the instances of this version has gone: nothing is started on them, what
+  // they ran fails with worker_lost and is tried once more when they are back. `suspend`: they will
+  // not be back soon, so its requests are refused at once. May be called again.
+  void lose_instances(ModelId model, bool suspend);
+  void restore_instances(ModelId model);
+
   // Takes the version out of service: find() doesn't see it from now on, new requests are refused,
   // those that wait still run for up to `drain_timeout` and are then refused, those that run end.
   // Returns when all is answered; the instances are destroyed on the calling thread, those that

@@ -58,9 +58,17 @@ struct HurryUp {
   Hurry step = Hurry::refuse_waiting;
 };
 struct ClockMoved {};
+// The worker of a model has gone, or serves again.
+struct InstancesGone {
+  ModelId model;
+  bool suspend = false;  // not back soon: its requests are refused at once
+};
+struct InstancesBack {
+  ModelId model;
+};
 
 using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins,
-                             HurryUp, ClockMoved>;
+                             HurryUp, ClockMoved, InstancesGone, InstancesBack>;
 
 class Inbox {
  public:

@@ -26,6 +26,7 @@ struct InferRequest {
   TimePoint deadline = kNever;
   std::vector<InputData> inputs;  // in the order of the model's signature
   std::int64_t rows = 1;          // rows along the batch dimension; one request is never split
+  FlowId flow{};                  // who asks: flows of the same class take turns
   std::vector<Slot> holds;        // the slots that `inputs` look into; released with the request
 };
 

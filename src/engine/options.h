@@ -40,8 +40,10 @@ struct EngineOptions {
 
 // What one model may take.
 struct ModelService {
-  int queue_depth_max = 1024;  // requests that may wait
-  Duration batch_delay_max{};  // how long a batch that isn't full may wait for company
+  int queue_depth_max = 1024;        // requests that may wait
+  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
+  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
+  Duration batch_delay_max{};        // how long a batch that isn't full may wait for company
 };
 
 // Counts since the start. answered = completed + the sum of failed; submitted - answered are on
@@ -59,6 +61,7 @@ struct EngineStats {
   std::uint64_t batches_failed = 0;       // runs that ended with an error, retries included
   std::uint64_t retries_memory = 0;       // runs of a half after out_of_memory
   std::uint64_t retries_alone = 0;        // runs of one request after its batch was invalid_input
+  std::uint64_t retries_moved = 0;        // requests that waited again after their worker ended
   std::uint64_t outputs_exhausted = 0;    // requests that got no output slot
   std::uint64_t instances_abandoned = 0;  // still busy when the time to stop was over
   std::uint64_t cancels_dropped = 0;      // cancel() while the inbox was full

@@ -48,10 +48,11 @@ void PendingRequest::answer_outputs(const BatchTimes& times, int batch_rows) noe
   answer(std::move(result));
 }
 
-bool PendingRequest::acquire_outputs(TimePoint now) noexcept {
+bool PendingRequest::acquire_outputs(const std::shared_ptr<SlotPool>& pool,
+                                     TimePoint now) noexcept {
   timings_.dispatched = now;
   if (output_slot_) return true;  // a second run writes to the same place
-  Result<Slot> slot = model->acquire_outputs(request.rows);
+  Result<Slot> slot = model->acquire_outputs(pool ? *pool : model->outputs(), request.rows);
   if (!slot) {
     ++counters_->outputs_exhausted;
     answer_error(std::move(slot.error()).within(model->label()));
@@ -62,9 +63,45 @@ bool PendingRequest::acquire_outputs(TimePoint now) noexcept {
   return true;
 }
 
+void PendingRequest::release_outputs() noexcept {
+  outputs_.clear();
+  output_slot_.reset();
+}
+
+bool worth_moving(const RunningBatch& batch, ErrorKind kind) noexcept {
+  return batch.may_move && (kind == ErrorKind::worker_lost || kind == ErrorKind::device_poisoned);
+}
+
 bool worth_splitting(const RunningBatch& batch, ErrorKind kind) noexcept {
   return batch.may_split && batch.members.size() > 1 &&
          (kind == ErrorKind::out_of_memory || kind == ErrorKind::invalid_input);
+}
+
+namespace {
+
+std::int64_t bytes_of(const InputData& input) {
+  if (const auto* tensor = std::get_if<TensorView>(&input)) {
+    return static_cast<std::int64_t>(tensor->bytes.size());
+  }
+  std::int64_t bytes = 0;
+  for (const ImageView& image : std::get<ImageStack>(input).images) {
+    bytes += static_cast<std::int64_t>(image.byte_size());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+scheduler::RequestArrived arrival_of(const PendingRequest& request) {
+  scheduler::RequestArrived arrived;
+  arrived.request = request.id;
+  arrived.model = request.model->info().id;
+  arrived.priority = request.request.priority;
+  arrived.deadline = request.request.deadline;
+  arrived.rows = static_cast<int>(request.request.rows);
+  for (const InputData& input : request.request.inputs) arrived.bytes += bytes_of(input);
+  arrived.flow = request.request.flow;
+  return arrived;
 }
 
 void answer_all(PendingRequests& members, const Error& error) noexcept {

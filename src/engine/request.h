@@ -7,6 +7,7 @@
 #include "core/ids.h"
 #include "engine/counters.h"
 #include "engine/served_model.h"
+#include "scheduler/event.h"
 
 #include <atomic>
 #include <memory>
@@ -28,13 +29,17 @@ class PendingRequest {
   // Checks the outputs, lets go of the inputs and answers.
   void answer_outputs(const BatchTimes& times, int batch_rows) noexcept;
 
-  // False after it was answered with out_of_memory, because there is no room for its outputs.
-  [[nodiscard]] bool acquire_outputs(TimePoint now) noexcept;
+  // Room in `pool`, or in the model's own where there is none. False after it was answered with
+  // out_of_memory, because there is no room for its outputs.
+  [[nodiscard]] bool acquire_outputs(const std::shared_ptr<SlotPool>& pool, TimePoint now) noexcept;
+  // Before it waits again: the next instance may write elsewhere.
+  void release_outputs() noexcept;
   [[nodiscard]] Sample sample() noexcept { return {request.inputs, outputs_, request.rows}; }
 
   const RequestId id;
   InferRequest request;
   std::shared_ptr<const ServedModel> model;
+  int runs_lost = 0;  // with a worker that ended
 
  private:
   InferCompletion done_;
@@ -56,12 +61,18 @@ struct RunningBatch {
   std::vector<Sample> samples;
   int rows = 0;
   bool may_split = true;  // a failure may be tried again in smaller runs
+  bool may_move = false;  // it runs in a worker, which will be replaced
   // Who sets it answers the members: the completion, or the dispatcher when it abandons the run.
   std::atomic<bool> claimed{false};
 };
 
 // Whether smaller runs of the same members may succeed where this failure came from.
 [[nodiscard]] bool worth_splitting(const RunningBatch& batch, ErrorKind kind) noexcept;
+// Whether the failure is the worker's or its device's, so that a run on the next one may succeed.
+[[nodiscard]] bool worth_moving(const RunningBatch& batch, ErrorKind kind) noexcept;
+
+// The request as the scheduler sees it.
+[[nodiscard]] scheduler::RequestArrived arrival_of(const PendingRequest& request);
 
 void answer_all(PendingRequests& members, const Error& error) noexcept;
 

@@ -10,6 +10,9 @@
 namespace takt::engine {
 namespace {
 
+// How often a request waits again after its worker or device was lost under it.
+constexpr int kMovesMax = 1;
+
 // Called by the instance, on a thread of its own. The dispatcher hears of it first, so that the
 // instance's next batch is under way while the answers are given.
 void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, Inbox& inbox) {
@@ -17,7 +20,8 @@ void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, 
   BatchEnded ended{run, std::max(Duration{}, outcome.times.exec_end - outcome.times.exec_start),
                    std::nullopt};
   if (!outcome.status) ended.error = outcome.status.error().within(run->model->label());
-  if (ended.error && worth_splitting(*run, ended.error->kind)) {
+  if (ended.error &&
+      (worth_splitting(*run, ended.error->kind) || worth_moving(*run, ended.error->kind))) {
     const Error error = *ended.error;
     if (!inbox.post(std::move(ended))) answer_all(run->members, error);
     return;
@@ -46,6 +50,7 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
   run->model = members.front()->model;
   run->members = std::move(members);
   run->may_split = may_split;
+  run->may_move = slot.remote != nullptr;
   run->samples.reserve(run->members.size());
   for (const std::unique_ptr<PendingRequest>& member : run->members) {
     run->samples.push_back(member->sample());
@@ -57,14 +62,54 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
       [run, inbox = inbox_](BatchOutcome outcome) { finish_run(run, std::move(outcome), *inbox); });
   if (taken) return;
   slot.run.reset();
-  settle_failure(slot, *run, taken.error().within(run->model->label()));
+  if (taken.error().kind == ErrorKind::worker_lost) {
+    for (const auto& member : run->members) --member->runs_lost;  // it has not run
+  }
+  settle_failure(id, *run, taken.error().within(run->model->label()));
 }
 
-void Dispatcher::settle_failure(InstanceSlot& slot, RunningBatch& run, const Error& error) {
+// The scheduler starts nothing on them until they are back.
+void Dispatcher::lose_instances(ModelId model) {
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+    InstanceSlot& slot = slots_[i];
+    if (!slot.instance || slot.model != model || std::exchange(slot.lost, true)) continue;
+    events_.push_back(scheduler::InstanceLost{InstanceId{i}});
+  }
+}
+
+// Members of a run that ended with its worker or device wait again, once each: whoever brings a
+// worker down twice does not get a third.
+void Dispatcher::move(PendingRequests members, const Error& cause) {
+  const TimePoint now = clock_.now();
+  for (std::unique_ptr<PendingRequest>& member : members) {
+    const InferRequest& request = member->request;
+    const Duration p99 =
+        scheduler_.expected_p99(member->model->info().id, static_cast<int>(request.rows));
+    const bool in_time = request.deadline == kNever || now + p99 <= request.deadline;
+    if (++member->runs_lost > kMovesMax || !in_time) {
+      Error error = cause;
+      error.message += in_time ? "; tried before" : "; no time was left to try it again";
+      member->answer_error(std::move(error));
+      continue;
+    }
+    ++counters_->retries_moved;
+    member->release_outputs();
+    events_.push_back(arrival_of(*member));
+    const RequestId id = member->id;
+    waiting_.emplace(id, std::move(member));
+  }
+}
+
+void Dispatcher::settle_failure(InstanceId id, RunningBatch& run, const Error& error) {
+  InstanceSlot& slot = slots_[id.value];
   ++counters_->batches_failed;
   if (!slot.failure) slot.failure = error.kind;
+  // Its worker has ended or will be, and the news is on its way.
+  if (worth_moving(run, error.kind)) lose_instances(slot.model);
   if (slot.retry_allowed && worth_splitting(run, error.kind)) {
     split(slot, run, error);
+  } else if (slot.retry_allowed && worth_moving(run, error.kind)) {
+    move(std::move(run.members), error);
   } else {
     answer_all(run.members, error);  // nobody is left when the completion has answered
   }

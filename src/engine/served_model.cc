@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/served_model.h"
 
+#include "engine/output_slots.h"
+
 #include <algorithm>
 
 namespace takt::engine {
 namespace {
 
-constexpr std::size_t kOutputAlignment = 64;  // a cache line, and the widest vector load
 constexpr std::size_t kOutputRowBytesMax = std::size_t{1} << 40;
-
-constexpr std::size_t aligned(std::size_t bytes) noexcept {
-  return (bytes + kOutputAlignment - 1) / kOutputAlignment * kOutputAlignment;
-}
 
 Result<void> check_runtime(const ModelRuntime& runtime, const std::string& label) {
   const auto wrong = [&label](const std::string& what) {
@@ -59,17 +56,8 @@ Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
   const int rows_max = model->rows_max();
   model->p99_ns_ = std::vector<std::atomic<Duration::rep>>(static_cast<std::size_t>(rows_max));
 
-  // A request of r rows takes a slot of the class for the next power of two rows. The sum, a class:
-  std::vector<SizeClass> classes;
-  for (std::int64_t rows = 1;; rows = std::min<std::int64_t>(rows * 2, rows_max)) {
-    const std::int64_t count =
-        // every instance runs full batches of requests of this size,
-        static_cast<std::int64_t>(runtime.instances.size()) * ((rows_max + rows - 1) / rows) +
-        // and consumers still hold finished ones.
-        std::max<std::int64_t>(1, results_held_max / rows);
-    classes.push_back({model->output_bytes(rows), static_cast<std::uint32_t>(count)});
-    if (rows == rows_max) break;
-  }
+  const std::vector<SizeClass> classes = output_classes(model->output_row_bytes_, rows_max,
+                                                        runtime.instances.size(), results_held_max);
   Result<std::shared_ptr<SlotPool>> pool = SlotPool::create("takt outputs of " + label, classes);
   if (!pool) return std::unexpected(std::move(pool.error()));
   model->outputs_ = std::move(*pool);
@@ -80,15 +68,8 @@ int ServedModel::rows_max() const noexcept {
   return std::max(1, info_.signature.batch_max);
 }
 
-std::size_t ServedModel::output_bytes(std::int64_t rows) const noexcept {
-  std::size_t sum = 0;
-  for (const std::size_t row_bytes : output_row_bytes_)
-    sum += aligned(row_bytes * static_cast<std::size_t>(rows));
-  return sum;
-}
-
-Result<Slot> ServedModel::acquire_outputs(std::int64_t rows) const {
-  return outputs_->acquire(output_bytes(rows));
+Result<Slot> ServedModel::acquire_outputs(SlotPool& pool, std::int64_t rows) const {
+  return pool.acquire(output_bytes(output_row_bytes_, rows));
 }
 
 std::vector<OutputBuffer> ServedModel::lay_out(const Slot& slot, std::int64_t rows) const {
@@ -98,7 +79,7 @@ std::vector<OutputBuffer> ServedModel::lay_out(const Slot& slot, std::int64_t ro
     const std::size_t bytes = output_row_bytes_[i] * static_cast<std::size_t>(rows);
     buffers[i].room = slot.bytes().subspan(offset, bytes);
     buffers[i].type = info_.signature.outputs[i].type;
-    offset += aligned(bytes);
+    offset += aligned_output(bytes);
   }
   return buffers;
 }

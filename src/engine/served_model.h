@@ -26,11 +26,11 @@ class ServedModel {
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
   [[nodiscard]] const std::string& label() const noexcept { return label_; }  // "pcb-detector 3"
   [[nodiscard]] int rows_max() const noexcept;  // of one request and of a batch
-  [[nodiscard]] const SlotPool& outputs() const noexcept { return *outputs_; }
+  [[nodiscard]] SlotPool& outputs() const noexcept { return *outputs_; }
 
-  // Room for the outputs of a request of `rows` rows, each on a 64-byte boundary of one slot.
-  // Errors: out_of_memory.
-  [[nodiscard]] Result<Slot> acquire_outputs(std::int64_t rows) const;
+  // Room for the outputs of a request of `rows` rows, each on a 64-byte boundary of one slot, from
+  // outputs() or from the memory of an instance that brings its own. Errors: out_of_memory.
+  [[nodiscard]] Result<Slot> acquire_outputs(SlotPool& pool, std::int64_t rows) const;
   [[nodiscard]] std::vector<OutputBuffer> lay_out(const Slot& slot, std::int64_t rows) const;
 
   [[nodiscard]] Duration p99(int rows) const noexcept;
@@ -38,8 +38,6 @@ class ServedModel {
 
  private:
   ServedModel() = default;
-  [[nodiscard]] std::size_t output_bytes(std::int64_t rows) const noexcept;
-
   ModelInfo info_;
   std::string label_;
   std::vector<std::size_t> output_row_bytes_;

@@ -135,7 +135,7 @@ TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
   runtime.instances.push_back(std::make_unique<InstantInstance>());
   const auto model = *ServedModel::create(ModelId{1}, runtime, 4);
   for (const std::int64_t rows : {1, 2, 3, 4}) {
-    const Slot slot = *model->acquire_outputs(rows);
+    const Slot slot = *model->acquire_outputs(model->outputs(), rows);
     const std::vector<OutputBuffer> buffers = model->lay_out(slot, rows);
     ASSERT_EQ(buffers.size(), 2);
     EXPECT_EQ(buffers[0].room.size(), 3 * rows);
@@ -155,13 +155,13 @@ TEST(OutputLayout, HasRoomForFullBatchesOnEveryInstanceAndForHeldResults) {
   const auto model = *ServedModel::create(ModelId{1}, runtime, 10);
   std::vector<Slot> slots;
   for (int i = 0; i < 2 * 6 + 10; ++i) {
-    Result<Slot> slot = model->acquire_outputs(1);
+    Result<Slot> slot = model->acquire_outputs(model->outputs(), 1);
     ASSERT_TRUE(slot) << "slot " << i << ": " << slot.error().message;
     slots.push_back(std::move(*slot));
   }
   slots.clear();
   for (int i = 0; i < 2 + 1; ++i) {
-    Result<Slot> slot = model->acquire_outputs(6);
+    Result<Slot> slot = model->acquire_outputs(model->outputs(), 6);
     ASSERT_TRUE(slot) << "slot " << i << ": " << slot.error().message;
     slots.push_back(std::move(*slot));
   }

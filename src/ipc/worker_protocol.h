@@ -54,6 +54,7 @@ struct LoadModel {
   std::string precision = "fp32";
   // A restart of what has proven itself: no parity gate, no measuring, only warm instances.
   bool trusted = false;
+  Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring, about
   Duration spin{};  // how long the worker looks for the next batch before it sleeps
   Confinement confinement;
 };

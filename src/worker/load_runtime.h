@@ -30,6 +30,8 @@ struct RuntimeOptions {
   // output_bytes_max.
   std::size_t dynamic_output_bytes = std::size_t{1} << 20;
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring, about
+  // Loaded before with the same options and proven then: no parity gate and no measuring.
+  bool trusted = false;
 };
 
 // Loads the version on the backend, lets it prove itself on its references (a mismatch refuses it:

@@ -117,6 +117,7 @@ const std::vector<std::string>& known_keys() {
                                              "jitter_us",
                                              "seed",
                                              "faults",
+                                             "faults_after",
                                              "hang_us",
                                              "crash_allowed",
                                              "memory_rows_max",
@@ -149,6 +150,9 @@ Result<void> read_parameter(Parameters& into, std::string_view key, std::string_
   if (key == "hang_us") return assign(into.hang, read_us(value));
   if (key == "seed") return assign(into.seed, read_number<std::uint64_t>(value, 0, UINT64_MAX));
   if (key == "faults") return assign(into.faults, read_schedule(value));
+  if (key == "faults_after") {
+    return assign(into.faults_after, read_number<std::uint64_t>(value, 0, UINT64_MAX));
+  }
   if (key == "crash_allowed") return assign(into.crash_allowed, read_bool(value));
   if (key == "memory_rows_max") {
     return assign(into.memory_rows_max, read_number<std::int64_t>(value, 0, 1 << 20));

@@ -41,6 +41,7 @@ struct Parameters {
   Duration jitter{};  // each batch adds a uniform share of it
   std::uint64_t seed = 1;
   std::vector<ScheduledFault> faults;
+  std::uint64_t faults_after = 0;  // batches of a load that are spared, such as its warm-up
   std::array<double, kFaultCount> probability{};  // of each fault, a batch
   std::int64_t memory_rows_max = 0;  // larger batches fail with out_of_memory; 0: no limit
   Duration hang{};                   // 0: until the instance is destroyed

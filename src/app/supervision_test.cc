@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+// Workers as processes: this program is their gateway and, started with `worker`, the workers.
+#include "engine/supervisor.h"
+#include "worker/worker_process.h"
+
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+
+namespace takt {
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+constexpr auto kPatience = 60s;
+
+bool wait_until(const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  DIR* const folder = ::opendir("/proc/self/fd");
+  while (::readdir(folder) != nullptr) ++count;
+  ::closedir(folder);
+  return count;
+}
+
+// Answers of many requests, by kind of error.
+class Tally {
+ public:
+  InferCompletion completion() {
+    return [this](const Result<InferResult>& result) {
+      const std::scoped_lock lock(mutex_);
+      ++answered_;
+      if (result) {
+        ++good_;
+      } else {
+        ++failed_[static_cast<std::size_t>(result.error().kind)];
+        last_error_ = result.error().message;
+      }
+      changed_.notify_all();
+    };
+  }
+  bool wait_for(std::size_t answers) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, kPatience, [&] { return answered_ >= answers; });
+  }
+  std::size_t answered() const { return locked(answered_); }
+  std::size_t good() const { return locked(good_); }
+  std::size_t failed(ErrorKind kind) const {
+    return locked(failed_[static_cast<std::size_t>(kind)]);
+  }
+  std::string last_error() const {
+    const std::scoped_lock lock(mutex_);
+    return last_error_;
+  }
+
+ private:
+  std::size_t locked(const std::size_t& count) const {
+    const std::scoped_lock lock(mutex_);
+    return count;
+  }
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t answered_ = 0;
+  std::size_t good_ = 0;
+  std::array<std::size_t, kErrorKindCount> failed_{};
+  std::string last_error_;
+};
+
+// y = f(x) with x, y FP32[4] on the simulated backend, in a worker.
+class Supervision : public ::testing::Test {
+ protected:
+  Supervision() {
+    std::string pattern = (fs::temp_directory_path() / "takt-supervision-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    const std::array classes{SizeClass{4096, 4096}};
+    inputs_ = *SlotPool::create("test inputs", classes);
+    shared_->add(inputs_);
+    options_.watchdog_min = 300ms;
+    options_.delay_min = 1ms;
+    options_.probe_interval = 20ms;
+  }
+  ~Supervision() override {
+    if (engine_) engine_->stop(1s);
+    supervisor_.reset();
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+
+  void start() {
+    engine_ = std::move(*Engine::create({}));
+    supervisor_ = std::make_unique<Supervisor>(options_, *engine_);
+  }
+  // The parameters of the simulated device, each "key: value".
+  void write_model(const std::string& name, const std::vector<std::string>& parameters = {}) {
+    fs::create_directories(folder_ / name / "1");
+    fs::copy_file(fs::path(TAKT_TEST_MODELS) / "repository" / "good" / "1" / "model.onnx",
+                  folder_ / name / "1" / "model.onnx", fs::copy_options::overwrite_existing);
+    std::ofstream config(folder_ / name / "config.pbtxt");
+    config << "max_batch_size: 4\n";
+    for (const std::string& parameter : parameters) {
+      const std::size_t colon = parameter.find(": ");
+      config << "parameters { key: \"simulated." << parameter.substr(0, colon)
+             << "\" value { string_value: \"" << parameter.substr(colon + 2) << "\" } }\n";
+    }
+  }
+  engine::WorkerSpec spec(const std::string& name, int instances = 1) {
+    engine::WorkerSpec spec;
+    spec.name = name;
+    spec.load.model = {.repository = folder_, .model = name, .version = 1};
+    spec.load.backend = "simulated";
+    spec.load.instances = instances;
+    spec.load.profile_time_max = Duration{};
+    spec.inputs = shared_;
+    return spec;
+  }
+  // The batches that a load runs before it serves: so many must be spared.
+  std::string warm_up_batches() {
+    for (int spared = 0;; ++spared) {
+      write_model("probe", {"probability.failure: 1", "faults_after: " + std::to_string(spared)});
+      const auto probe = engine::WorkerKeeper::start(options_, spec("probe"));
+      if (probe || spared == 100) return std::to_string(spared);
+    }
+  }
+  ModelId add(const std::string& name, const std::vector<std::string>& parameters = {},
+              int instances = 1) {
+    write_model(name, parameters);
+    Result<ModelId> model = supervisor_->add_worker(spec(name, instances));
+    EXPECT_TRUE(model) << model.error().message;
+    return model.value_or(ModelId{});
+  }
+  InferRequest request(ModelId model, Duration deadline = {}) {
+    const ModelInfo info = engine_->models().front();
+    const Shape shape = info.signature.inputs[0].shape;
+    Shape batched{1};
+    batched.insert(batched.end(), shape.begin(), shape.end());
+    const std::size_t bytes = *byte_size(info.signature.inputs[0].type, batched);
+    Slot slot = *inputs_->acquire(bytes);
+    InferRequest made;
+    made.model = model;
+    made.inputs.emplace_back(
+        TensorView{info.signature.inputs[0].type, batched, slot.bytes().first(bytes)});
+    if (deadline > Duration{}) made.deadline = SystemClock().now() + deadline;
+    made.holds.push_back(std::move(slot));
+    return made;
+  }
+  void submit(Tally& tally, ModelId model, int count = 1, Duration deadline = {}) {
+    for (int i = 0; i < count; ++i) engine_->submit(request(model, deadline), tally.completion());
+  }
+  pid_t pid_of(std::size_t worker = 0) { return supervisor_->workers()[worker].pid; }
+  // Of the worker that serves after `before`.
+  bool served_again(pid_t before, std::size_t worker = 0) {
+    return wait_until([&] {
+      const engine::WorkerStatus status = supervisor_->workers()[worker];
+      return status.state == engine::WorkerState::serving && status.pid != before;
+    });
+  }
+  void expect_nothing_left() {
+    EXPECT_TRUE(wait_until([&] { return inputs_->in_use() == 0; })) << inputs_->in_use();
+    EXPECT_TRUE(wait_until([&] {
+      const EngineStats stats = engine_->stats();
+      return stats.submitted == stats.answered;
+    }));
+  }
+
+  fs::path folder_;
+  std::shared_ptr<SlotPool> inputs_;
+  std::shared_ptr<engine::SharedInputs> shared_ = std::make_shared<engine::SharedInputs>();
+  engine::SupervisorOptions options_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Supervisor> supervisor_;
+};
+
+TEST_F(Supervision, AWorkerAnswersWhatItsGatewayAsks) {
+  start();
+  const ModelId model = add("m");
+  Tally tally;
+  submit(tally, model, 100);
+  ASSERT_TRUE(tally.wait_for(100));
+  EXPECT_EQ(tally.good(), 100U) << tally.last_error();
+  EXPECT_NE(pid_of(), ::getpid());
+  expect_nothing_left();
+}
+
+TEST_F(Supervision, DescribesAModelInAProcessOfItsOwn) {
+  write_model("m");
+  const auto description =
+      describe_model(options_, {.repository = folder_, .model = "m", .version = {}});
+  ASSERT_TRUE(description) << description.error().message;
+  EXPECT_EQ(description->version, 1);
+  EXPECT_EQ(description->signature.batch_max, 4);
+  EXPECT_FALSE(describe_model(options_, {.repository = folder_, .model = "none", .version = {}}));
+}
+
+TEST_F(Supervision, AModelThatCannotBeLoadedSaysWhy) {
+  start();
+  write_model("m", {"base_ms: 1"});
+  const auto added = supervisor_->add_worker(spec("m"));
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().kind, ErrorKind::invalid_input);
+  EXPECT_NE(added.error().message.find("base_ms"), std::string::npos) << added.error().message;
+}
+
+TEST_F(Supervision, AProgramThatIsNoWorkerIsAnErrorInTime) {
+  options_.program = "/bin/false";
+  start();
+  write_model("m");
+  const auto added = supervisor_->add_worker(spec("m"));
+  ASSERT_FALSE(added);
+  EXPECT_NE(added.error().message.find("exit code 1"), std::string::npos) << added.error().message;
+}
+
+TEST_F(Supervision, ABatchThatAKilledWorkerHadIsRunByTheNextOne) {
+  start();
+  const ModelId model = add("m", {"base_us: 100000"});
+  Tally tally;
+  submit(tally, model, 8);
+  const pid_t before = pid_of();
+  ASSERT_TRUE(wait_until([&] { return engine_->stats().batches_running > 0; }));
+  ::kill(before, SIGKILL);
+  ASSERT_TRUE(tally.wait_for(8));
+  EXPECT_EQ(tally.good(), 8U) << tally.last_error();
+  EXPECT_GE(engine_->stats().retries_moved, 1U);
+  EXPECT_EQ(supervisor_->workers()[0].restarts, 1U);
+  expect_nothing_left();
+}
+
+TEST_F(Supervision, AnIdleWorkerThatIsKilledIsReplacedBeforeTheNextRequest) {
+  start();
+  const ModelId model = add("m");
+  const pid_t before = pid_of();
+  ::kill(before, SIGKILL);
+  ASSERT_TRUE(served_again(before));
+  Tally tally;
+  submit(tally, model);
+  ASSERT_TRUE(tally.wait_for(1));
+  EXPECT_EQ(tally.good(), 1U) << tally.last_error();
+}
+
+TEST_F(Supervision, ARequestWhoseTimeIsOverAfterTheRestartIsAnError) {
+  start();
+  const ModelId model = add("m", {"base_us: 100000"});
+  Tally tally;
+  submit(tally, model, 1, 110ms);
+  ASSERT_TRUE(wait_until([&] { return engine_->stats().batches_running > 0; }));
+  ::kill(pid_of(), SIGKILL);
+  ASSERT_TRUE(tally.wait_for(1));
+  EXPECT_EQ(tally.good(), 0U);
+  expect_nothing_left();
+}
+
+TEST_F(Supervision, AStoppedProcessIsAHangAndIsReplaced) {
+  options_.watchdog = 200ms;
+  start();
+  const ModelId model = add("m", {"base_us: 1000"});
+  const pid_t before = pid_of();
+  ::kill(before, SIGSTOP);
+  Tally tally;
+  submit(tally, model, 4);
+  ASSERT_TRUE(tally.wait_for(4));
+  EXPECT_EQ(tally.good(), 4U) << tally.last_error();
+  EXPECT_EQ(supervisor_->workers()[0].hangs, 1U);
+  EXPECT_TRUE(served_again(before));
+}
+
+TEST_F(Supervision, WhoeverBringsAWorkerDownTwiceGetsNoThird) {
+  options_.circuit_failures = 100;
+  start();
+  // Each process crashes with its first batch.
+  const ModelId model = add(
+      "m", {"crash_allowed: true", "probability.crash: 1", "faults_after: " + warm_up_batches()});
+  Tally tally;
+  submit(tally, model);
+  ASSERT_TRUE(tally.wait_for(1));
+  EXPECT_EQ(tally.failed(ErrorKind::worker_lost), 1U);
+  EXPECT_NE(tally.last_error().find("tried before"), std::string::npos) << tally.last_error();
+  expect_nothing_left();
+}
+
+TEST_F(Supervision, AfterFailuresInARowTheCircuitOpensAndRequestsAreRefusedAtOnce) {
+  options_.circuit_failures = 2;
+  options_.probe_interval = 1h;
+  start();
+  const ModelId model = add(
+      "m", {"crash_allowed: true", "probability.crash: 1", "faults_after: " + warm_up_batches()});
+  Tally tally;
+  int asked = 0;
+  ASSERT_TRUE(wait_until([&] {
+    submit(tally, model);
+    ++asked;
+    return supervisor_->workers()[0].state == engine::WorkerState::circuit_open;
+  }));
+  ASSERT_TRUE(tally.wait_for(static_cast<std::size_t>(asked)));
+  Tally late;
+  submit(late, model, 3);
+  ASSERT_TRUE(late.wait_for(3));
+  EXPECT_EQ(late.failed(ErrorKind::unavailable), 3U) << late.last_error();
+  EXPECT_EQ(supervisor_->workers()[0].circuits_opened, 1U);
+  expect_nothing_left();
+}
+
+TEST_F(Supervision, AProbeClosesTheCircuitWhenTheWorkerServesAgain) {
+  options_.circuit_failures = 1;
+  start();
+  const ModelId model = add("m");
+  const pid_t before = pid_of();
+  ::kill(before, SIGKILL);  // without one good batch
+  ASSERT_TRUE(served_again(before));
+  EXPECT_EQ(supervisor_->workers()[0].circuits_opened, 1U);
+  Tally tally;
+  submit(tally, model, 4);
+  ASSERT_TRUE(tally.wait_for(4));
+  EXPECT_EQ(tally.good(), 4U) << tally.last_error();
+}
+
+TEST_F(Supervision, APoisonedDeviceRestartsAllItsWorkers) {
+  start();
+  const ModelId healthy = add("healthy");
+  const ModelId poisoned =
+      add("poisoned", {"probability.device_poisoned: 0.2", "faults_after: 20"});
+  const pid_t first = pid_of(0);
+  const pid_t second = pid_of(1);
+  Tally tally;
+  std::size_t asked = 0;
+  ASSERT_TRUE(wait_until([&] {
+    submit(tally, poisoned);
+    EXPECT_TRUE(tally.wait_for(++asked));
+    return pid_of(0) != first && pid_of(1) != second;
+  }));
+  ASSERT_TRUE(served_again(first, 0));
+  ASSERT_TRUE(served_again(second, 1));
+  EXPECT_EQ(tally.good(), asked) << tally.last_error();
+  Tally after;
+  submit(after, healthy, 4);
+  ASSERT_TRUE(after.wait_for(4));
+  EXPECT_EQ(after.good(), 4U) << after.last_error();
+}
+
+TEST_F(Supervision, MemoryThatIsNotSharedIsRefusedAndNothingElse) {
+  start();
+  const ModelId model = add("m");
+  InferRequest foreign = request(model);
+  std::vector<std::byte> own(std::get<TensorView>(foreign.inputs[0]).bytes.size());
+  std::get<TensorView>(foreign.inputs[0]).bytes = own;
+  Tally tally;
+  engine_->submit(std::move(foreign), tally.completion());
+  ASSERT_TRUE(tally.wait_for(1));
+  EXPECT_EQ(tally.failed(ErrorKind::invalid_input), 1U);
+  submit(tally, model);
+  ASSERT_TRUE(tally.wait_for(2));
+  EXPECT_EQ(tally.good(), 1U);
+}
+
+TEST_F(Supervision, ASandboxedWorkerWithALimitOnItsMemoryServes) {
+  start();
+  write_model("m");
+  engine::WorkerSpec confined = spec("m");
+  confined.load.confinement = {.sandbox = true, .memory_bytes_max = std::size_t{1} << 40};
+  const auto model = supervisor_->add_worker(std::move(confined));
+  ASSERT_TRUE(model) << model.error().message;
+  std::ifstream status("/proc/" + std::to_string(pid_of()) + "/status");
+  const std::string text((std::istreambuf_iterator<char>(status)), {});
+  EXPECT_NE(text.find("Seccomp:\t2"), std::string::npos);
+  Tally tally;
+  submit(tally, *model, 4);
+  ASSERT_TRUE(tally.wait_for(4));
+  EXPECT_EQ(tally.good(), 4U) << tally.last_error();
+}
+
+TEST_F(Supervision, StoppingLeavesNoProcessAndNoDescriptor) {
+  const std::size_t before = open_descriptors();
+  start();
+  const ModelId model = add("m");
+  const pid_t worker = pid_of();
+  Tally tally;
+  submit(tally, model, 10);
+  ASSERT_TRUE(tally.wait_for(10));
+  engine_->stop(1s);
+  supervisor_.reset();
+  engine_.reset();
+  EXPECT_NE(::kill(worker, 0), 0);
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+}  // namespace
+}  // namespace takt
+
+int main(int argc, char** argv) {
+  // worker --parent PID
+  if (argc == 4 && std::string(argv[1]) == "worker") {
+    takt::ipc::ControlSocket control{takt::ipc::Descriptor(takt::ipc::kControlDescriptor)};
+    return takt::worker::run_worker(std::move(control), std::atoi(argv[3]));
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/supervisor.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace takt {
+
+Result<ipc::ModelDescription> describe_model(const engine::SupervisorOptions& options,
+                                             const ipc::DescribeModel& model) {
+  auto ends = ipc::ControlSocket::pair();
+  if (!ends) return std::unexpected(ends.error());
+  std::vector<std::string> arguments = options.arguments;
+  arguments.insert(arguments.end(), {"--parent", std::to_string(::getpid())});
+  Result<ipc::Process> process =
+      ipc::Process::start(options.program, arguments, ends->second.descriptor());
+  if (!process) return std::unexpected(std::move(process).error());
+  ends->second = ipc::ControlSocket(ipc::Descriptor());
+  ipc::ControlSocket& control = ends->first;
+  if (Result<void> sent = control.send(ipc::to_text(ipc::WorkerRequest(model))); !sent) {
+    return std::unexpected(std::move(sent).error());
+  }
+  const Result<ipc::ControlMessage> message = control.receive(options.ready_timeout);
+  if (!message) {
+    const auto ending = process->wait(std::chrono::seconds(1));
+    return fail(ErrorKind::unavailable,
+                "model '" + model.model + "': reading it ended the worker that read it (" +
+                    ending.value_or("no answer in time") +
+                    "); its files are damaged or too large: export it again");
+  }
+  Result<ipc::WorkerReply> reply = ipc::parse_reply(message->text);
+  if (!reply) return std::unexpected(std::move(reply).error());
+  if (auto* const error = std::get_if<Error>(&*reply)) return std::unexpected(std::move(*error));
+  auto* const description = std::get_if<ipc::ModelDescription>(&*reply);
+  if (description == nullptr) {
+    return fail(ErrorKind::internal, "the worker answered something else");
+  }
+  return std::move(*description);
+}
+
+Supervisor::Supervisor(engine::SupervisorOptions options, Engine& engine)
+    : options_(std::move(options)), engine_(engine) {}
+
+Supervisor::~Supervisor() {
+  stop();
+}
+
+Result<ModelId> Supervisor::add_worker(engine::WorkerSpec spec, ModelService service) {
+  Result<std::unique_ptr<engine::WorkerKeeper>> keeper =
+      engine::WorkerKeeper::start(options_, std::move(spec));
+  if (!keeper) return std::unexpected(std::move(keeper).error());
+  const Result<ModelId> model = engine_.add_model((*keeper)->take_runtime(), service);
+  if (!model) return std::unexpected(model.error());
+  engine::WorkerKeeper& kept = **keeper;
+  {
+    const std::scoped_lock lock(mutex_);
+    keepers_.push_back(std::move(*keeper));
+  }
+  kept.bind(
+      {.lost = [this, id = *model](const Error& /*cause*/,
+                                   bool circuit_open) { engine_.lose_instances(id, circuit_open); },
+       .back = [this, id = *model] { engine_.restore_instances(id); },
+       .device_poisoned =
+           [this, device = kept.device()](const Error& cause) { restart_device(device, cause); }});
+  return *model;
+}
+
+void Supervisor::restart_device(const std::string& device, const Error& cause) {
+  const std::scoped_lock lock(mutex_);
+  for (const auto& keeper : keepers_) {
+    if (keeper->device() == device) keeper->restart(cause);
+  }
+}
+
+void Supervisor::stop() {
+  std::vector<std::unique_ptr<engine::WorkerKeeper>> keepers;
+  {
+    const std::scoped_lock lock(mutex_);
+    keepers.swap(keepers_);
+  }
+  // Outside of the lock: an answering thread may want it before it ends.
+  keepers.clear();
+}
+
+std::vector<engine::WorkerStatus> Supervisor::workers() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<engine::WorkerStatus> all;
+  for (const auto& keeper : keepers_) all.push_back(keeper->status());
+  return all;
+}
+
+}  // namespace takt

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// All workers of a gateway: puts their models into the engine, keeps devices as fault domains.
+// Thread-safe: every member from any thread; the destructor not from a completion.
+// Owns: the workers' keepers; the engine must outlive it.
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/worker_keeper.h"
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace takt {
+
+// What a model takes, told by a short-lived worker, so that a file that brings down its reader
+// brings down nothing else. Errors: those of the repository, unavailable (it ended, or no answer).
+[[nodiscard]] Result<ipc::ModelDescription> describe_model(const engine::SupervisorOptions& options,
+                                                           const ipc::DescribeModel& model);
+
+class Supervisor {
+ public:
+  Supervisor(engine::SupervisorOptions options, Engine& engine);
+  ~Supervisor();  // stop()
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Starts a worker for a version and adds it to the engine; it serves when this returns. Errors:
+  // as WorkerKeeper::start and Engine::add_model.
+  [[nodiscard]] Result<ModelId> add_worker(engine::WorkerSpec spec, ModelService service = {});
+
+  // After the engine has stopped: ends the workers.
+  void stop();
+
+  [[nodiscard]] std::vector<engine::WorkerStatus> workers() const;
+
+ private:
+  void restart_device(const std::string& device, const Error& cause);
+
+  const engine::SupervisorOptions options_;
+  Engine& engine_;
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<engine::WorkerKeeper>> keepers_;  // guarded by mutex_
+};
+
+}  // namespace takt

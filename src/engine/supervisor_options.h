@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// How workers are started, watched and started again, and what is known of each.
+// Thread-safe: plain values.
+// Owns: plain values.
+#pragma once
+
+#include "core/time.h"
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace takt::engine {
+
+struct SupervisorOptions {
+  // Started with `arguments` and --parent PID; control socket on descriptor 3.
+  std::filesystem::path program = "/proc/self/exe";
+  std::vector<std::string> arguments{"worker"};
+  // From the start of the process to the first batch. Compiling a model for the first time takes
+  // its time; later the cache has it.
+  Duration ready_timeout = std::chrono::minutes(2);
+  // A batch that runs longer is a hang. 0: `watchdog_factor` times the p99 of a full batch as
+  // measured at load, at least `watchdog_min`.
+  Duration watchdog{};
+  double watchdog_factor = 20;
+  Duration watchdog_min = std::chrono::seconds(1);
+  // A worker that ends without one good batch waits before it is started again: delay_min after the
+  // first time, twice as long after each further time, delay_max at most.
+  Duration delay_min = std::chrono::milliseconds(100);
+  Duration delay_max = std::chrono::seconds(5);
+  // After so many of those in a row the circuit opens: requests are refused at once, and the worker
+  // is tried again every probe_interval.
+  int circuit_failures = 3;
+  Duration probe_interval = std::chrono::seconds(5);
+  Duration stop_timeout = std::chrono::seconds(2);  // for the end of its own accord
+};
+
+enum class WorkerState : std::uint8_t { starting, serving, waiting, circuit_open, stopped };
+[[nodiscard]] std::string_view to_string(WorkerState state) noexcept;
+
+struct WorkerStatus {
+  std::string name;    // of the task
+  std::string model;   // "pcb-detector 3"
+  std::string device;  // "cpu"
+  WorkerState state = WorkerState::starting;
+  pid_t pid = 0;  // 0: no process
+  std::uint64_t restarts = 0;
+  std::uint64_t hangs = 0;  // ended by the watchdog
+  std::uint64_t circuits_opened = 0;
+  Duration recovery_last{};  // from the end of a process to the next one's readiness
+  Duration recovery_max{};
+  std::string last_error;
+};
+
+}  // namespace takt::engine

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps one worker alive: starts its process, watches it, starts it again, opens its circuit when
+// that is in vain.
+// Thread-safe: every member from any thread; the destructor not from a completion.
+// Owns: the process, the link to its present incarnation and the thread that keeps them.
+#pragma once
+
+#include "core/model_runtime.h"
+#include "core/result.h"
+#include "core/time.h"
+#include "engine/remote_instance.h"
+#include "engine/supervisor_options.h"
+#include "ipc/control_socket.h"
+#include "ipc/process.h"
+#include "ipc/worker_protocol.h"
+
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+namespace takt::engine {
+
+struct WorkerSpec {
+  std::string name;  // of the task, in messages and statistics
+  ipc::LoadModel load;
+  std::shared_ptr<const SharedInputs> inputs;
+  int results_held_max = 64;
+};
+
+// Told on the keeper's thread, in the order in which it happens: lost, back, lost, ...
+struct WorkerEvents {
+  // `circuit_open`: it will not be back soon.
+  std::function<void(const Error& cause, bool circuit_open)> lost;
+  std::function<void()> back;
+  // Its device's context is lost: everything on that device must start again.
+  std::function<void(const Error& cause)> device_poisoned;
+};
+
+class WorkerKeeper {
+ public:
+  // Starts the worker and waits until it serves. The runtime's instances stay valid over restarts.
+  // Errors: those of loading, unavailable (no process, no answer in time).
+  [[nodiscard]] static Result<std::unique_ptr<WorkerKeeper>> start(const SupervisorOptions& options,
+                                                                   WorkerSpec spec);
+  ~WorkerKeeper();  // stop()
+  WorkerKeeper(const WorkerKeeper&) = delete;
+  WorkerKeeper& operator=(const WorkerKeeper&) = delete;
+
+  [[nodiscard]] ModelRuntime take_runtime() { return std::move(runtime_); }
+  // From now on events are told, first what they would have said meanwhile.
+  void bind(WorkerEvents events);
+
+  void restart(const Error& cause);  // ends the present process; the next one follows at once
+  void stop();                       // ends the process for good and waits for it
+
+  [[nodiscard]] WorkerStatus status() const;
+  [[nodiscard]] const std::string& device() const noexcept { return spec_.load.device; }
+
+ private:
+  struct Incarnation {
+    ipc::Process process;
+    ipc::ControlSocket control;
+    std::shared_ptr<WorkerLink> link;
+  };
+
+  WorkerKeeper(const SupervisorOptions& options, WorkerSpec spec);
+  void keep();
+  [[nodiscard]] Result<Incarnation> begin();
+  [[nodiscard]] Result<ipc::ModelLoaded> load(ipc::ControlSocket& control, bool trusted) const;
+  [[nodiscard]] Result<ipc::WorkerReply> ask(ipc::ControlSocket& control,
+                                             const ipc::WorkerRequest& request,
+                                             std::span<const int> descriptors = {}) const;
+  [[nodiscard]] Result<void> serve_first(const ipc::ModelLoaded& loaded);
+  [[nodiscard]] Error watch(Incarnation& incarnation);
+  [[nodiscard]] std::optional<Error> hangs(const Incarnation& incarnation) const;
+  void finish(Incarnation incarnation, const Error& cause);
+  [[nodiscard]] bool wait_before_next();  // false when it is to stop
+  void tell_lost(const Error& cause, bool circuit_open);
+  void tell_back();
+  void alarm(Error cause);
+  void wake() noexcept;
+
+  const SupervisorOptions options_;
+  const WorkerSpec spec_;
+  const std::shared_ptr<CurrentLink> link_ = std::make_shared<CurrentLink>();
+  ipc::Descriptor wake_;
+  ModelRuntime runtime_;     // until take_runtime()
+  ipc::ModelLoaded loaded_;  // by the first incarnation; keeper's thread
+  Duration watchdog_{};      // keeper's thread
+  int failures_ = 0;         // in a row without one good batch; keeper's thread
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_:
+  WorkerEvents events_;
+  WorkerStatus status_;
+  std::optional<Error> end_wanted_;  // of the present incarnation
+  std::optional<Result<void>> first_;
+  bool stopping_ = false;
+
+  std::condition_variable started_;
+  std::thread thread_;
+};
+
+}  // namespace takt::engine

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/worker_link.h"
+
+#include "engine/output_slots.h"
+#include "ipc/batch_wire.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+namespace takt::engine {
+
+Result<std::shared_ptr<WorkerLink>> WorkerLink::create(LinkOptions options,
+                                                       std::shared_ptr<const SharedInputs> inputs,
+                                                       Alarm alarm) {
+  const Signature& signature = options.signature;
+  const auto rows_max = static_cast<std::size_t>(std::max(1, signature.batch_max));
+  const ipc::ChannelLayout layout{
+      .instances = options.instances,
+      .request_bytes =
+          ipc::request_bytes_max(rows_max, signature.inputs.size(), signature.outputs.size()),
+      .reply_bytes = ipc::reply_bytes_max(rows_max, signature.outputs.size())};
+  Result<ipc::WorkerChannel> channel = ipc::WorkerChannel::create(layout);
+  if (!channel) return std::unexpected(std::move(channel).error());
+  const std::vector<SizeClass> classes =
+      output_classes(options.output_bytes_max, static_cast<std::int64_t>(rows_max),
+                     options.instances, options.results_held_max);
+  Result<std::shared_ptr<SlotPool>> outputs =
+      SlotPool::create("takt outputs of " + options.label, classes, SlotSharing::write);
+  if (!outputs) return std::unexpected(std::move(outputs).error());
+  std::shared_ptr<WorkerLink> link(new WorkerLink(std::move(options), std::move(inputs),
+                                                  std::move(alarm), std::move(*channel), layout,
+                                                  std::move(*outputs)));
+  try {
+    link->thread_ = std::thread([raw = link.get()] { raw->take_answers(); });
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::unavailable, std::string("no thread to be had: ") + error.what() +
+                                            "; raise the limit on threads (ulimit -u)");
+  }
+  return link;
+}
+
+WorkerLink::WorkerLink(LinkOptions options, std::shared_ptr<const SharedInputs> inputs, Alarm alarm,
+                       ipc::WorkerChannel channel, const ipc::ChannelLayout& layout,
+                       std::shared_ptr<SlotPool> outputs)
+    : options_(std::move(options)),
+      inputs_(std::move(inputs)),
+      alarm_(std::move(alarm)),
+      channel_(std::move(channel)),
+      layout_(layout),
+      outputs_(std::move(outputs)),
+      lanes_(layout.instances),
+      requests_(channel_.requests()),
+      completions_(channel_.completions()),
+      reply_(layout.reply_bytes) {
+  output_table_.add(outputs_->memory());
+}
+
+WorkerLink::~WorkerLink() {
+  end({ErrorKind::worker_lost, options_.label + ": its worker was ended"});
+}
+
+std::vector<int> WorkerLink::descriptors() const {
+  std::vector<int> numbers{channel_.descriptor(), outputs_->descriptor()};
+  for (const std::shared_ptr<SlotPool>& pool : inputs_->pools) {
+    numbers.push_back(pool->descriptor());
+  }
+  return numbers;
+}
+
+Result<void> WorkerLink::submit(std::uint32_t instance, BatchView batch, BatchCompletion done) {
+  const std::scoped_lock lock(mutex_);
+  if (ended_) return std::unexpected(*ended_);
+  Lane& lane = lanes_[instance];
+  if (lane.ticket != 0) {
+    return fail(ErrorKind::unavailable, "the instance runs a batch; submit after its completion");
+  }
+  for (const Sample& sample : batch) {
+    const bool of_this_incarnation = std::ranges::all_of(sample.outputs, [&](const auto& output) {
+      return output_table_.find(output.room.data(), output.room.size()).has_value();
+    });
+    // The worker was replaced after the outputs had been laid out.
+    if (!of_this_incarnation) return fail(ErrorKind::worker_lost, "its worker was restarted");
+  }
+  const Result<std::size_t> used =
+      ipc::encode_request(channel_.request_area(instance), batch, inputs_->table, output_table_);
+  if (!used) return std::unexpected(used.error());
+  lane = {++last_ticket_, batch, std::move(done), clock_.now()};
+  const Result<void> pushed =
+      requests_.push({lane.ticket, instance, static_cast<std::uint32_t>(*used)});
+  if (pushed) return {};
+  lane = {};
+  return fail(ErrorKind::worker_lost, "its worker takes no request: " + pushed.error().message);
+}
+
+void WorkerLink::take_answers() {
+  ::pthread_setname_np(::pthread_self(), "takt-answers");
+  while (true) {
+    const bool last_look = stopping_;
+    Result<std::optional<ipc::Ticket>> ticket = completions_.pop();
+    Result<void> delivered = ticket ? Result<void>{} : std::unexpected(ticket.error());
+    if (ticket && *ticket) delivered = deliver(**ticket);
+    if (!delivered) {  // nothing more from this worker can be believed
+      alarm_(std::move(delivered).error());
+      return;
+    }
+    if (ticket && *ticket) continue;
+    if (last_look) return;
+    completions_.wait(options_.spin, std::chrono::seconds(10));
+  }
+}
+
+Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {
+  const auto corrupt = [this](const std::string& what) {
+    return fail(ErrorKind::corrupt_output, options_.label + ": its worker " + what);
+  };
+  if (ticket.instance >= lanes_.size() || ticket.bytes > reply_.size()) {
+    return corrupt("answered for an instance that it doesn't have");
+  }
+  std::unique_lock lock(mutex_);
+  Lane& lane = lanes_[ticket.instance];
+  if (lane.ticket != ticket.number || ticket.number == 0) {
+    return corrupt("answered a batch that it was not given");
+  }
+  // A copy, which nobody can change while it is read.
+  std::memcpy(reply_.data(), channel_.reply_area(ticket.instance).data(), ticket.bytes);
+  Result<BatchOutcome> outcome =
+      ipc::decode_reply(std::span(reply_).first(ticket.bytes), lane.batch);
+  if (!outcome) return std::unexpected(std::move(outcome).error().within(options_.label));
+  BatchCompletion done = std::move(lane.done);
+  lane = {};
+  lock.unlock();
+  if (outcome->status) ++batches_done_;
+  const bool poisoned =
+      !outcome->status && outcome->status.error().kind == ErrorKind::device_poisoned;
+  if (poisoned) alarm_(outcome->status.error());
+  done(std::move(*outcome));
+  return {};
+}
+
+void WorkerLink::end(const Error& cause) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!ended_) ended_ = cause;
+  }
+  stopping_ = true;
+  completions_.interrupt();
+  if (thread_.joinable()) thread_.join();
+  std::vector<BatchCompletion> unanswered;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (Lane& lane : lanes_) {
+      if (lane.ticket != 0) unanswered.push_back(std::move(lane.done));
+      lane = {};
+    }
+  }
+  for (BatchCompletion& done : unanswered) done({.status = std::unexpected(cause), .times = {}});
+}
+
+std::optional<TimePoint> WorkerLink::longest_running_since() const {
+  const std::scoped_lock lock(mutex_);
+  std::optional<TimePoint> since;
+  for (const Lane& lane : lanes_) {
+    if (lane.ticket != 0 && (!since || lane.since < *since)) since = lane.since;
+  }
+  return since;
+}
+
+}  // namespace takt::engine

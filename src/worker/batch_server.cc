@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/batch_server.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace takt::worker {
+namespace {
+
+// Only the gateway writes requests. What it can't have written means that memory is damaged, and
+// then the process must not go on; its supervisor starts another.
+[[noreturn]] void broken_channel() {
+  std::abort();
+}
+
+}  // namespace
+
+BatchServer::BatchServer(ipc::WorkerChannel channel, Duration spin)
+    : channel_(std::move(channel)),
+      spin_(spin),
+      requests_(channel_.requests()),
+      completions_(channel_.completions()) {}
+
+Result<std::unique_ptr<BatchServer>> BatchServer::start(
+    std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
+    std::vector<ipc::Descriptor> descriptors, Duration spin) {
+  if (descriptors.size() < 2 || instances.size() != layout.instances) {
+    return fail(ErrorKind::invalid_input, "attach: descriptors or instances are missing");
+  }
+  Result<ipc::WorkerChannel> channel = ipc::WorkerChannel::map(std::move(descriptors[0]), layout);
+  if (!channel) return std::unexpected(std::move(channel).error().within("channel"));
+  std::unique_ptr<BatchServer> server(new BatchServer(std::move(*channel), spin));
+  for (std::size_t i = 1; i < descriptors.size(); ++i) {
+    const bool written = i == 1;
+    Result<ipc::SharedMemory> mapped = ipc::SharedMemory::map(
+        std::move(descriptors[i]), written ? ipc::Access::write : ipc::Access::read);
+    if (!mapped) return std::unexpected(std::move(mapped).error().within("region"));
+    (written ? server->outputs_ : server->inputs_).add(mapped->bytes());
+    server->mappings_.push_back(std::move(*mapped));
+  }
+  for (std::unique_ptr<Instance>& instance : instances) {
+    server->lanes_.push_back({std::move(instance), {}});
+  }
+  try {
+    server->thread_ = std::thread([raw = server.get()] { raw->serve(); });
+  } catch (const std::system_error& error) {
+    return fail(ErrorKind::unavailable, std::string("no thread to be had: ") + error.what());
+  }
+  return server;
+}
+
+BatchServer::~BatchServer() {
+  stopping_ = true;
+  requests_.interrupt();
+  if (thread_.joinable()) thread_.join();
+  lanes_.clear();  // waits for their batches, whose answers need the rest
+}
+
+void BatchServer::serve() {
+  ::pthread_setname_np(::pthread_self(), "takt-requests");
+  while (!stopping_) {
+    const Result<std::optional<ipc::Ticket>> ticket = requests_.pop();
+    if (!ticket) broken_channel();
+    if (*ticket) {
+      run(**ticket);
+    } else {
+      requests_.wait(spin_, std::chrono::seconds(10));
+    }
+  }
+}
+
+void BatchServer::run(const ipc::Ticket& ticket) {
+  if (ticket.instance >= lanes_.size()) broken_channel();
+  Lane& lane = lanes_[ticket.instance];
+  const std::span<std::byte> area = channel_.request_area(ticket.instance);
+  if (ticket.bytes > area.size()) broken_channel();
+  Result<void> taken = lane.batch.decode(area.first(ticket.bytes), inputs_, outputs_);
+  if (taken) {
+    taken = lane.instance->submit(lane.batch.view(), [this, ticket](const BatchOutcome& outcome) {
+      answer(ticket, outcome);
+    });
+  }
+  if (!taken) answer(ticket, {.status = std::unexpected(std::move(taken).error()), .times = {}});
+}
+
+void BatchServer::answer(const ipc::Ticket& ticket, const BatchOutcome& outcome) {
+  const std::span<std::byte> area = channel_.reply_area(ticket.instance);
+  const BatchView batch = lanes_[ticket.instance].batch.view();
+  Result<std::size_t> used = ipc::encode_reply(area, batch, outcome);
+  if (!used) {
+    used = ipc::encode_reply(
+        area, batch, {.status = std::unexpected(std::move(used).error()), .times = outcome.times});
+  }
+  if (!used) broken_channel();
+  const std::scoped_lock lock(completion_mutex_);
+  const ipc::Ticket done{ticket.number, ticket.instance, static_cast<std::uint32_t>(*used)};
+  if (!completions_.push(done)) broken_channel();
+}
+
+}  // namespace takt::worker

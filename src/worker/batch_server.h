@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker's end of a channel: takes tickets, runs their batches on the instances, answers.
+// Thread-safe: no; create and destroy it on one thread.
+// Owns: the instances, the mappings that batches look into, and the thread that takes tickets.
+#pragma once
+
+#include "core/inference.h"
+#include "core/result.h"
+#include "ipc/batch_wire.h"
+#include "ipc/worker_channel.h"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace takt::worker {
+
+class BatchServer {
+ public:
+  // `descriptors` are channel, outputs and the regions of inputs, as ipc::AttachMemory says. Errors:
+  // invalid_input (too few descriptors, memory of another layout), out_of_memory, unavailable (no
+  // thread).
+  [[nodiscard]] static Result<std::unique_ptr<BatchServer>> start(
+      std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
+      std::vector<ipc::Descriptor> descriptors, Duration spin);
+  ~BatchServer();  // waits for the batches that run
+  BatchServer(const BatchServer&) = delete;
+  BatchServer& operator=(const BatchServer&) = delete;
+
+ private:
+  // What belongs to one instance; touched by whoever has its ticket.
+  struct Lane {
+    std::unique_ptr<Instance> instance;
+    ipc::DecodedBatch batch;
+  };
+
+  BatchServer(ipc::WorkerChannel channel, Duration spin);
+  void serve();
+  void run(const ipc::Ticket& ticket);
+  void answer(const ipc::Ticket& ticket, const BatchOutcome& outcome);
+
+  const ipc::WorkerChannel channel_;
+  const Duration spin_;
+  std::vector<ipc::SharedMemory> mappings_;
+  ipc::RegionTable inputs_;
+  ipc::RegionTable outputs_;
+  std::vector<Lane> lanes_;
+
+  ipc::RingConsumer requests_;  // used by thread_, interrupted by the destructor
+  std::atomic<bool> stopping_{false};
+
+  std::mutex completion_mutex_;
+  ipc::RingProducer completions_;  // guarded by completion_mutex_
+
+  std::thread thread_;
+};
+
+}  // namespace takt::worker

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/worker_process.h"
+
+#include "core/model_runtime.h"
+#include "ipc/process.h"
+#include "ipc/worker_protocol.h"
+#include "repository/repository.h"
+#include "worker/backends.h"
+#include "worker/batch_server.h"
+#include "worker/confine.h"
+#include "worker/load_runtime.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace takt::worker {
+namespace {
+
+Result<repository::ModelVersion> find(const ipc::DescribeModel& wanted) {
+  Result<repository::ScannedModel> scanned =
+      repository::scan_model(wanted.repository, wanted.model);
+  if (!scanned) return std::unexpected(std::move(scanned).error());
+  const std::vector<repository::ScannedModel> models{std::move(*scanned)};
+  return repository::find_version(models, wanted.model, wanted.version);
+}
+
+class WorkerProcess {
+ public:
+  // The answer to a request; nothing when the process is to end.
+  std::optional<ipc::WorkerReply> answer(const ipc::WorkerRequest& request,
+                                         std::vector<ipc::Descriptor> descriptors) {
+    if (const auto* describe = std::get_if<ipc::DescribeModel>(&request)) {
+      return reply(describe_model(*describe));
+    }
+    if (const auto* load = std::get_if<ipc::LoadModel>(&request)) return reply(load_model(*load));
+    if (const auto* attach = std::get_if<ipc::AttachMemory>(&request)) {
+      return reply(attach_memory(*attach, std::move(descriptors)));
+    }
+    return std::nullopt;
+  }
+
+ private:
+  template <typename T>
+  static ipc::WorkerReply reply(Result<T> result) {
+    if (!result) return std::move(result).error();
+    return std::move(*result);
+  }
+
+  static Result<ipc::ModelDescription> describe_model(const ipc::DescribeModel& wanted) {
+    Result<repository::ModelVersion> version = find(wanted);
+    if (!version) return std::unexpected(std::move(version).error());
+    return ipc::ModelDescription{version->name, version->version, std::move(version->signature)};
+  }
+
+  Result<ipc::ModelLoaded> load_model(const ipc::LoadModel& wanted) {
+    if (Result<void> bound = use_cpus(wanted.cpus); !bound) return std::unexpected(bound.error());
+    const Result<repository::ModelVersion> version = find(wanted.model);
+    if (!version) return std::unexpected(version.error());
+    Result<std::unique_ptr<Backend>> backend = make_backend(wanted.backend);
+    if (!backend) return std::unexpected(std::move(backend).error());
+    backend_ = std::move(*backend);
+    RuntimeOptions options;
+    options.inputs = wanted.inputs;
+    options.device = wanted.device;
+    options.instances = wanted.instances;
+    options.batch_max = wanted.batch_max;
+    options.threads_per_instance = wanted.threads_per_instance;
+    options.cpus = wanted.cpus;
+    options.cache_dir = wanted.cache_dir;
+    options.precision = wanted.precision;
+    options.trusted = wanted.trusted;
+    options.profile_time_max = wanted.profile_time_max;
+    Result<ModelRuntime> runtime = load_runtime(*backend_, *version, options);
+    if (!runtime) return std::unexpected(std::move(runtime).error());
+    instances_ = std::move(runtime->instances);
+    spin_ = wanted.spin;
+    confinement_ = wanted.confinement;
+    return ipc::ModelLoaded{std::move(runtime->backend), std::move(runtime->backend_version),
+                            std::move(runtime->signature), std::move(runtime->output_bytes_max),
+                            std::move(runtime->profile)};
+  }
+
+  Result<ipc::Attached> attach_memory(const ipc::AttachMemory& wanted,
+                                      std::vector<ipc::Descriptor> descriptors) {
+    if (server_ != nullptr || instances_.empty()) {
+      return fail(ErrorKind::internal, "attach: no model is loaded, or it serves already");
+    }
+    // Before the first batch, after everything that needs more than a batch does.
+    if (Result<void> confined = confine(confinement_); !confined) {
+      return std::unexpected(std::move(confined).error());
+    }
+    Result<std::unique_ptr<BatchServer>> server =
+        BatchServer::start(std::move(instances_), wanted.layout, std::move(descriptors), spin_);
+    if (!server) return std::unexpected(std::move(server).error());
+    server_ = std::move(*server);
+    return ipc::Attached{};
+  }
+
+  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Instance>> instances_;  // until the server has them
+  Duration spin_{};
+  ipc::Confinement confinement_;
+  std::unique_ptr<BatchServer> server_;
+};
+
+}  // namespace
+
+int run_worker(ipc::ControlSocket control, pid_t parent) {
+  if (!ipc::follow_parent(parent)) return 1;
+  WorkerProcess worker;
+  while (true) {
+    Result<ipc::ControlMessage> message = control.receive(std::chrono::hours(1));
+    if (!message) {
+      if (message.error().kind == ErrorKind::deadline_exceeded) continue;
+      return 0;  // the gateway has gone
+    }
+    const Result<ipc::WorkerRequest> request = ipc::parse_request(message->text);
+    if (!request) return 1;
+    const std::optional<ipc::WorkerReply> answer =
+        worker.answer(*request, std::move(message->descriptors));
+    if (!answer || !control.send(ipc::to_text(*answer))) return 0;
+  }
+}
+
+}  // namespace takt::worker
