@@ -39,6 +39,16 @@ struct ModelAdded {
   std::vector<LatencyPoint> profile;  // rising batch sizes; empty: unknown, learned while running
 };
 
+// Further instances of a model on another device, with what they take there. A request goes to the
+// device where it is expected to finish first; what waits for a device that lost its instances goes
+// to the others. Refused (ModelRefused) when it makes no sense; the model stays as it was then.
+struct ReplicaAdded {
+  ModelId model;
+  DeviceId device;                    // one that the model isn't on
+  std::vector<InstanceId> instances;  // ready to run; more may come with InstanceReady
+  std::vector<LatencyPoint> profile;  // as ModelAdded
+};
+
 // Nothing new is taken. What waits still runs, or is refused at once; ModelDrained follows when
 // nothing is left.
 struct ModelRemoved {
@@ -55,6 +65,9 @@ struct InstanceLost {
 struct InstanceReady {
   InstanceId instance;
   ModelId model;
+  // Where an instance runs that is new; without: on the model's first device. One that was lost
+  // comes back where it was.
+  std::optional<DeviceId> device{};
 };
 
 // The model's worker failed again and again: its circuit is open. What waits and what comes is
@@ -94,8 +107,9 @@ struct Stop {
   bool run_waiting = true;
 };
 
-using Event = std::variant<ModelAdded, ModelRemoved, ModelSuspended, InstanceLost, InstanceReady,
-                           RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
+using Event =
+    std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspended, InstanceLost,
+                 InstanceReady, RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 

@@ -58,6 +58,13 @@ class LatencyProfile {
   // 0 if unknown.
   [[nodiscard]] Duration least_work(std::int64_t rows) const;
 
+  // The line itself, in nanoseconds.
+  struct Line {
+    double overhead = 0;
+    double per_row = 0;
+  };
+  [[nodiscard]] Line least_line() const noexcept { return {overhead_ns_, per_row_ns_}; }
+
   void record(int rows, Duration exec, TimePoint now);
   // Whether executions have changed what was loaded.
   [[nodiscard]] bool learned() const noexcept { return learned_; }

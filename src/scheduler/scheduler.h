@@ -52,7 +52,7 @@ struct SchedulerStatistics {
 
 class Scheduler {
  public:
-  // Errors: invalid_input (no device, lanes < 1, a share outside [0, 1), a duration below 0).
+  // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration below 0).
   [[nodiscard]] static Result<Scheduler> create(SchedulerOptions options);
   Scheduler(Scheduler&&) noexcept;
   Scheduler& operator=(Scheduler&&) noexcept;
@@ -64,9 +64,11 @@ class Scheduler {
   // time; one that isn't adds O(log n) for each model of its device with work waiting.
   void apply(const Event& event, TimePoint now, std::vector<Action>& actions_out);
 
-  // The p99 execution time of a batch of `rows` as of now; zero while unknown.
+  // The p99 execution time of a batch of `rows` as of now, on that device or where it is shortest;
+  // zero while unknown.
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const;
-  [[nodiscard]] std::vector<LatencyPoint> profile(ModelId model) const;
+  [[nodiscard]] Duration expected_p99(ModelId model, DeviceId device, int rows) const;
+  [[nodiscard]] std::vector<LatencyPoint> profile(ModelId model, DeviceId device) const;
   [[nodiscard]] int queue_depth(ModelId model) const;
   [[nodiscard]] std::size_t waiting() const noexcept;
   [[nodiscard]] std::size_t running() const noexcept;  // batches

@@ -52,6 +52,16 @@ SimulatedModel random_model(Random& random, const Workload& workload, std::uint3
   if (random.chance(0.2))
     model.added.limits.concurrency_max = static_cast<int>(random.between(1, 2));
   model.added.profile = random_profile(random, model.added.limits.batch_max);
+  for (std::uint32_t i = 0; i < workload.options.devices.size(); ++i) {
+    if (DeviceId{i} == model.added.device || !random.chance(0.25)) continue;
+    ReplicaAdded replica{.model = {}, .device = DeviceId{i}, .instances = {}, .profile = {}};
+    for (std::int64_t n = random.between(1, 2); n > 0; --n) {
+      replica.instances.push_back(InstanceId{instances++});
+    }
+    replica.profile = random.chance(0.5) ? model.added.profile
+                                         : random_profile(random, model.added.limits.batch_max);
+    model.replicas.push_back(std::move(replica));
+  }
   return model;
 }
 
