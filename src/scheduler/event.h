@@ -21,12 +21,12 @@
 namespace takt::scheduler {
 
 struct ModelLimits {
-  int batch_max = 0;                 // rows of a batch at most; 0: no batch dimension, always alone
-  int queue_depth_max = 64;          // requests that may wait
-  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
-  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
+  int batch_max = 0;         // rows of a batch at most; 0: no batch dimension, always alone
+  int queue_depth_max = 64;  // requests that may wait
   // How long a batch that isn't full may wait for company when nothing else can run.
   Duration batch_delay_max{};
+  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
+  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
 };
 
 // Events ------------------------------------------------------------------------------------------
