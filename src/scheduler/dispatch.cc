@@ -21,6 +21,8 @@ void Scheduler::State::dispatch_touched() {
 void Scheduler::State::dispatch(std::uint32_t device_index) {
   DeviceState& device = devices_[device_index];
   holds_.erase(device_index);
+  if (device.reserved_since != kNever) statistics_.reserved_time += now_ - device.reserved_since;
+  device.reserved_since = kNever;
   std::erase(deferring_, device_index);
   deferred_.clear();
   bool owed_first = true;  // background goes ahead when it is owed its share
@@ -43,7 +45,7 @@ void Scheduler::State::dispatch(std::uint32_t device_index) {
       deferred_.push_back(model.id.value);
       continue;
     }
-    if (hold(device_index, model)) break;
+    if (reserve(device_index, pool_[leader]) || hold(device_index, model)) break;
     start(device_index, leader);
   }
   if (deferred_.empty()) return;
@@ -52,6 +54,61 @@ void Scheduler::State::dispatch(std::uint32_t device_index) {
     const ModelState& model = *models_[index];
     if (!model.queue.empty()) device.runnable.set(index, pool_[model.queue.first()].urgency);
   }
+}
+
+// True when the device leaves the lane idle: the leader's run would make an announced critical
+// arrival late.
+bool Scheduler::State::reserve(std::uint32_t device_index, const WaitingRequest& leader) {
+  DeviceState& device = devices_[device_index];
+  if (leader.urgency.priority == PriorityClass::critical || stopping_) return false;
+  if (!device.expected.guaranteed()) return false;
+  ModelState& model = model_of(leader.model.value);
+  const Replica& replica = *model.on(device_index);
+  const auto idle_others = static_cast<int>(replica.idle.size()) - 1;
+  const TimePoint end = std::min(now_ + replica.profile.p99(leader.rows),
+                                 other_place(device, model, replica, idle_others));
+  const auto reservation = device.expected.reservation(now_, end);
+  if (!reservation) return false;
+  ModelState& expected = model_of(reservation->model.value);
+  if (expected.suspended || expected.on(device_index)->instances.empty()) return false;
+  wake(device_index, reservation->until);
+  device.reserved_since = now_;
+  if (device.reserved_until == reservation->until) return true;
+  device.reserved_until = reservation->until;
+  ++statistics_.reservations;
+  out_->emplace_back(LaneReserved{DeviceId{device_index}, reservation->model, reservation->until});
+  return true;
+}
+
+// When another lane than the one that is about to be taken is free.
+TimePoint Scheduler::State::other_lane(const DeviceState& device) const {
+  TimePoint lane = device.free_lanes() > 1 ? now_ : kNever;
+  for (const std::uint32_t running : device.running) {
+    lane = std::min(lane, instances_[running].expected_end);
+  }
+  return lane;
+}
+
+// The same, and another instance, if critical requests are expected for the model itself.
+TimePoint Scheduler::State::other_place(const DeviceState& device, const ModelState& model,
+                                        const Replica& replica, int idle_others) const {
+  TimePoint instance = idle_others > 0 || !device.expected.expects(model.id) ? now_ : kNever;
+  for (const std::uint32_t index : replica.instances) {
+    if (instances_[index].busy) instance = std::min(instance, instances_[index].expected_end);
+  }
+  return std::max(other_lane(device), instance);
+}
+
+// The latest end of the batch with a member of that class that leaves expected critical requests
+// their time.
+TimePoint Scheduler::State::end_latest(DeviceState& device, const Batch& batch,
+                                       PriorityClass priority) {
+  if (device.expected.flows() == 0) return kNever;
+  const TimePoint latest = device.expected.end_latest(now_, priority);
+  if (latest == kNever) return kNever;
+  const Replica& replica = *batch.replica;
+  const auto idle_others = static_cast<int>(replica.idle.size());
+  return other_place(device, *batch.model, replica, idle_others) <= latest ? kNever : latest;
 }
 
 // Looks at the device again at this time, if not before.
@@ -199,16 +256,14 @@ void Scheduler::State::take(Batch& batch, std::uint32_t index) {
 // Adds requests in order of urgency while the batch keeps every deadline: of its members, and of
 // more urgent requests of other models that wait for this lane.
 void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool background_only) {
-  const DeviceState& device = devices_[device_index];
+  DeviceState& device = devices_[device_index];
   ModelState& model = *batch.model;
   const LatencyProfile& profile = batch.replica->profile;
   const int rows_max = rows_worth_taking(device, batch);
   const TimePoint finish_alone = now_ + profile.p99(batch.rows);
-  // The lane that the others could have instead, taken as free for each of them.
-  TimePoint other_lane = device.free_lanes() > 1 ? now_ : kNever;
-  for (const std::uint32_t running : device.running) {
-    other_lane = std::min(other_lane, instances_[running].expected_end);
-  }
+  // What the others could have instead, taken as free for each of them.
+  const TimePoint lane = other_lane(device);
+  const bool guaranteed = device.expected.guaranteed();
   bool collected = false;
   std::size_t seen = 0;
   TimePoint start_latest = kNever;
@@ -224,12 +279,18 @@ void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool backg
     if (batch.rows + request.rows > rows_max) return;
     const TimePoint finish = now_ + profile.p99(batch.rows + request.rows);
     if (finish > std::min(batch.deadline_min, request.urgency.deadline)) return;
+    if (finish > end_latest(device, batch, request.urgency.priority)) {
+      ++statistics_.batches_bounded;
+      return;
+    }
     if (!collected) collect_claims(device_index, model, finish_alone);
     collected = true;
     for (; seen < claims_.size() && claims_[seen].urgency < request.urgency; ++seen) {
+      // The guarantee needs the order of deadlines: no member goes before a critical request.
+      if (guaranteed && claims_[seen].urgency.priority == PriorityClass::critical) return;
       start_latest = std::min(start_latest, claims_[seen].start_latest);
     }
-    if (std::min(finish, other_lane) > start_latest) return;
+    if (std::min(finish, lane) > start_latest) return;
     take(batch, next);
   }
 }

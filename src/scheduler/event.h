@@ -88,6 +88,19 @@ struct RequestArrived {
   FlowId flow{};
 };
 
+// Announces the critical requests of one flow: at least `min_interval` apart, each with this
+// deadline after its arrival. Batches of others stay short enough for them, and a lane idles rather
+// than start a run that would make the next one late (LaneReserved). Replaces what was announced for
+// this model and flow; min_interval 0 withdraws it. Flows that aren't announced are learned from
+// their arrivals, but no lane idles for them.
+struct ArrivalsExpected {
+  ModelId model;
+  FlowId flow{};
+  Duration min_interval{};
+  Duration deadline{};
+  int rows = 1;
+};
+
 struct RequestCancelled {
   RequestId request;  // one that runs or is unknown is left alone
 };
@@ -107,9 +120,9 @@ struct Stop {
   bool run_waiting = true;
 };
 
-using Event =
-    std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspended, InstanceLost,
-                 InstanceReady, RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
+using Event = std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspended, InstanceLost,
+                           InstanceReady, RequestArrived, ArrivalsExpected, RequestCancelled,
+                           BatchCompleted, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 
@@ -168,10 +181,18 @@ struct ModelDrained {
   ModelId model;  // its instances are idle and forgotten
 };
 
+// A lane of the device stays idle though work is runnable, so that an announced arrival of the model
+// can be in time: until it comes, or until this time.
+struct LaneReserved {
+  DeviceId device;
+  ModelId expected;
+  TimePoint until;
+};
+
 struct Stopped {};
 
 using Action = std::variant<StartBatch, Refuse, Expire, Cancelled, ArmTimer, ModelRefused,
-                            ModelDrained, Stopped>;
+                            ModelDrained, LaneReserved, Stopped>;
 
 // Stable lower-case name for metrics labels.
 [[nodiscard]] std::string_view to_string(RefusalReason reason) noexcept;

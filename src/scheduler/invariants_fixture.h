@@ -7,6 +7,7 @@
 #include "scheduler/mirror_fixture.h"
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@ class Invariants : public SimulationObserver {
  public:
   explicit Invariants(const Workload& workload) : workload_(workload), mirror_(workload) {
     for (const SimulatedModel& model : workload.models) {
+      if (!model.expected.empty()) announced_.insert(model.added.model.value);
       exact_ = exact_ && model.times == ExecutionTimes::exactly_p99 && model.slowdown == 1.0;
     }
   }
@@ -184,6 +186,19 @@ class Invariants : public SimulationObserver {
   void check(const ArmTimer& action) { expect(action.at > now_, "a timer lies ahead"); }
   void check(const ModelRefused& /*action*/) { expect(false, "the models are accepted"); }
   void check(const ModelDrained& /*action*/) { expect(false, "no model is removed"); }
+  void check(const LaneReserved& action) {
+    reserved_until_[action.device] = action.until;
+    expect(action.until > now_, "a reservation lies ahead");
+    expect(announced_.contains(action.expected.value), "a lane is reserved only as announced");
+    const auto& models = mirror_.models();
+    expect(std::ranges::none_of(models,
+                                [&](const auto& model) {
+                                  return model.second.runnable(action.device) &&
+                                         model.second.waiting.front().urgency.priority ==
+                                             PriorityClass::critical;
+                                }),
+           "no critical request waits behind a reservation");
+  }
   void check(const Stopped& /*action*/) {
     expect(mirror_.waiting() == 0 && mirror_.running() == 0, "stopped only when nothing is left");
   }
@@ -239,7 +254,7 @@ class Invariants : public SimulationObserver {
       ++runnable;
       held = &model;
     }
-    if (runnable == 0) return;
+    if (runnable == 0 || now_ < reserved_until_[device]) return;
     const TimePoint since = hold_since_.try_emplace(held->added.model.value, now_).first->second;
     const bool may_hold = runnable == 1 && held->rows_waiting() < held->rows_max() &&
                           now_ - since < held->added.limits.batch_delay_max;
@@ -249,6 +264,8 @@ class Invariants : public SimulationObserver {
   const Workload& workload_;
   Mirror mirror_;
   std::map<std::uint32_t, TimePoint> hold_since_;
+  std::map<DeviceId, TimePoint> reserved_until_;
+  std::set<std::uint32_t> announced_;  // models
   std::map<std::pair<std::uint32_t, DeviceId>, Idle> idle_since_;
   std::vector<std::string> violations_;
   const Event* event_ = nullptr;

@@ -80,7 +80,7 @@ const SchedulerStatistics& Scheduler::statistics() const noexcept {
 
 Scheduler::State::State(SchedulerOptions options) : options_(std::move(options)) {
   for (const DeviceOptions& device : options_.devices) {
-    devices_.emplace_back().lanes = device.lanes;
+    devices_.emplace_back(options_.profile_memory).lanes = device.lanes;
   }
 }
 
@@ -202,6 +202,8 @@ void Scheduler::State::add_replica(ModelState& model, const ReplicaAdded& event)
                             .instances = {},
                             .idle = {}});
   devices_[event.device.value].background_waiting += model.background_waiting;
+  for (const ArrivalsExpected& announced : model.announced)
+    devices_[event.device.value].expected.announce(announced, model.replicas.back().profile);
   for (const InstanceId instance : event.instances)
     add_instance(model, model.replicas.back(), instance.value);
   model_changed(model);
@@ -224,6 +226,9 @@ void Scheduler::State::on(const ModelRemoved& event) {
   ModelState* const model = find_mutable(event.model);
   if (model == nullptr) return;
   model->draining = true;
+  model->announced.clear();
+  for (const Replica& replica : model->replicas)
+    devices_[replica.device].expected.withdraw(model->id);
   if (!event.run_waiting) refuse_waiting(*model, RefusalReason::model_draining);
   model_changed(*model);
 }
@@ -279,6 +284,10 @@ void Scheduler::State::on(const RequestArrived& event) {
   }
   ++statistics_.arrived;
   ModelState* const model = find_mutable(event.model);
+  if (model != nullptr && !model->draining && event.priority == PriorityClass::critical) {
+    for (const Replica& replica : model->replicas)
+      devices_[replica.device].expected.arrived(event, now_, replica.profile);
+  }
   if (stopping_) {
     refuse(event.request, event.model, RefusalReason::stopping);
   } else if (model == nullptr) {
@@ -298,6 +307,29 @@ void Scheduler::State::on(const RequestArrived& event) {
   } else {
     admit(event, *model);
   }
+}
+
+void Scheduler::State::on(const ArrivalsExpected& event) {
+  ModelState* const model = find_mutable(event.model);
+  const bool withdrawn = event.min_interval == Duration{};
+  const bool sensible =
+      event.min_interval > Duration{} && event.deadline > Duration{} && event.rows >= 1;
+  if (model == nullptr || model->draining || !(withdrawn || sensible)) {
+    ++statistics_.announcements_ignored;
+    return;
+  }
+  std::erase_if(model->announced,
+                [&](const ArrivalsExpected& known) { return known.flow == event.flow; });
+  if (sensible) model->announced.push_back(event);
+  for (const Replica& replica : model->replicas) {
+    ExpectedArrivals& expected = devices_[replica.device].expected;
+    if (sensible) {
+      expected.announce(event, replica.profile);
+    } else {
+      expected.withdraw(event.model, event.flow);
+    }
+  }
+  model_changed(*model);
 }
 
 void Scheduler::State::on(const RequestCancelled& event) {
@@ -326,7 +358,10 @@ void Scheduler::State::on(const BatchCompleted& event) {
     ++statistics_.batches_failed;
   } else {
     ++statistics_.batches_completed;
-    model.on(instance.device)->profile.record(instance.rows, event.exec, now_);
+    LatencyProfile& profile = model.on(instance.device)->profile;
+    profile.record(instance.rows, event.exec, now_);
+    if (!model.announced.empty())
+      devices_[instance.device].expected.profile_changed(model.id, profile);
   }
   model.on(instance.device)->idle.push_back(event.instance.value);
   model_changed(model);

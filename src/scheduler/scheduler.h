@@ -48,6 +48,11 @@ struct SchedulerStatistics {
   // Batches of other classes started while background waited and was owed its share.
   std::uint64_t background_unmet = 0;
   std::uint64_t profiles_forgotten = 0;
+  std::uint64_t announcements_ignored = 0;  // ArrivalsExpected that made no sense
+  // Batches that stayed smaller so that an expected critical request can be in time.
+  std::uint64_t batches_bounded = 0;
+  std::uint64_t reservations = 0;  // LaneReserved
+  Duration reserved_time{};        // that devices spent so
 };
 
 class Scheduler {

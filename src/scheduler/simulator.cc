@@ -75,6 +75,7 @@ class Hash {
   }
   void add(const ModelRefused& a) { add(6), add(a.model.value); }
   void add(const ModelDrained& a) { add(7), add(a.model.value); }
+  void add(const LaneReserved& a) { add(9), add(a.device.value); }
   void add(const Stopped& /*a*/) { add(8); }
 
  private:
@@ -105,6 +106,10 @@ class Simulation {
       for (ReplicaAdded replica : model.replicas) {
         replica.model = model.added.model;
         apply(replica);
+      }
+      for (ArrivalsExpected expected : model.expected) {
+        expected.model = model.added.model;
+        apply(expected);
       }
     }
     for (std::uint32_t i = 0; i < workload_.arrivals.size(); ++i) {
@@ -291,6 +296,7 @@ class Simulation {
   }
   void obey(const ModelRefused& action) { model_refused_ = action.error; }
   void obey(const ModelDrained& /*action*/) {}
+  void obey(const LaneReserved& /*action*/) {}
   void obey(const Stopped& /*action*/) { result_.stopped = true; }
 
   StreamResult& stream_of(RequestId id) { return result_.streams[requests_[id.value].stream]; }

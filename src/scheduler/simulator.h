@@ -44,8 +44,9 @@ enum class ExecutionTimes : std::uint8_t {
 };
 
 struct SimulatedModel {
-  ModelAdded added;                      // its profile must not be empty
-  std::vector<ReplicaAdded> replicas{};  // likewise; its model is filled in
+  ModelAdded added;                          // its profile must not be empty
+  std::vector<ReplicaAdded> replicas{};      // likewise; its model is filled in
+  std::vector<ArrivalsExpected> expected{};  // likewise
   ExecutionTimes times = ExecutionTimes::around;
   double slowdown = 1.0;  // real durations are the profile's times this
   double failure_probability = 0;

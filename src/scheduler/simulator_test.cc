@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler under thousands of random workloads. TAKT_SIM_WORKLOADS sets how many, and
-// TAKT_SIM_SEED=<n> replays the one workload that a failure named.
+// The scheduler under thousands of random workloads, 10,000 with TAKT_LONG. TAKT_SIM_WORKLOADS sets
+// how many, and TAKT_SIM_SEED=<n> replays the one workload that a failure named.
 #include "scheduler/simulator.h"
 
 #include "scheduler/invariants_fixture.h"
 #include "scheduler/random.h"
+#include "scheduler/seeds_fixture.h"
 
 #include <gtest/gtest.h>
-
-#include <cstdlib>
 
 namespace takt::scheduler {
 namespace {
@@ -121,12 +120,6 @@ bool is_exact(const Workload& workload) {
   return workload.models.front().times == ExecutionTimes::exactly_p99;
 }
 
-std::optional<std::uint64_t> number_from_environment(const char* name) {
-  const char* const text = std::getenv(name);
-  if (text == nullptr) return std::nullopt;
-  return std::strtoull(text, nullptr, 10);
-}
-
 void check_workload(std::uint64_t seed) {
   const Workload workload = random_workload(seed);
   Invariants invariants(workload);
@@ -144,17 +137,9 @@ void check_workload(std::uint64_t seed) {
 }
 
 TEST(SchedulerSimulation, KeepsItsPromisesUnderRandomWorkloads) {
-  std::uint64_t first = 1;
-  std::uint64_t count = number_from_environment("TAKT_SIM_WORKLOADS").value_or(kWorkloadsDefault);
-  if (const auto seed = number_from_environment("TAKT_SIM_SEED")) {
-    first = *seed;
-    count = 1;
-  }
-  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+  for (const std::uint64_t seed : seeds(kWorkloadsDefault)) {
     check_workload(seed);
-    ASSERT_FALSE(HasFailure()) << "workload " << seed << " fails; replay it alone with\n  "
-                               << "TAKT_SIM_SEED=" << seed << " takt-scheduler-tests "
-                               << "--gtest_filter='SchedulerSimulation.KeepsItsPromises*'";
+    ASSERT_FALSE(HasFailure()) << replay(seed, "SchedulerSimulation.KeepsItsPromises*");
   }
 }
 

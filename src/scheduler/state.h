@@ -4,6 +4,7 @@
 // Owns: everything that the scheduler knows.
 #pragma once
 
+#include "scheduler/expected_arrivals.h"
 #include "scheduler/fair_turns.h"
 #include "scheduler/indexed_heap.h"
 #include "scheduler/profile.h"
@@ -72,6 +73,7 @@ struct ModelState {
   bool suspended = false;
   std::int64_t waiting_bytes = 0;
   std::int64_t background_waiting = 0;
+  std::vector<ArrivalsExpected> announced;
   Duration waiting_work{};                   // least work of its queue, as counted in its pool
   std::uint32_t pool = UINT32_MAX;           // of State::pools_
   std::uint32_t place_in_pool = UINT32_MAX;  // in Pool::waiting
@@ -103,12 +105,17 @@ struct InstanceState {
 };
 
 struct DeviceState {
+  explicit DeviceState(Duration memory) : expected(memory) {}
+
   int lanes = 1;
   std::vector<std::uint32_t> running;  // instances
   // Models with a request waiting and an instance that may start it, by their first request.
   IndexedHeap<Urgency> runnable;
   std::vector<std::uint32_t> waiting;   // models with a replica here and a request waiting
   std::int64_t background_waiting = 0;  // requests that may run here
+  ExpectedArrivals expected;
+  TimePoint reserved_since = kNever;  // a lane idles for an expected arrival
+  TimePoint reserved_until = kNever;
   Duration background_owed{};  // above 0: background got less than its share while it waited
   [[nodiscard]] int free_lanes() const noexcept { return lanes - static_cast<int>(running.size()); }
 };
@@ -133,6 +140,7 @@ class Scheduler::State {
   void on(const InstanceLost& event);
   void on(const InstanceReady& event);
   void on(const RequestArrived& event);
+  void on(const ArrivalsExpected& event);
   void on(const RequestCancelled& event);
   void on(const BatchCompleted& event);
   void on(const TimerFired& event);
@@ -196,6 +204,12 @@ class Scheduler::State {
   [[nodiscard]] std::uint32_t choose_leader(const DeviceState& device, bool owed_first) const;
   [[nodiscard]] std::uint32_t first_background(const DeviceState& device) const;
   [[nodiscard]] bool hold(std::uint32_t device_index, ModelState& model);
+  [[nodiscard]] bool reserve(std::uint32_t device_index, const WaitingRequest& leader);
+  [[nodiscard]] TimePoint other_lane(const DeviceState& device) const;
+  [[nodiscard]] TimePoint other_place(const DeviceState& device, const ModelState& model,
+                                      const Replica& replica, int idle_others) const;
+  [[nodiscard]] TimePoint end_latest(DeviceState& device, const Batch& batch,
+                                     PriorityClass priority);
   void wake(std::uint32_t device_index, TimePoint at);
   void start(std::uint32_t device_index, std::uint32_t leader);
   void grow(std::uint32_t device_index, Batch& batch, bool background_only);
