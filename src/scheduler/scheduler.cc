@@ -58,9 +58,14 @@ Duration Scheduler::expected_p99(ModelId model, DeviceId device, int rows) const
   return found == nullptr ? Duration{} : found->profile.p99(rows);
 }
 
-std::vector<LatencyPoint> Scheduler::profile(ModelId model, DeviceId device) const {
+Duration Scheduler::longest(ModelId model, DeviceId device, int rows) const {
   const Replica* const found = state_->find(model, device);
-  return found == nullptr ? std::vector<LatencyPoint>{} : found->profile.points();
+  return found == nullptr ? Duration{} : found->profile.longest(rows);
+}
+
+std::vector<ProfilePoint> Scheduler::profile(ModelId model, DeviceId device) const {
+  const Replica* const found = state_->find(model, device);
+  return found == nullptr ? std::vector<ProfilePoint>{} : found->profile.exported();
 }
 
 int Scheduler::queue_depth(ModelId model) const {

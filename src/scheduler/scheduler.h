@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "scheduler/event.h"
+#include "scheduler/profile.h"
 
 #include <array>
 #include <cstdint>
@@ -73,7 +74,10 @@ class Scheduler {
   // zero while unknown.
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const;
   [[nodiscard]] Duration expected_p99(ModelId model, DeviceId device, int rows) const;
-  [[nodiscard]] std::vector<LatencyPoint> profile(ModelId model, DeviceId device) const;
+  // The longest of the last executions of such a batch there; zero while unknown.
+  [[nodiscard]] Duration longest(ModelId model, DeviceId device, int rows) const;
+  // To be kept, and given to merge_profile when the model is loaded again; empty if unknown.
+  [[nodiscard]] std::vector<ProfilePoint> profile(ModelId model, DeviceId device) const;
   [[nodiscard]] int queue_depth(ModelId model) const;
   [[nodiscard]] std::size_t waiting() const noexcept;
   [[nodiscard]] std::size_t running() const noexcept;  // batches
