@@ -29,6 +29,10 @@ class Invariants : public SimulationObserver {
     event_ = &event;
     scheduler_ = &scheduler;
     mirror_.note(event);
+    if (const auto* suspended = std::get_if<ModelSuspended>(&event))
+      suspended_.insert(suspended->model.value);
+    if (const auto* ready = std::get_if<InstanceReady>(&event))
+      suspended_.erase(ready->model.value);
     for (const Action& action : actions) {
       std::visit([this](const auto& asked) { check(asked); }, action);
     }
@@ -137,9 +141,19 @@ class Invariants : public SimulationObserver {
 
   void check(const Refuse& action) {
     const auto* arrived = std::get_if<RequestArrived>(event_);
+    const auto* suspended = std::get_if<ModelSuspended>(event_);
+    if (suspended != nullptr) {
+      expect(action.reason == RefusalReason::model_suspended && action.model == suspended->model,
+             "a suspension refuses what waits for its model");
+      expect(mirror_.remove(action.request), "a request is answered once");
+      return;
+    }
     expect(arrived != nullptr && arrived->request == action.request,
            "only an arriving request is refused");
     if (arrived == nullptr) return;
+    expect((action.reason == RefusalReason::model_suspended) ==
+               suspended_.contains(arrived->model.value),
+           "a suspended model takes nothing, until an instance is ready");
     const MirrorModel& model = mirror_.model(arrived->model);
     if (action.reason == RefusalReason::queue_full) {
       expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
@@ -194,6 +208,7 @@ class Invariants : public SimulationObserver {
     expect(std::ranges::none_of(models,
                                 [&](const auto& model) {
                                   return model.second.runnable(action.device) &&
+                                         !has_faster(model.second, action.device) &&
                                          model.second.waiting.front().urgency.priority ==
                                              PriorityClass::critical;
                                 }),
@@ -266,6 +281,7 @@ class Invariants : public SimulationObserver {
   std::map<std::uint32_t, TimePoint> hold_since_;
   std::map<DeviceId, TimePoint> reserved_until_;
   std::set<std::uint32_t> announced_;  // models
+  std::set<std::uint32_t> suspended_;  // models
   std::map<std::pair<std::uint32_t, DeviceId>, Idle> idle_since_;
   std::vector<std::string> violations_;
   const Event* event_ = nullptr;

@@ -18,11 +18,20 @@ namespace {
 constexpr std::uint32_t kStopStream = UINT32_MAX;
 
 struct Pending {
-  enum class Kind : std::uint8_t { arrival, completion, cancel, timer, lost, ready, stop };
+  enum class Kind : std::uint8_t {
+    arrival,
+    completion,
+    cancel,
+    timer,
+    lost,
+    ready,
+    suspended,
+    stop
+  };
   TimePoint at;
   std::uint64_t order = 0;  // equal times happen in the order in which they were planned
   Kind kind = Kind::timer;
-  std::uint64_t subject = 0;  // stream, batch, request, timer generation or instance
+  std::uint64_t subject = 0;  // stream, batch, request, timer generation, instance or model
 
   bool operator<(const Pending& other) const {  // the latest is the least, for priority_queue
     return at != other.at ? at > other.at : order > other.order;
@@ -116,6 +125,7 @@ class Simulation {
       plan(workload_.arrivals[i].phase, Pending::Kind::arrival, i);
     }
     for (const InstanceId instance : in_order_) plan_loss(instance);
+    for (std::size_t i = 0; i < workload_.models.size(); ++i) plan_suspension(i);
     plan(workload_.duration, Pending::Kind::stop, kStopStream);
     while (!pending_.empty() && !model_refused_) {
       const Pending next = pending_.top();
@@ -169,6 +179,8 @@ class Simulation {
         return lose(InstanceId{static_cast<std::uint32_t>(next.subject)});
       case Pending::Kind::ready:
         return come_back(InstanceId{static_cast<std::uint32_t>(next.subject)});
+      case Pending::Kind::suspended:
+        return suspend(static_cast<std::size_t>(next.subject));
       case Pending::Kind::stop:
         stopping_ = true;
         return apply(Stop{});
@@ -266,6 +278,21 @@ class Simulation {
       end(batch, true);
     }
     apply(InstanceLost{instance});
+  }
+
+  void plan_suspension(std::size_t model) {
+    if (workload_.suspensions.mean_between <= Duration{}) return;
+    const double mean = static_cast<double>(workload_.suspensions.mean_between.count());
+    plan(Duration(static_cast<std::int64_t>(random_.exponential(mean))), Pending::Kind::suspended,
+         model);
+  }
+
+  void suspend(std::size_t index) {
+    const ModelAdded& model = workload_.models[index].added;
+    if (stopping_ || model.instances.empty()) return;
+    apply(ModelSuspended{model.model});
+    plan(workload_.suspensions.down, Pending::Kind::ready, model.instances.front().value);
+    plan_suspension(index);
   }
 
   void come_back(InstanceId instance) {
