@@ -17,6 +17,36 @@ TimePoint time_after_work(std::vector<TimePoint>& free_at, Duration work) {
   return level + work / static_cast<std::int64_t>(free_at.size());
 }
 
+Duration ModelState::p99_least(std::int64_t rows) const {
+  Duration least = Duration::max();
+  for (const Replica& replica : replicas) {
+    if (usable(replica)) least = std::min(least, replica.profile.p99(rows));
+  }
+  return least;
+}
+
+Duration ModelState::p99_most(std::int64_t rows) const {
+  Duration most{};
+  for (const Replica& replica : replicas) {
+    if (usable(replica)) most = std::max(most, replica.profile.p99(rows));
+  }
+  return most;
+}
+
+Duration ModelState::least_work(std::int64_t rows) const {
+  if (replicas.size() == 1) return replicas.front().profile.least_work(rows);
+  if (rows <= 0) return Duration{};
+  LatencyProfile::Line least{.overhead = 1e18, .per_row = 1e18};
+  for (const Replica& replica : replicas) {
+    if (!usable(replica)) continue;
+    const LatencyProfile::Line line = replica.profile.least_line();
+    least = {std::min(least.overhead, line.overhead), std::min(least.per_row, line.per_row)};
+  }
+  const std::int64_t batches = (rows + batch_rows_max() - 1) / batch_rows_max();
+  return Duration(static_cast<std::int64_t>(static_cast<double>(batches) * least.overhead +
+                                            static_cast<double>(rows) * least.per_row));
+}
+
 void Scheduler::State::refuse(RequestId request, ModelId model, RefusalReason reason,
                               std::int64_t limit, Duration late_by) {
   ErrorKind kind = ErrorKind::unavailable;
@@ -29,7 +59,7 @@ void Scheduler::State::refuse(RequestId request, ModelId model, RefusalReason re
 TimePoint Scheduler::State::hopeless_at(const ModelState& model, TimePoint deadline,
                                         int rows) const {
   if (deadline == kNever) return kNever;
-  const TimePoint start_latest = deadline - model.profile.p99(rows);
+  const TimePoint start_latest = deadline - model.p99_least(rows);
   return std::min(deadline, start_latest + Duration(1));
 }
 
@@ -46,17 +76,28 @@ Urgency Scheduler::State::urgency_of(const RequestArrived& event) {
   return {event.priority, event.deadline, turn, arrivals_++};
 }
 
+// Drops what the model's profiles learned too long ago; false when there was nothing to drop.
+bool Scheduler::State::forget_stale(ModelState& model) {
+  bool forgot = false;
+  for (Replica& replica : model.replicas) {
+    if (!replica.profile.learned() ||
+        now_ - replica.profile.last_recorded() <= options_.profile_memory) {
+      continue;
+    }
+    replica.profile.forget();
+    ++statistics_.profiles_forgotten;
+    forgot = true;
+  }
+  if (forgot) model_changed(model);
+  return forgot;
+}
+
 void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
   const Urgency urgency = urgency_of(event);
   if (event.deadline != kNever) {
     TimePoint finish = earliest_finish(model, urgency, event.rows);
-    const bool stale = now_ - model.profile.last_recorded() > options_.profile_memory;
-    if (finish > event.deadline && stale && model.profile.learned()) {
-      model.profile.forget();
-      model_changed(model);
-      ++statistics_.profiles_forgotten;
+    if (finish > event.deadline && forget_stale(model))
       finish = earliest_finish(model, urgency, event.rows);
-    }
     if (finish > event.deadline || event.deadline <= now_) {
       refuse(event.request, event.model, RefusalReason::cannot_meet_deadline, 0,
              std::max(Duration{}, finish - event.deadline));
@@ -68,7 +109,7 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
   by_id_.emplace(event.request.value, index);
   model.queue.insert(index);
   model.waiting_bytes += event.bytes;
-  if (event.priority == PriorityClass::background) ++devices_[model.device].background_waiting;
+  if (event.priority == PriorityClass::background) count_background(model, 1);
   if (event.deadline != kNever) {
     hopeless_at_.set(index, hopeless_at(model, event.deadline, event.rows));
   }
@@ -76,14 +117,15 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
 }
 
 // A time before which the request can't finish by the profiles, given that all accepted work that
-// goes before it is done: everything is taken from below, so that a refusal is never wrong. Tried
-// first with all that waits on the device, which is one addition; only when that would be late is
+// goes before it is done: everything is taken from below, so that a refusal is never wrong. Of other
+// models' work only that counts which may run on exactly the same devices: what may go elsewhere, or
+// can't fill all of them, may be passed. Tried first with all that waits there, which is one addition; only when that would be late is
 // it looked at what really goes before.
 TimePoint Scheduler::State::earliest_finish(const ModelState& model, const Urgency& urgency,
                                             int rows) {
-  const Duration own = model.profile.p99(rows);
-  const Duration own_model = model.profile.least_work(model.queue.rows() + rows) - own;
-  const Backlog everything{devices_[model.device].waiting_work - model.waiting_work, own_model,
+  const Duration own = model.p99_least(rows);
+  const Duration own_model = model.least_work(model.queue.rows() + rows) - own;
+  const Backlog everything{pools_[model.pool].waiting_work - model.waiting_work, own_model,
                            Duration{}};
   const TimePoint finish = start_after(model, everything) + own;
   if (finish <= urgency.deadline) return finish;
@@ -92,11 +134,10 @@ TimePoint Scheduler::State::earliest_finish(const ModelState& model, const Urgen
 
 Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& model,
                                                            const Urgency& urgency, int rows) {
-  const LatencyProfile& profile = model.profile;
   const std::int64_t rows_before = model.queue.rows_up_to(urgency);
   Backlog backlog;
-  backlog.own_model = profile.least_work(rows_before + rows) - profile.p99(rows);
-  backlog.longest = profile.p99(model.batch_rows_max());
+  backlog.own_model = model.least_work(rows_before + rows) - model.p99_least(rows);
+  backlog.longest = model.p99_most(model.batch_rows_max());
   // Background with a share of its own doesn't wait for the others.
   if (urgency.priority == PriorityClass::background && options_.background_share_min > 0) {
     return backlog;
@@ -109,18 +150,18 @@ Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& mod
   const std::uint32_t leader = model.queue.first_after_rows(rows_outside);
   const Urgency rides_with =
       leader == kNoRequest ? urgency : std::min(urgency, pool_[leader].urgency);
-  const DeviceState& device = devices_[model.device];
+  const Pool& pool = pools_[model.pool];
   others_.clear();
-  for (const std::uint32_t index : device.waiting) {
+  for (const std::uint32_t index : pool.waiting) {
     const ModelState& other = *models_[index];
-    if (index == model.id.value || other.instances.empty()) continue;
+    if (index == model.id.value || other.ready == 0) continue;
     if (rides_with < pool_[other.queue.first()].urgency) continue;
-    const Duration work = other.profile.least_work(other.queue.rows_up_to(rides_with));
+    const Duration work = other.least_work(other.queue.rows_up_to(rides_with));
     others_.push_back({work, other.concurrency()});
     backlog.others += work;
-    backlog.longest = std::max(backlog.longest, other.profile.p99(other.batch_rows_max()));
+    backlog.longest = std::max(backlog.longest, other.p99_most(other.batch_rows_max()));
   }
-  if (device.lanes > 1) backlog.others -= passable_work(device.lanes - 1);
+  if (pool.lanes > 1) backlog.others -= passable_work(pool.lanes - 1);
   return backlog;
 }
 
@@ -150,16 +191,23 @@ TimePoint Scheduler::State::start_after(const ModelState& model, const Backlog& 
     const auto beside = static_cast<std::int64_t>(free_at_.size() - 1);
     return time_after_work(free_at_, std::max(Duration{}, work - backlog.longest * beside));
   };
-  const DeviceState& device = devices_[model.device];
-  free_at_.assign(static_cast<std::size_t>(device.free_lanes()), now_);
-  for (const std::uint32_t running : device.running) {
-    free_at_.push_back(std::max(now_, instances_[running].expected_end));
+  free_at_.clear();
+  for (const Replica& replica : model.replicas) {
+    if (!model.usable(replica)) continue;
+    const DeviceState& device = devices_[replica.device];
+    free_at_.insert(free_at_.end(), static_cast<std::size_t>(device.free_lanes()), now_);
+    for (const std::uint32_t running : device.running) {
+      free_at_.push_back(std::max(now_, instances_[running].expected_end));
+    }
   }
   const TimePoint lane = fill(backlog.others + backlog.own_model);
-  if (model.instances.empty()) return lane;
+  if (model.ready == 0) return lane;
   free_at_.assign(static_cast<std::size_t>(std::max(0, model.startable())), now_);
-  for (const std::uint32_t index : model.instances) {
-    if (instances_[index].busy) free_at_.push_back(std::max(now_, instances_[index].expected_end));
+  for (const Replica& replica : model.replicas) {
+    for (const std::uint32_t index : replica.instances) {
+      if (instances_[index].busy)
+        free_at_.push_back(std::max(now_, instances_[index].expected_end));
+    }
   }
   return std::max(lane, fill(backlog.own_model));
 }

@@ -21,12 +21,12 @@
 namespace takt::scheduler {
 
 struct ModelLimits {
-  int batch_max = 0;                 // rows of a batch at most; 0: no batch dimension, always alone
-  int queue_depth_max = 64;          // requests that may wait
-  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
-  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
+  int batch_max = 0;         // rows of a batch at most; 0: no batch dimension, always alone
+  int queue_depth_max = 64;  // requests that may wait
   // How long a batch that isn't full may wait for company when nothing else can run.
   Duration batch_delay_max{};
+  std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
+  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
 };
 
 // Events ------------------------------------------------------------------------------------------
@@ -37,6 +37,16 @@ struct ModelAdded {
   std::vector<InstanceId> instances;  // ready to run; more may come with InstanceReady
   ModelLimits limits;
   std::vector<LatencyPoint> profile;  // rising batch sizes; empty: unknown, learned while running
+};
+
+// Further instances of a model on another device, with what they take there. A request goes to the
+// device where it is expected to finish first; what waits for a device that lost its instances goes
+// to the others. Refused (ModelRefused) when it makes no sense; the model stays as it was then.
+struct ReplicaAdded {
+  ModelId model;
+  DeviceId device;                    // one that the model isn't on
+  std::vector<InstanceId> instances;  // ready to run; more may come with InstanceReady
+  std::vector<LatencyPoint> profile;  // as ModelAdded
 };
 
 // Nothing new is taken. What waits still runs, or is refused at once; ModelDrained follows when
@@ -55,6 +65,9 @@ struct InstanceLost {
 struct InstanceReady {
   InstanceId instance;
   ModelId model;
+  // Where an instance runs that is new; without: on the model's first device. One that was lost
+  // comes back where it was.
+  std::optional<DeviceId> device{};
 };
 
 // The model's worker failed again and again: its circuit is open. What waits and what comes is
@@ -73,6 +86,19 @@ struct RequestArrived {
   std::int64_t bytes = 0;  // of input, against queue_bytes_max
   // Among requests of one class without a deadline, flows take turns: each gets as many rows.
   FlowId flow{};
+};
+
+// Announces the critical requests of one flow: at least `min_interval` apart, each with this
+// deadline after its arrival. Batches of others stay short enough for them, and a lane idles rather
+// than start a run that would make the next one late (LaneReserved). Replaces what was announced for
+// this model and flow; min_interval 0 withdraws it. Flows that aren't announced are learned from
+// their arrivals, but no lane idles for them.
+struct ArrivalsExpected {
+  ModelId model;
+  FlowId flow{};
+  Duration min_interval{};
+  Duration deadline{};
+  int rows = 1;
 };
 
 struct RequestCancelled {
@@ -94,8 +120,9 @@ struct Stop {
   bool run_waiting = true;
 };
 
-using Event = std::variant<ModelAdded, ModelRemoved, ModelSuspended, InstanceLost, InstanceReady,
-                           RequestArrived, RequestCancelled, BatchCompleted, TimerFired, Stop>;
+using Event = std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspended, InstanceLost,
+                           InstanceReady, RequestArrived, ArrivalsExpected, RequestCancelled,
+                           BatchCompleted, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 
@@ -154,10 +181,18 @@ struct ModelDrained {
   ModelId model;  // its instances are idle and forgotten
 };
 
+// A lane of the device stays idle though work is runnable, so that an announced arrival of the model
+// can be in time: until it comes, or until this time.
+struct LaneReserved {
+  DeviceId device;
+  ModelId expected;
+  TimePoint until;
+};
+
 struct Stopped {};
 
 using Action = std::variant<StartBatch, Refuse, Expire, Cancelled, ArmTimer, ModelRefused,
-                            ModelDrained, Stopped>;
+                            ModelDrained, LaneReserved, Stopped>;
 
 // Stable lower-case name for metrics labels.
 [[nodiscard]] std::string_view to_string(RefusalReason reason) noexcept;

@@ -19,6 +19,7 @@ class IndexedHeap {
   [[nodiscard]] bool contains(std::uint32_t id) const noexcept {
     return id < place_.size() && place_[id] != kAbsent;
   }
+  [[nodiscard]] const Key& key(std::uint32_t id) const { return heap_[place_[id]].key; }
   [[nodiscard]] std::uint32_t top() const { return heap_.front().id; }
   [[nodiscard]] const Key& top_key() const { return heap_.front().key; }
 

@@ -7,7 +7,9 @@
 #include "scheduler/mirror_fixture.h"
 
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace takt::scheduler {
@@ -16,6 +18,7 @@ class Invariants : public SimulationObserver {
  public:
   explicit Invariants(const Workload& workload) : workload_(workload), mirror_(workload) {
     for (const SimulatedModel& model : workload.models) {
+      if (!model.expected.empty()) announced_.insert(model.added.model.value);
       exact_ = exact_ && model.times == ExecutionTimes::exactly_p99 && model.slowdown == 1.0;
     }
   }
@@ -26,6 +29,10 @@ class Invariants : public SimulationObserver {
     event_ = &event;
     scheduler_ = &scheduler;
     mirror_.note(event);
+    if (const auto* suspended = std::get_if<ModelSuspended>(&event))
+      suspended_.insert(suspended->model.value);
+    if (const auto* ready = std::get_if<InstanceReady>(&event))
+      suspended_.erase(ready->model.value);
     for (const Action& action : actions) {
       std::visit([this](const auto& asked) { check(asked); }, action);
     }
@@ -39,6 +46,11 @@ class Invariants : public SimulationObserver {
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
 
  private:
+  struct Idle {
+    TimePoint since;
+    RequestId leader;
+  };
+
   void expect(bool holds, const std::string& rule) {
     if (holds || violations_.size() >= 5) return;
     violations_.push_back("at " + std::to_string(now_.time_since_epoch().count()) + " ns: " + rule);
@@ -51,16 +63,19 @@ class Invariants : public SimulationObserver {
     if (instance == model.instances.end()) return;
     expect(instance->second.ready, "a batch runs on an instance that is there");
     expect(!instance->second.batch, "an instance never runs two batches");
-    const auto busy = mirror_.busy_until(model.added.device);
-    expect(static_cast<int>(busy.size()) < mirror_.lanes(model.added.device),
+    const auto busy = mirror_.busy_until(instance->second.device);
+    expect(static_cast<int>(busy.size()) < mirror_.lanes(instance->second.device),
            "a device never runs more batches than it has lanes");
-    expect(model.runnable(), "a model never runs more batches than concurrency_max");
+    const DeviceId device = instance->second.device;
+    expect(model.runnable(device), "a model never runs more batches than concurrency_max");
     expect(!action.requests.empty(), "a batch has a request");
-    expect(action.expected_end == now_ + scheduler_->expected_p99(action.model, action.rows),
-           "the expected end is the p99 of the profile");
+    expect(
+        action.expected_end == now_ + scheduler_->expected_p99(action.model, device, action.rows),
+        "the expected end is the p99 of the profile");
     check_members(action, model);
-    check_leads(model);
-    check_claims(action, model, busy);
+    check_leads(model, device);
+    check_claims(action, device, busy);
+    moved_on(action.model.value);
     expect(mirror_.note(action), "a request runs once, and only when it waited");
   }
 
@@ -89,35 +104,34 @@ class Invariants : public SimulationObserver {
     expect(action.expected_end <= deadline, "no member of a batch is late by the profile");
   }
 
-  void check_leads(const MirrorModel& model) {
+  void check_leads(const MirrorModel& model, DeviceId device) {
     if (workload_.options.background_share_min > 0.0 || model.waiting.empty()) return;
     for (const auto& [index, other] : mirror_.models()) {
-      if (other.added.device != model.added.device || !other.runnable()) continue;
+      if (!other.runnable(device) || has_faster(other, device)) continue;
       expect(!(other.waiting.front() < model.waiting.front()),
              "the most urgent runnable request of a device leads the next batch");
     }
   }
 
   // A batch that grew must not make the first waiting request of a class of another model late.
-  void check_claims(const StartBatch& action, const MirrorModel& model,
-                    const std::vector<TimePoint>& busy) {
+  void check_claims(const StartBatch& action, DeviceId device, const std::vector<TimePoint>& busy) {
     if (action.requests.size() < 2) return;
     const MirrorRequest* const first = mirror_.find(action.requests.front());
     const MirrorRequest* const last = mirror_.find(action.requests.back());
     if (first == nullptr || last == nullptr) return;
     TimePoint other_lane = kNever;
-    if (static_cast<int>(busy.size()) + 1 < mirror_.lanes(model.added.device)) other_lane = now_;
+    if (static_cast<int>(busy.size()) + 1 < mirror_.lanes(device)) other_lane = now_;
     for (const TimePoint end : busy) other_lane = std::min(other_lane, end);
-    const TimePoint alone = now_ + scheduler_->expected_p99(action.model, first->rows);
+    const TimePoint alone = now_ + scheduler_->expected_p99(action.model, device, first->rows);
     for (const auto& [index, other] : mirror_.models()) {
-      if (other.added.device != model.added.device || index == action.model.value) continue;
+      if (index == action.model.value || !other.devices().contains(device)) continue;
       std::vector<bool> seen(kPriorityClassCount, false);
       for (const MirrorRequest& request : other.waiting) {
         if (!(request < *last) || request.urgency.deadline == kNever) continue;
         const auto priority = static_cast<std::size_t>(request.urgency.priority);
         if (seen[priority]) continue;
         seen[priority] = true;
-        const Duration exec = scheduler_->expected_p99(ModelId{index}, request.rows);
+        const Duration exec = scheduler_->expected_p99(ModelId{index}, device, request.rows);
         const TimePoint start_latest = request.urgency.deadline - exec;
         expect(alone > start_latest || std::min(action.expected_end, other_lane) <= start_latest,
                "growing makes no more urgent request of another model late");
@@ -127,9 +141,19 @@ class Invariants : public SimulationObserver {
 
   void check(const Refuse& action) {
     const auto* arrived = std::get_if<RequestArrived>(event_);
+    const auto* suspended = std::get_if<ModelSuspended>(event_);
+    if (suspended != nullptr) {
+      expect(action.reason == RefusalReason::model_suspended && action.model == suspended->model,
+             "a suspension refuses what waits for its model");
+      expect(mirror_.remove(action.request), "a request is answered once");
+      return;
+    }
     expect(arrived != nullptr && arrived->request == action.request,
            "only an arriving request is refused");
     if (arrived == nullptr) return;
+    expect((action.reason == RefusalReason::model_suspended) ==
+               suspended_.contains(arrived->model.value),
+           "a suspended model takes nothing, until an instance is ready");
     const MirrorModel& model = mirror_.model(arrived->model);
     if (action.reason == RefusalReason::queue_full) {
       expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
@@ -176,6 +200,20 @@ class Invariants : public SimulationObserver {
   void check(const ArmTimer& action) { expect(action.at > now_, "a timer lies ahead"); }
   void check(const ModelRefused& /*action*/) { expect(false, "the models are accepted"); }
   void check(const ModelDrained& /*action*/) { expect(false, "no model is removed"); }
+  void check(const LaneReserved& action) {
+    reserved_until_[action.device] = action.until;
+    expect(action.until > now_, "a reservation lies ahead");
+    expect(announced_.contains(action.expected.value), "a lane is reserved only as announced");
+    const auto& models = mirror_.models();
+    expect(std::ranges::none_of(models,
+                                [&](const auto& model) {
+                                  return model.second.runnable(action.device) &&
+                                         !has_faster(model.second, action.device) &&
+                                         model.second.waiting.front().urgency.priority ==
+                                             PriorityClass::critical;
+                                }),
+           "no critical request waits behind a reservation");
+  }
   void check(const Stopped& /*action*/) {
     expect(mirror_.waiting() == 0 && mirror_.running() == 0, "stopped only when nothing is left");
   }
@@ -188,21 +226,50 @@ class Invariants : public SimulationObserver {
     }
   }
 
+  void moved_on(std::uint32_t model) {
+    std::erase_if(idle_since_, [model](const auto& idle) { return idle.first.first == model; });
+  }
+
+  // The most urgent request of the model would be done earlier on another device, were it free.
+  [[nodiscard]] bool has_faster(const MirrorModel& model, DeviceId device) const {
+    const int rows = model.waiting.front().rows;
+    const Duration here = scheduler_->expected_p99(model.added.model, device, rows);
+    return std::ranges::any_of(model.devices(), [&](DeviceId other) {
+      return model.ready_on(other) &&
+             scheduler_->expected_p99(model.added.model, other, rows) < here;
+    });
+  }
+
+  // Work left to a faster device: as long as that may gain something, or while it would be late here.
+  [[nodiscard]] bool may_defer(const MirrorModel& model, DeviceId device, Idle& idle) const {
+    if (!has_faster(model, device)) return false;
+    const MirrorRequest& first = model.waiting.front();
+    const Duration here = scheduler_->expected_p99(model.added.model, device, first.rows);
+    const bool late_here = now_ + here > first.urgency.deadline;
+    if (late_here || idle.leader != first.id) idle = {now_, first.id};
+    if (late_here) return true;
+    const Duration least = scheduler_->expected_p99(model.added.model, first.rows);
+    return now_ - idle.since < here - least + model.added.limits.batch_delay_max;
+  }
+
   void check_not_idle(DeviceId device) {
     int runnable = 0;
     const MirrorModel* held = nullptr;
     const bool lane_free =
         static_cast<int>(mirror_.busy_until(device).size()) < mirror_.lanes(device);
     for (const auto& [index, model] : mirror_.models()) {
-      if (model.added.device != device) continue;
-      if (!lane_free || !model.runnable()) {
-        if (model.waiting.empty()) hold_since_.erase(index);
+      const auto key = std::pair(index, device);
+      if (model.waiting.empty()) hold_since_.erase(index), idle_since_.erase(key);
+      if (!lane_free || !model.runnable(device)) {
+        idle_since_.erase(key);
         continue;
       }
+      Idle& idle = idle_since_.try_emplace(key, Idle{now_, model.waiting.front().id}).first->second;
+      if (may_defer(model, device, idle)) continue;
       ++runnable;
       held = &model;
     }
-    if (runnable == 0) return;
+    if (runnable == 0 || now_ < reserved_until_[device]) return;
     const TimePoint since = hold_since_.try_emplace(held->added.model.value, now_).first->second;
     const bool may_hold = runnable == 1 && held->rows_waiting() < held->rows_max() &&
                           now_ - since < held->added.limits.batch_delay_max;
@@ -212,6 +279,10 @@ class Invariants : public SimulationObserver {
   const Workload& workload_;
   Mirror mirror_;
   std::map<std::uint32_t, TimePoint> hold_since_;
+  std::map<DeviceId, TimePoint> reserved_until_;
+  std::set<std::uint32_t> announced_;  // models
+  std::set<std::uint32_t> suspended_;  // models
+  std::map<std::pair<std::uint32_t, DeviceId>, Idle> idle_since_;
   std::vector<std::string> violations_;
   const Event* event_ = nullptr;
   const Scheduler* scheduler_ = nullptr;

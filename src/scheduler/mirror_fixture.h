@@ -11,6 +11,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -29,6 +30,7 @@ struct MirrorRequest {
 };
 
 struct MirrorInstance {
+  DeviceId device;
   bool ready = true;
   std::optional<BatchId> batch;
   TimePoint expected_end;
@@ -40,17 +42,27 @@ struct MirrorModel {
   std::map<std::uint32_t, MirrorInstance> instances;
 
   [[nodiscard]] int rows_max() const { return std::max(1, added.limits.batch_max); }
-  [[nodiscard]] int idle() const {
-    return static_cast<int>(std::ranges::count_if(
-        instances, [](const auto& i) { return i.second.ready && !i.second.batch; }));
+  [[nodiscard]] int idle(DeviceId device) const {
+    return static_cast<int>(std::ranges::count_if(instances, [device](const auto& i) {
+      return i.second.device == device && i.second.ready && !i.second.batch;
+    }));
+  }
+  [[nodiscard]] bool ready_on(DeviceId device) const {
+    return std::ranges::any_of(
+        instances, [device](const auto& i) { return i.second.device == device && i.second.ready; });
+  }
+  [[nodiscard]] std::set<DeviceId> devices() const {
+    std::set<DeviceId> found;
+    for (const auto& [id, instance] : instances) found.insert(instance.device);
+    return found;
   }
   [[nodiscard]] int running() const {
     return static_cast<int>(
         std::ranges::count_if(instances, [](const auto& i) { return i.second.batch.has_value(); }));
   }
-  [[nodiscard]] bool runnable() const {
+  [[nodiscard]] bool runnable(DeviceId device) const {
     const int limit = added.limits.concurrency_max;
-    return !waiting.empty() && idle() > 0 && (limit == 0 || running() < limit);
+    return !waiting.empty() && idle(device) > 0 && (limit == 0 || running() < limit);
   }
   [[nodiscard]] std::int64_t bytes_waiting() const {
     std::int64_t bytes = 0;
@@ -73,7 +85,9 @@ class Mirror {
     if (const auto* added = std::get_if<ModelAdded>(&event)) {
       MirrorModel& model = models_[added->model.value];
       model.added = *added;
-      for (const InstanceId instance : added->instances) model.instances[instance.value] = {};
+      place(model, added->device, added->instances);
+    } else if (const auto* replica = std::get_if<ReplicaAdded>(&event)) {
+      place(models_.at(replica->model.value), replica->device, replica->instances);
     } else if (const auto* arrived = std::get_if<RequestArrived>(&event)) {
       add({arrived->request,
            {arrived->priority, arrived->deadline, take_turn(*arrived), ++arrivals_},
@@ -84,7 +98,9 @@ class Mirror {
       MirrorInstance& instance = instance_of(done->instance);
       if (instance.batch == done->batch) instance.batch.reset();
     } else if (const auto* lost = std::get_if<InstanceLost>(&event)) {
-      instance_of(lost->instance) = {.ready = false, .batch = {}, .expected_end = {}};
+      MirrorInstance& instance = instance_of(lost->instance);
+      instance.ready = false;
+      instance.batch.reset();
     } else if (const auto* ready = std::get_if<InstanceReady>(&event)) {
       instance_of(ready->instance).ready = true;
     }
@@ -130,9 +146,8 @@ class Mirror {
   [[nodiscard]] std::vector<TimePoint> busy_until(DeviceId device) const {
     std::vector<TimePoint> ends;
     for (const auto& [index, model] : models_) {
-      if (model.added.device != device) continue;
       for (const auto& [id, instance] : model.instances) {
-        if (instance.batch) ends.push_back(instance.expected_end);
+        if (instance.device == device && instance.batch) ends.push_back(instance.expected_end);
       }
     }
     return ends;
@@ -165,6 +180,12 @@ class Mirror {
         std::max(turn_before_, begun_[static_cast<std::size_t>(arrived.priority)]);
     *last_turn_ = turn + static_cast<std::uint64_t>(arrived.rows);
     return turn;
+  }
+  static void place(MirrorModel& model, DeviceId device, const std::vector<InstanceId>& instances) {
+    for (const InstanceId instance : instances) {
+      model.instances[instance.value] = {
+          .device = device, .ready = true, .batch = {}, .expected_end = {}};
+    }
   }
   void add(const MirrorRequest& request, ModelId model) {
     auto& waiting = models_.at(model.value).waiting;

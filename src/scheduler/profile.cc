@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <tuple>
 
 namespace takt::scheduler {
 
@@ -48,6 +50,27 @@ Duration SlidingQuantiles::p99() const noexcept {
   return count_ == 0
              ? Duration{}
              : Duration(sorted_[static_cast<std::size_t>(std::max(0, count_ - 1 - excused))]);
+}
+
+Duration SlidingQuantiles::longest() const noexcept {
+  return count_ == 0 ? Duration{} : Duration(sorted_[static_cast<std::size_t>(count_ - 1)]);
+}
+
+std::vector<LatencyPoint> merge_profile(std::span<const LatencyPoint> measured,
+                                        std::span<const ProfilePoint> stored,
+                                        std::int64_t executions_min) {
+  std::map<int, LatencyPoint> merged;
+  for (const LatencyPoint& point : measured) merged[point.batch] = point;
+  for (const ProfilePoint& point : stored) {
+    const bool sensible = point.batch >= 1 && point.p50 >= Duration{} && point.p99 >= point.p50 &&
+                          point.p99 > Duration{};
+    if (!sensible || point.executions < executions_min) continue;
+    merged[point.batch] = {point.batch, point.p50, point.p99};
+  }
+  std::vector<LatencyPoint> points;
+  points.reserve(merged.size());
+  for (const auto& [batch, point] : merged) points.push_back(point);
+  return points;
 }
 
 bool LatencyProfile::Knot::usable() const noexcept {
@@ -102,6 +125,11 @@ Duration LatencyProfile::p99(std::int64_t rows) const {
                 : Duration{};
 }
 
+Duration LatencyProfile::longest(std::int64_t rows) const {
+  return known_ ? Duration(static_cast<std::int64_t>(std::ceil(interpolate(rows, &Knot::longest))))
+                : Duration{};
+}
+
 Duration LatencyProfile::least_work(std::int64_t rows) const {
   if (rows <= 0) return Duration{};
   const std::int64_t batches = (rows + batch_max_ - 1) / batch_max_;
@@ -133,15 +161,22 @@ void LatencyProfile::record(int rows, Duration exec, TimePoint now) {
     knot->window = std::make_unique<SlidingQuantiles>();
     if (knot->prior.p99 > Duration{}) knot->window->fill(knot->prior.p50, knot->prior.p99);
   }
-  const auto before = std::pair(knot->window->p50(), knot->window->p99());
+  ++knot->executions;
+  const auto quantiles = [knot] {
+    return std::tuple(knot->window->p50(), knot->window->p99(), knot->window->longest());
+  };
+  const auto before = quantiles();
   knot->window->add(exec);
-  const auto after = std::pair(knot->window->p50(), knot->window->p99());
+  const auto after = quantiles();
   if (is_new || before != after || was_usable != knot->usable()) refresh();
 }
 
 void LatencyProfile::forget() {
   std::erase_if(knots_, [](const Knot& knot) { return !knot.loaded; });
-  for (Knot& knot : knots_) knot.window.reset();
+  for (Knot& knot : knots_) {
+    knot.window.reset();
+    knot.executions = 0;
+  }
   learned_sizes_ = 0;
   learned_ = false;
   refresh();
@@ -151,6 +186,7 @@ void LatencyProfile::refresh() {
   usable_.clear();
   Duration p50_floor{};
   Duration p99_floor{};
+  Duration longest_floor{};
   for (const Knot& knot : knots_) {
     if (!knot.usable()) continue;
     Knot seen;
@@ -158,6 +194,8 @@ void LatencyProfile::refresh() {
     seen.p50 = p50_floor = std::max(p50_floor, knot.window ? knot.window->p50() : knot.prior.p50);
     seen.p99 = p99_floor =
         std::max({p99_floor, seen.p50, knot.window ? knot.window->p99() : knot.prior.p99});
+    seen.longest = longest_floor =
+        std::max({longest_floor, seen.p99, knot.window ? knot.window->longest() : knot.prior.p99});
     usable_.push_back(std::move(seen));
   }
   known_ = !usable_.empty();
@@ -190,6 +228,16 @@ std::vector<LatencyPoint> LatencyProfile::points() const {
   std::vector<LatencyPoint> points;
   points.reserve(usable_.size());
   for (const Knot& knot : usable_) points.push_back({knot.batch, knot.p50, knot.p99});
+  return points;
+}
+
+std::vector<ProfilePoint> LatencyProfile::exported() const {
+  std::vector<ProfilePoint> points;
+  for (const Knot& knot : knots_) {
+    if (!knot.usable()) continue;
+    const auto seen = std::ranges::find(usable_, knot.batch, &Knot::batch);
+    points.push_back({knot.batch, seen->p50, seen->p99, seen->longest, knot.executions});
+  }
   return points;
 }
 

@@ -30,6 +30,7 @@ class SlidingQuantiles {
   [[nodiscard]] Duration p50() const noexcept;
   // The third largest of a full window, the second largest before: one or two outliers are excused.
   [[nodiscard]] Duration p99() const noexcept;
+  [[nodiscard]] Duration longest() const noexcept;
 
  private:
   std::array<std::int64_t, kCapacity> by_age_{};  // nanoseconds, a ring
@@ -37,6 +38,24 @@ class SlidingQuantiles {
   int count_ = 0;
   int next_ = 0;  // the oldest once full
 };
+
+// What is worth keeping of one batch size beyond the process: exported when a model goes, and merged
+// into what is measured when it is loaded again.
+struct ProfilePoint {
+  int batch = 1;
+  Duration p50{};
+  Duration p99{};
+  Duration longest{};           // of the last 256 executions; at least the p99
+  std::int64_t executions = 0;  // since the model was loaded; 0: as loaded
+};
+
+// The loaded points to begin with: those measured now, except where `stored` knows a size from at
+// least `executions_min` executions under load; sizes that only `stored` knows likewise. Stored
+// points that make no sense (a batch below 1, p99 below p50 or not above 0) are left out. Rising
+// batch sizes.
+[[nodiscard]] std::vector<LatencyPoint> merge_profile(
+    std::span<const LatencyPoint> measured, std::span<const ProfilePoint> stored,
+    std::int64_t executions_min = SlidingQuantiles::kCapacity);
 
 class LatencyProfile {
  public:
@@ -52,11 +71,20 @@ class LatencyProfile {
   // 0 if unknown.
   [[nodiscard]] Duration p50(std::int64_t rows) const;
   [[nodiscard]] Duration p99(std::int64_t rows) const;
+  // The longest of the last 256 executions, interpolated alike; what a watchdog multiplies.
+  [[nodiscard]] Duration longest(std::int64_t rows) const;
 
   // The least p99 time in which `rows` rows can be executed in any split into batches: from below,
   // because it uses the steepest line that lies under the profile (overhead a batch + time a row).
   // 0 if unknown.
   [[nodiscard]] Duration least_work(std::int64_t rows) const;
+
+  // The line itself, in nanoseconds.
+  struct Line {
+    double overhead = 0;
+    double per_row = 0;
+  };
+  [[nodiscard]] Line least_line() const noexcept { return {overhead_ns_, per_row_ns_}; }
 
   void record(int rows, Duration exec, TimePoint now);
   // Whether executions have changed what was loaded.
@@ -66,6 +94,7 @@ class LatencyProfile {
   void forget();
 
   [[nodiscard]] std::vector<LatencyPoint> points() const;
+  [[nodiscard]] std::vector<ProfilePoint> exported() const;
 
  private:
   struct Knot {
@@ -74,6 +103,8 @@ class LatencyProfile {
     LatencyPoint prior;
     Duration p50{};  // of the window, made non-decreasing over the batch sizes
     Duration p99{};
+    Duration longest{};
+    std::int64_t executions = 0;
     std::unique_ptr<SlidingQuantiles> window;  // made at the first execution
     [[nodiscard]] bool usable() const noexcept;
   };

@@ -92,6 +92,49 @@ TEST(LatencyProfile, BoundsTheSizesThatItLearns) {
   EXPECT_EQ(profile.p99(1000), us(1000)) << "what isn't learned is continued per row";
 }
 
+TEST(LatencyProfile, RemembersTheLongestOfTheWindow) {
+  LatencyProfile profile = loaded();
+  EXPECT_EQ(profile.longest(1), us(120)) << "as loaded";
+  profile.record(1, us(900), at_us(1));
+  EXPECT_EQ(profile.longest(1), us(900));
+  EXPECT_EQ(profile.longest(4), us(900)) << "a larger batch is taken to be no faster";
+  EXPECT_EQ(profile.p99(1), us(120));
+  for (int i = 0; i < SlidingQuantiles::kCapacity; ++i) profile.record(1, us(50), at_us(i));
+  EXPECT_EQ(profile.longest(1), us(50));
+}
+
+TEST(LatencyProfile, ExportsWhatItKnowsAndFromHowMany) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < 300; ++i) profile.record(4, us(500), at_us(i));
+  const std::vector<ProfilePoint> points = profile.exported();
+  ASSERT_EQ(points.size(), 2U);
+  EXPECT_EQ(points[0].executions, 0);
+  EXPECT_EQ(points[0].p99, us(120));
+  EXPECT_EQ(points[1].batch, 4);
+  EXPECT_EQ(points[1].executions, 300);
+  EXPECT_EQ(points[1].p50, us(500));
+  EXPECT_EQ(points[1].longest, us(500));
+}
+
+TEST(LatencyProfile, BeginsAgainWithWhatWasExported) {
+  LatencyProfile before = loaded();
+  for (int i = 0; i < 300; ++i) before.record(4, us(500), at_us(i));
+  for (int i = 0; i < 20; ++i) before.record(1, us(700), at_us(i));
+  const std::vector<LatencyPoint> measured{{1, us(100), us(120)}, {8, us(600), us(600)}};
+  const LatencyProfile after(merge_profile(measured, before.exported()), 16);
+  EXPECT_EQ(after.p99(1), us(120)) << "20 executions say less than a measurement";
+  EXPECT_EQ(after.p99(4), us(700)) << "as it was exported, with the floor of smaller sizes";
+  EXPECT_EQ(after.p99(8), us(700));
+}
+
+TEST(LatencyProfile, LeavesOutStoredPointsThatMakeNoSense) {
+  const std::vector<ProfilePoint> stored{
+      {.batch = 0, .p50 = us(1), .p99 = us(1), .executions = 999},
+      {.batch = 2, .p50 = us(9), .p99 = us(1), .executions = 999},
+      {.batch = 4, .executions = 999}};
+  EXPECT_TRUE(merge_profile({}, stored).empty());
+}
+
 TEST(LatencyProfile, ForgettingReturnsToWhatWasLoaded) {
   LatencyProfile profile = loaded();
   for (int i = 0; i < 10; ++i) profile.record(2, us(5000), at_us(i));

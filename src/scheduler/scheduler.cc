@@ -12,6 +12,11 @@ Result<Scheduler> Scheduler::create(SchedulerOptions options) {
   if (options.devices.empty()) {
     return fail(ErrorKind::invalid_input, "scheduler: devices is empty; name at least one");
   }
+  if (options.devices.size() > kDevicesMax) {
+    return fail(ErrorKind::invalid_input, "scheduler: " + std::to_string(options.devices.size()) +
+                                              " devices; expected at most " +
+                                              std::to_string(kDevicesMax));
+  }
   for (std::size_t i = 0; i < options.devices.size(); ++i) {
     if (options.devices[i].lanes >= 1) continue;
     return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
@@ -45,12 +50,22 @@ void Scheduler::apply(const Event& event, TimePoint now, std::vector<Action>& ac
 
 Duration Scheduler::expected_p99(ModelId model, int rows) const {
   const ModelState* const found = state_->find(model);
+  return found == nullptr ? Duration{} : found->p99_least(rows);
+}
+
+Duration Scheduler::expected_p99(ModelId model, DeviceId device, int rows) const {
+  const Replica* const found = state_->find(model, device);
   return found == nullptr ? Duration{} : found->profile.p99(rows);
 }
 
-std::vector<LatencyPoint> Scheduler::profile(ModelId model) const {
-  const ModelState* const found = state_->find(model);
-  return found == nullptr ? std::vector<LatencyPoint>{} : found->profile.points();
+Duration Scheduler::longest(ModelId model, DeviceId device, int rows) const {
+  const Replica* const found = state_->find(model, device);
+  return found == nullptr ? Duration{} : found->profile.longest(rows);
+}
+
+std::vector<ProfilePoint> Scheduler::profile(ModelId model, DeviceId device) const {
+  const Replica* const found = state_->find(model, device);
+  return found == nullptr ? std::vector<ProfilePoint>{} : found->profile.exported();
 }
 
 int Scheduler::queue_depth(ModelId model) const {
@@ -70,7 +85,7 @@ const SchedulerStatistics& Scheduler::statistics() const noexcept {
 
 Scheduler::State::State(SchedulerOptions options) : options_(std::move(options)) {
   for (const DeviceOptions& device : options_.devices) {
-    devices_.emplace_back().lanes = device.lanes;
+    devices_.emplace_back(options_.profile_memory).lanes = device.lanes;
   }
 }
 
@@ -85,7 +100,7 @@ void Scheduler::State::apply(const Event& event, TimePoint now, std::vector<Acti
     touched_.push_back(holds_.top());
     holds_.erase(holds_.top());
   }
-  for (std::size_t i = 0; i < touched_.size(); ++i) dispatch(touched_[i]);
+  dispatch_touched();
   finish_drains();
   arm_timer();
   out_ = nullptr;
@@ -93,6 +108,11 @@ void Scheduler::State::apply(const Event& event, TimePoint now, std::vector<Acti
 
 const ModelState* Scheduler::State::find(ModelId model) const {
   return model.value < models_.size() ? models_[model.value].get() : nullptr;
+}
+
+const Replica* Scheduler::State::find(ModelId model, DeviceId device) const {
+  ModelState* const found = model.value < models_.size() ? models_[model.value].get() : nullptr;
+  return found == nullptr ? nullptr : found->on(device.value);
 }
 
 ModelState* Scheduler::State::find_mutable(ModelId model) {
@@ -108,11 +128,6 @@ Result<void> Scheduler::State::check(const ModelAdded& event) const {
     return fail(ErrorKind::invalid_input,
                 place + "this id is in use; give every loaded version its own");
   }
-  if (event.device.value >= devices_.size()) {
-    return fail(ErrorKind::invalid_input,
-                place + "there is no device " + std::to_string(event.device.value) +
-                    "; expected less than " + std::to_string(devices_.size()));
-  }
   if (event.limits.batch_max < 0 || event.limits.queue_depth_max < 1 ||
       event.limits.batch_delay_max < Duration{} || event.limits.queue_bytes_max < 0 ||
       event.limits.concurrency_max < 0) {
@@ -121,8 +136,33 @@ Result<void> Scheduler::State::check(const ModelAdded& event) const {
                     "expected batch_max >= 0, queue_depth_max >= 1, batch_delay_max >= 0, "
                     "queue_bytes_max >= 0 and concurrency_max >= 0");
   }
+  return check_replica({event.model, event.device, event.instances, event.profile});
+}
+
+Result<void> Scheduler::State::check(const ReplicaAdded& event) const {
+  const std::string place = "model " + std::to_string(event.model.value) + ": ";
+  const ModelState* const model = find(event.model);
+  if (model == nullptr || model->draining || stopping_) {
+    return fail(ErrorKind::unavailable,
+                place + "there is no such model, or it is being removed; add the model first");
+  }
+  if (find(event.model, event.device) != nullptr) {
+    return fail(ErrorKind::invalid_input, place + "is on device " +
+                                              std::to_string(event.device.value) +
+                                              " already; add instances by InstanceReady");
+  }
+  return check_replica(event);
+}
+
+Result<void> Scheduler::State::check_replica(const ReplicaAdded& replica) const {
+  const std::string place = "model " + std::to_string(replica.model.value) + ": ";
+  if (replica.device.value >= devices_.size()) {
+    return fail(ErrorKind::invalid_input,
+                place + "there is no device " + std::to_string(replica.device.value) +
+                    "; expected less than " + std::to_string(devices_.size()));
+  }
   int last = 0;
-  for (const LatencyPoint& point : event.profile) {
+  for (const LatencyPoint& point : replica.profile) {
     if (point.batch <= last || point.p50 < Duration{} || point.p99 < point.p50 ||
         point.p99 == Duration{}) {
       return fail(ErrorKind::invalid_input, place + "profile at batch " +
@@ -132,7 +172,7 @@ Result<void> Scheduler::State::check(const ModelAdded& event) const {
     }
     last = point.batch;
   }
-  for (const InstanceId instance : event.instances) {
+  for (const InstanceId instance : replica.instances) {
     if (instance.value < instances_.size() && instances_[instance.value].known) {
       return fail(ErrorKind::invalid_input,
                   place + "instance " + std::to_string(instance.value) +
@@ -149,25 +189,51 @@ void Scheduler::State::on(const ModelAdded& event) {
   }
   if (event.model.value >= models_.size()) models_.resize(event.model.value + std::size_t{1});
   models_[event.model.value] = std::make_unique<ModelState>(event, pool_);
-  for (const InstanceId instance : event.instances)
-    add_instance(*models_[event.model.value], instance.value);
+  add_replica(*models_[event.model.value],
+              {event.model, event.device, event.instances, event.profile});
 }
 
-void Scheduler::State::add_instance(ModelState& model, std::uint32_t index) {
+void Scheduler::State::on(const ReplicaAdded& event) {
+  if (auto checked = check(event); !checked) {
+    out_->emplace_back(ModelRefused{event.model, std::move(checked.error())});
+    return;
+  }
+  add_replica(*find_mutable(event.model), event);
+}
+
+void Scheduler::State::add_replica(ModelState& model, const ReplicaAdded& event) {
+  model.replicas.push_back({.device = event.device.value,
+                            .profile = {event.profile, model.limits.batch_max},
+                            .instances = {},
+                            .idle = {}});
+  devices_[event.device.value].background_waiting += model.background_waiting;
+  for (const ArrivalsExpected& announced : model.announced)
+    devices_[event.device.value].expected.announce(announced, model.replicas.back().profile);
+  for (const InstanceId instance : event.instances)
+    add_instance(model, model.replicas.back(), instance.value);
+  model_changed(model);
+}
+
+void Scheduler::State::add_instance(ModelState& model, Replica& replica, std::uint32_t index) {
   if (index >= instances_.size()) instances_.resize(index + std::size_t{1});
   InstanceState& instance = instances_[index];
   if (instance.ready) return;
   instance.known = true;
   instance.ready = true;
   instance.model = model.id.value;
-  model.instances.push_back(index);
-  model.idle.push_back(index);
+  instance.device = replica.device;
+  replica.instances.push_back(index);
+  replica.idle.push_back(index);
+  ++model.ready;
 }
 
 void Scheduler::State::on(const ModelRemoved& event) {
   ModelState* const model = find_mutable(event.model);
   if (model == nullptr) return;
   model->draining = true;
+  model->announced.clear();
+  for (const Replica& replica : model->replicas)
+    devices_[replica.device].expected.withdraw(model->id);
   if (!event.run_waiting) refuse_waiting(*model, RefusalReason::model_draining);
   model_changed(*model);
 }
@@ -189,20 +255,30 @@ void Scheduler::State::on(const InstanceLost& event) {
     end_batch(instance, event.instance.value);
   }
   instance.ready = false;
-  std::erase(model.instances, event.instance.value);
-  std::erase(model.idle, event.instance.value);
+  --model.ready;
+  Replica& replica = *model.on(instance.device);
+  std::erase(replica.instances, event.instance.value);
+  std::erase(replica.idle, event.instance.value);
   model_changed(model);
 }
 
 void Scheduler::State::on(const InstanceReady& event) {
   ModelState* const model = find_mutable(event.model);
   if (model == nullptr) return;
-  const bool other_model = event.instance.value < instances_.size() &&
-                           instances_[event.instance.value].known &&
-                           instances_[event.instance.value].model != event.model.value;
-  if (other_model) return;
+  const InstanceState* const known =
+      event.instance.value < instances_.size() && instances_[event.instance.value].known
+          ? &instances_[event.instance.value]
+          : nullptr;
+  if (known != nullptr && known->model != event.model.value) return;
+  Replica* replica = &model->replicas.front();
+  if (known != nullptr) {
+    replica = model->on(known->device);
+  } else if (event.device) {
+    replica = model->on(event.device->value);
+  }
+  if (replica == nullptr) return;
   model->suspended = false;
-  add_instance(*model, event.instance.value);
+  add_instance(*model, *replica, event.instance.value);
   model_changed(*model);
 }
 
@@ -213,6 +289,10 @@ void Scheduler::State::on(const RequestArrived& event) {
   }
   ++statistics_.arrived;
   ModelState* const model = find_mutable(event.model);
+  if (model != nullptr && !model->draining && event.priority == PriorityClass::critical) {
+    for (const Replica& replica : model->replicas)
+      devices_[replica.device].expected.arrived(event, now_, replica.profile);
+  }
   if (stopping_) {
     refuse(event.request, event.model, RefusalReason::stopping);
   } else if (model == nullptr) {
@@ -232,6 +312,29 @@ void Scheduler::State::on(const RequestArrived& event) {
   } else {
     admit(event, *model);
   }
+}
+
+void Scheduler::State::on(const ArrivalsExpected& event) {
+  ModelState* const model = find_mutable(event.model);
+  const bool withdrawn = event.min_interval == Duration{};
+  const bool sensible =
+      event.min_interval > Duration{} && event.deadline > Duration{} && event.rows >= 1;
+  if (model == nullptr || model->draining || !(withdrawn || sensible)) {
+    ++statistics_.announcements_ignored;
+    return;
+  }
+  std::erase_if(model->announced,
+                [&](const ArrivalsExpected& known) { return known.flow == event.flow; });
+  if (sensible) model->announced.push_back(event);
+  for (const Replica& replica : model->replicas) {
+    ExpectedArrivals& expected = devices_[replica.device].expected;
+    if (sensible) {
+      expected.announce(event, replica.profile);
+    } else {
+      expected.withdraw(event.model, event.flow);
+    }
+  }
+  model_changed(*model);
 }
 
 void Scheduler::State::on(const RequestCancelled& event) {
@@ -254,15 +357,18 @@ void Scheduler::State::on(const BatchCompleted& event) {
   }
   InstanceState& instance = instances_[event.instance.value];
   ModelState& model = model_of(instance.model);
-  charge(devices_[model.device], instance, event.exec - instance.charged);
+  charge(devices_[instance.device], instance, event.exec - instance.charged);
   end_batch(instance, event.instance.value);
   if (event.error) {
     ++statistics_.batches_failed;
   } else {
     ++statistics_.batches_completed;
-    model.profile.record(instance.rows, event.exec, now_);
+    LatencyProfile& profile = model.on(instance.device)->profile;
+    profile.record(instance.rows, event.exec, now_);
+    if (!model.announced.empty())
+      devices_[instance.device].expected.profile_changed(model.id, profile);
   }
-  model.idle.push_back(event.instance.value);
+  model.on(instance.device)->idle.push_back(event.instance.value);
   model_changed(model);
 }
 
@@ -290,11 +396,7 @@ void Scheduler::State::refuse_waiting(ModelState& model, RefusalReason reason) {
 void Scheduler::State::leave_queue(std::uint32_t index) {
   const WaitingRequest& request = pool_[index];
   ModelState& model = model_of(request.model.value);
-  if (request.urgency.priority == PriorityClass::background) {
-    DeviceState& device = devices_[model.device];
-    if (--device.background_waiting == 0)
-      device.background_owed = std::min(device.background_owed, Duration{});
-  }
+  if (request.urgency.priority == PriorityClass::background) count_background(model, -1);
   model.queue.erase(index);
   model.waiting_bytes -= request.bytes;
   hopeless_at_.erase(index);
@@ -302,10 +404,21 @@ void Scheduler::State::leave_queue(std::uint32_t index) {
   pool_.release(index);
 }
 
+void Scheduler::State::count_background(ModelState& model, int change) {
+  model.background_waiting += change;
+  for (const Replica& replica : model.replicas) {
+    DeviceState& device = devices_[replica.device];
+    device.background_waiting += change;
+    if (device.background_waiting == 0)
+      device.background_owed = std::min(device.background_owed, Duration{});
+  }
+}
+
 void Scheduler::State::end_batch(InstanceState& instance, std::uint32_t index) {
   instance.busy = false;
   --running_;
-  std::erase(devices_[model_of(instance.model).device].running, index);
+  --model_of(instance.model).running;
+  std::erase(devices_[instance.device].running, index);
 }
 
 void Scheduler::State::expire(std::uint32_t index) {
@@ -328,39 +441,78 @@ void Scheduler::State::expire_due() {
   }
 }
 
-// Brings the device's picture of a model up to date after its queue or its instances changed.
+// Brings the devices' picture of a model up to date after its queue or its instances changed.
 void Scheduler::State::model_changed(ModelState& model) {
-  DeviceState& device = devices_[model.device];
   const bool has_work = !model.queue.empty();
-  if (has_work && model.startable() > 0) {
-    device.runnable.set(model.id.value, pool_[model.queue.first()].urgency);
-  } else {
-    device.runnable.erase(model.id.value);
+  for (Replica& replica : model.replicas) {
+    DeviceState& device = devices_[replica.device];
+    if (has_work && model.startable(replica) > 0) {
+      device.runnable.set(model.id.value, pool_[model.queue.first()].urgency);
+    } else {
+      device.runnable.erase(model.id.value);
+    }
+    const bool listed = replica.place_in_waiting != UINT32_MAX;
+    if (has_work && !listed) {
+      replica.place_in_waiting = static_cast<std::uint32_t>(device.waiting.size());
+      device.waiting.push_back(model.id.value);
+    } else if (!has_work && listed) {
+      model_of(device.waiting.back()).on(replica.device)->place_in_waiting =
+          replica.place_in_waiting;
+      device.waiting[replica.place_in_waiting] = device.waiting.back();
+      device.waiting.pop_back();
+      replica.place_in_waiting = UINT32_MAX;
+    }
+    if (!has_work) replica.deferred_since = kNever;
+    if (std::find(touched_.begin(), touched_.end(), replica.device) == touched_.end())
+      touched_.push_back(replica.device);
   }
-  const Duration work = model.profile.least_work(model.queue.rows());
-  device.waiting_work += work - model.waiting_work;
-  model.waiting_work = work;
-  const bool listed = model.place_in_waiting != UINT32_MAX;
-  if (has_work && !listed) {
-    model.place_in_waiting = static_cast<std::uint32_t>(device.waiting.size());
-    device.waiting.push_back(model.id.value);
-  } else if (!has_work && listed) {
-    model_of(device.waiting.back()).place_in_waiting = model.place_in_waiting;
-    device.waiting[model.place_in_waiting] = device.waiting.back();
-    device.waiting.pop_back();
-    model.place_in_waiting = UINT32_MAX;
-  }
+  place_in_pool(model);
   if (!has_work) model.hold_started = kNever;
   if (model.draining) drains_.push_back(model.id.value);
-  if (std::find(touched_.begin(), touched_.end(), model.device) == touched_.end())
-    touched_.push_back(model.device);
+}
+
+// Counts the model's waiting work where it may be done: on the devices with a ready instance, or on
+// all of its devices while there is none.
+void Scheduler::State::place_in_pool(ModelState& model) {
+  DeviceSet devices = 0;
+  int lanes = 0;
+  for (const Replica& replica : model.replicas) {
+    if (!model.usable(replica)) continue;
+    devices |= DeviceSet{1} << replica.device;
+    lanes += devices_[replica.device].lanes;
+  }
+  const bool moves = model.pool == UINT32_MAX || pools_[model.pool].devices != devices;
+  const bool listed = model.place_in_pool != UINT32_MAX;
+  if (listed && (moves || model.queue.empty())) {
+    Pool& pool = pools_[model.pool];
+    model_of(pool.waiting.back()).place_in_pool = model.place_in_pool;
+    pool.waiting[model.place_in_pool] = pool.waiting.back();
+    pool.waiting.pop_back();
+    pool.waiting_work -= model.waiting_work;
+    model.place_in_pool = UINT32_MAX;
+    model.waiting_work = Duration{};
+  }
+  if (moves) {
+    const auto found = std::ranges::find(pools_, devices, &Pool::devices);
+    model.pool = static_cast<std::uint32_t>(found - pools_.begin());
+    if (found == pools_.end())
+      pools_.push_back({.devices = devices, .lanes = lanes, .waiting = {}, .waiting_work = {}});
+  }
+  if (model.queue.empty()) return;
+  Pool& pool = pools_[model.pool];
+  if (model.place_in_pool == UINT32_MAX) {
+    model.place_in_pool = static_cast<std::uint32_t>(pool.waiting.size());
+    pool.waiting.push_back(model.id.value);
+  }
+  const Duration work = model.least_work(model.queue.rows());
+  pool.waiting_work += work - model.waiting_work;
+  model.waiting_work = work;
 }
 
 void Scheduler::State::finish_drains() {
   for (const std::uint32_t index : drains_) {
     ModelState* const model = models_[index].get();
-    if (model == nullptr || !model->queue.empty() || model->idle.size() != model->instances.size())
-      continue;
+    if (model == nullptr || !model->queue.empty() || model->running > 0) continue;
     for (InstanceState& instance : instances_) {
       if (instance.known && instance.model == index) instance = InstanceState{};
     }

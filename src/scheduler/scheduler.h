@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "scheduler/event.h"
+#include "scheduler/profile.h"
 
 #include <array>
 #include <cstdint>
@@ -48,11 +49,16 @@ struct SchedulerStatistics {
   // Batches of other classes started while background waited and was owed its share.
   std::uint64_t background_unmet = 0;
   std::uint64_t profiles_forgotten = 0;
+  std::uint64_t announcements_ignored = 0;  // ArrivalsExpected that made no sense
+  // Batches that stayed smaller so that an expected critical request can be in time.
+  std::uint64_t batches_bounded = 0;
+  std::uint64_t reservations = 0;  // LaneReserved
+  Duration reserved_time{};        // that devices spent so
 };
 
 class Scheduler {
  public:
-  // Errors: invalid_input (no device, lanes < 1, a share outside [0, 1), a duration below 0).
+  // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration below 0).
   [[nodiscard]] static Result<Scheduler> create(SchedulerOptions options);
   Scheduler(Scheduler&&) noexcept;
   Scheduler& operator=(Scheduler&&) noexcept;
@@ -64,9 +70,14 @@ class Scheduler {
   // time; one that isn't adds O(log n) for each model of its device with work waiting.
   void apply(const Event& event, TimePoint now, std::vector<Action>& actions_out);
 
-  // The p99 execution time of a batch of `rows` as of now; zero while unknown.
+  // The p99 execution time of a batch of `rows` as of now, on that device or where it is shortest;
+  // zero while unknown.
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const;
-  [[nodiscard]] std::vector<LatencyPoint> profile(ModelId model) const;
+  [[nodiscard]] Duration expected_p99(ModelId model, DeviceId device, int rows) const;
+  // The longest of the last executions of such a batch there; zero while unknown.
+  [[nodiscard]] Duration longest(ModelId model, DeviceId device, int rows) const;
+  // To be kept, and given to merge_profile when the model is loaded again; empty if unknown.
+  [[nodiscard]] std::vector<ProfilePoint> profile(ModelId model, DeviceId device) const;
   [[nodiscard]] int queue_depth(ModelId model) const;
   [[nodiscard]] std::size_t waiting() const noexcept;
   [[nodiscard]] std::size_t running() const noexcept;  // batches

@@ -18,11 +18,20 @@ namespace {
 constexpr std::uint32_t kStopStream = UINT32_MAX;
 
 struct Pending {
-  enum class Kind : std::uint8_t { arrival, completion, cancel, timer, lost, ready, stop };
+  enum class Kind : std::uint8_t {
+    arrival,
+    completion,
+    cancel,
+    timer,
+    lost,
+    ready,
+    suspended,
+    stop
+  };
   TimePoint at;
   std::uint64_t order = 0;  // equal times happen in the order in which they were planned
   Kind kind = Kind::timer;
-  std::uint64_t subject = 0;  // stream, batch, request, timer generation or instance
+  std::uint64_t subject = 0;  // stream, batch, request, timer generation, instance or model
 
   bool operator<(const Pending& other) const {  // the latest is the least, for priority_queue
     return at != other.at ? at > other.at : order > other.order;
@@ -35,9 +44,16 @@ struct SimulatedRequest {
   TimePoint deadline;
 };
 
+// Where an instance runs, and how long batches really take there.
+struct SimulatedInstance {
+  std::size_t model = 0;  // in Workload::models
+  DeviceId device;
+  std::size_t times = 0;  // in Simulation::times_
+  std::optional<BatchId> batch;
+};
+
 struct SimulatedBatch {
   InstanceId instance;
-  DeviceId device;
   TimePoint started;
   Duration exec{};
   bool failed = false;
@@ -68,6 +84,7 @@ class Hash {
   }
   void add(const ModelRefused& a) { add(6), add(a.model.value); }
   void add(const ModelDrained& a) { add(7), add(a.model.value); }
+  void add(const LaneReserved& a) { add(9), add(a.device.value); }
   void add(const Stopped& /*a*/) { add(8); }
 
  private:
@@ -83,19 +100,32 @@ class Simulation {
         random_(workload.seed) {
     result_.streams.resize(workload.arrivals.size());
     result_.lane_time.resize(workload.options.devices.size());
-    for (const SimulatedModel& model : workload.models) {
-      times_.emplace_back(model.added.profile, model.added.limits.batch_max);
+    for (std::size_t i = 0; i < workload.models.size(); ++i) {
+      const ModelAdded& added = workload.models[i].added;
+      place(i, added.device, added.instances, added.profile);
+      for (const ReplicaAdded& replica : workload.models[i].replicas) {
+        place(i, replica.device, replica.instances, replica.profile);
+      }
     }
   }
 
   Result<SimulationResult> run() {
-    for (const SimulatedModel& model : workload_.models) apply(model.added);
+    for (const SimulatedModel& model : workload_.models) {
+      apply(model.added);
+      for (ReplicaAdded replica : model.replicas) {
+        replica.model = model.added.model;
+        apply(replica);
+      }
+      for (ArrivalsExpected expected : model.expected) {
+        expected.model = model.added.model;
+        apply(expected);
+      }
+    }
     for (std::uint32_t i = 0; i < workload_.arrivals.size(); ++i) {
       plan(workload_.arrivals[i].phase, Pending::Kind::arrival, i);
     }
-    for (const SimulatedModel& model : workload_.models) {
-      for (const InstanceId instance : model.added.instances) plan_loss(instance);
-    }
+    for (const InstanceId instance : in_order_) plan_loss(instance);
+    for (std::size_t i = 0; i < workload_.models.size(); ++i) plan_suspension(i);
     plan(workload_.duration, Pending::Kind::stop, kStopStream);
     while (!pending_.empty() && !model_refused_) {
       const Pending next = pending_.top();
@@ -112,6 +142,17 @@ class Simulation {
   }
 
  private:
+  void place(std::size_t model, DeviceId device, const std::vector<InstanceId>& instances,
+             const std::vector<LatencyPoint>& profile) {
+    const std::size_t times = times_.size();
+    times_.emplace_back(profile, workload_.models[model].added.limits.batch_max);
+    for (const InstanceId instance : instances) {
+      if (instances_.size() <= instance.value) instances_.resize(instance.value + std::size_t{1});
+      instances_[instance.value] = {.model = model, .device = device, .times = times, .batch = {}};
+      in_order_.push_back(instance);
+    }
+  }
+
   void plan(Duration after, Pending::Kind kind, std::uint64_t subject) {
     pending_.push({now_ + after, ++planned_, kind, subject});
   }
@@ -138,6 +179,8 @@ class Simulation {
         return lose(InstanceId{static_cast<std::uint32_t>(next.subject)});
       case Pending::Kind::ready:
         return come_back(InstanceId{static_cast<std::uint32_t>(next.subject)});
+      case Pending::Kind::suspended:
+        return suspend(static_cast<std::size_t>(next.subject));
       case Pending::Kind::stop:
         stopping_ = true;
         return apply(Stop{});
@@ -180,19 +223,15 @@ class Simulation {
   }
 
   void start(const StartBatch& action) {
-    const std::size_t model = index_of(action.model);
-    const SimulatedModel& simulated = workload_.models[model];
+    SimulatedInstance& instance = instances_[action.instance.value];
+    const SimulatedModel& simulated = workload_.models[instance.model];
     SimulatedBatch batch;
     batch.instance = action.instance;
-    batch.device = simulated.added.device;
     batch.started = now_;
     batch.requests.assign(action.requests.begin(), action.requests.end());
-    batch.exec = draw(simulated, times_[model], action.rows);
+    batch.exec = draw(simulated, times_[instance.times], action.rows);
     batch.failed = random_.chance(simulated.failure_probability);
-    if (batch_on_.size() <= action.instance.value) {
-      batch_on_.resize(action.instance.value + std::size_t{1});
-    }
-    batch_on_[action.instance.value] = action.batch;
+    instance.batch = action.batch;
     plan(batch.exec, Pending::Kind::completion, action.batch.value);
     batches_.resize(std::max<std::size_t>(batches_.size(), action.batch.value + 1));
     batches_[action.batch.value] = std::move(batch);
@@ -218,8 +257,9 @@ class Simulation {
   }
 
   void end(SimulatedBatch& batch, bool failed) {
-    batch_on_[batch.instance.value].reset();
-    result_.lane_time[batch.device.value] += now_ - batch.started;
+    SimulatedInstance& instance = instances_[batch.instance.value];
+    instance.batch.reset();
+    result_.lane_time[instance.device.value] += now_ - batch.started;
     for (const RequestId id : batch.requests) {
       const SimulatedRequest& request = requests_[id.value];
       StreamResult& stream = result_.streams[request.stream];
@@ -232,21 +272,33 @@ class Simulation {
   void lose(InstanceId instance) {
     if (stopping_) return;
     plan(workload_.faults.down, Pending::Kind::ready, instance.value);
-    if (instance.value < batch_on_.size() && batch_on_[instance.value]) {
-      SimulatedBatch& batch = batches_[batch_on_[instance.value]->value];
+    if (const auto running = instances_[instance.value].batch) {
+      SimulatedBatch& batch = batches_[running->value];
       batch.lost = true;
       end(batch, true);
     }
     apply(InstanceLost{instance});
   }
 
+  void plan_suspension(std::size_t model) {
+    if (workload_.suspensions.mean_between <= Duration{}) return;
+    const double mean = static_cast<double>(workload_.suspensions.mean_between.count());
+    plan(Duration(static_cast<std::int64_t>(random_.exponential(mean))), Pending::Kind::suspended,
+         model);
+  }
+
+  void suspend(std::size_t index) {
+    const ModelAdded& model = workload_.models[index].added;
+    if (stopping_ || model.instances.empty()) return;
+    apply(ModelSuspended{model.model});
+    plan(workload_.suspensions.down, Pending::Kind::ready, model.instances.front().value);
+    plan_suspension(index);
+  }
+
   void come_back(InstanceId instance) {
     plan_loss(instance);
-    for (const SimulatedModel& model : workload_.models) {
-      if (std::ranges::find(model.added.instances, instance) != model.added.instances.end()) {
-        apply(InstanceReady{instance, model.added.model});
-      }
-    }
+    const std::size_t model = instances_[instance.value].model;
+    apply(InstanceReady{.instance = instance, .model = workload_.models[model].added.model});
   }
 
   void apply(const Event& event) {
@@ -271,24 +323,21 @@ class Simulation {
   }
   void obey(const ModelRefused& action) { model_refused_ = action.error; }
   void obey(const ModelDrained& /*action*/) {}
+  void obey(const LaneReserved& /*action*/) {}
   void obey(const Stopped& /*action*/) { result_.stopped = true; }
 
   StreamResult& stream_of(RequestId id) { return result_.streams[requests_[id.value].stream]; }
-  [[nodiscard]] std::size_t index_of(ModelId id) const {
-    const auto found = std::ranges::find(
-        workload_.models, id, [](const SimulatedModel& model) { return model.added.model; });
-    return static_cast<std::size_t>(found - workload_.models.begin());
-  }
 
   const Workload& workload_;
   Scheduler scheduler_;
   SimulationObserver* observer_;
   Random random_;
-  std::vector<LatencyProfile> times_;  // the truth, as Workload::models
+  std::vector<LatencyProfile> times_;         // the truth, by replica
+  std::vector<SimulatedInstance> instances_;  // by id
+  std::vector<InstanceId> in_order_;
   std::priority_queue<Pending> pending_;
-  std::vector<SimulatedRequest> requests_;        // by id
-  std::vector<SimulatedBatch> batches_;           // by id
-  std::vector<std::optional<BatchId>> batch_on_;  // by instance
+  std::vector<SimulatedRequest> requests_;  // by id
+  std::vector<SimulatedBatch> batches_;     // by id
   std::vector<Action> actions_;
   std::optional<Error> model_refused_;
   Hash hash_;
@@ -301,7 +350,9 @@ class Simulation {
 
 Result<void> check(const Workload& workload) {
   for (std::size_t i = 0; i < workload.models.size(); ++i) {
-    if (!workload.models[i].added.profile.empty()) continue;
+    const SimulatedModel& model = workload.models[i];
+    const auto unknown = [](const ReplicaAdded& replica) { return replica.profile.empty(); };
+    if (!model.added.profile.empty() && std::ranges::none_of(model.replicas, unknown)) continue;
     return fail(ErrorKind::invalid_input,
                 "models[" + std::to_string(i) + "]: no latency profile; measure it by loading it");
   }

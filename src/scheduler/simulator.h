@@ -44,7 +44,9 @@ enum class ExecutionTimes : std::uint8_t {
 };
 
 struct SimulatedModel {
-  ModelAdded added;  // its profile must not be empty
+  ModelAdded added;                          // its profile must not be empty
+  std::vector<ReplicaAdded> replicas{};      // likewise; its model is filled in
+  std::vector<ArrivalsExpected> expected{};  // likewise
   ExecutionTimes times = ExecutionTimes::around;
   double slowdown = 1.0;  // real durations are the profile's times this
   double failure_probability = 0;
@@ -56,12 +58,19 @@ struct InstanceFaults {
   Duration down = std::chrono::milliseconds(50);
 };
 
+// A model whose circuit opens now and then, and closes when an instance becomes ready.
+struct Suspensions {
+  Duration mean_between{};  // of each model; 0: never
+  Duration down = std::chrono::milliseconds(20);
+};
+
 struct Workload {
   std::uint64_t seed = 1;
   SchedulerOptions options;
   std::vector<SimulatedModel> models;
   std::vector<ArrivalProcess> arrivals;
   InstanceFaults faults;
+  Suspensions suspensions;
   Duration duration = std::chrono::seconds(1);  // then the scheduler is stopped and runs empty
   std::uint64_t requests_max = 1'000'000;       // no further arrivals beyond
 };

@@ -4,6 +4,7 @@
 // Owns: everything that the scheduler knows.
 #pragma once
 
+#include "scheduler/expected_arrivals.h"
 #include "scheduler/fair_turns.h"
 #include "scheduler/indexed_heap.h"
 #include "scheduler/profile.h"
@@ -17,40 +18,74 @@
 namespace takt::scheduler {
 
 // A model is known by its id's value as index, an instance and a device likewise.
+
+// A model on one device.
+struct Replica {
+  std::uint32_t device = 0;
+  LatencyProfile profile;
+  std::vector<std::uint32_t> instances;         // ready ones, running or idle
+  std::vector<std::uint32_t> idle;              // of those
+  std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
+  TimePoint deferred_since = kNever;  // its device could run the model, but a faster one will
+};
+
+// A set of devices, by index.
+using DeviceSet = std::uint64_t;
+inline constexpr int kDevicesMax = 64;
+
 struct ModelState {
-  ModelState(const ModelAdded& added, RequestPool& pool)
-      : id(added.model),
-        device(added.device.value),
-        limits(added.limits),
-        profile(added.profile, added.limits.batch_max),
-        queue(pool) {}
+  ModelState(const ModelAdded& added, RequestPool& requests)
+      : id(added.model), limits(added.limits), queue(requests) {}
 
   // Batches that may run at once, and further ones that may start now.
   [[nodiscard]] int concurrency() const noexcept {
-    const auto ready = static_cast<int>(instances.size());
     return limits.concurrency_max > 0 ? std::min(ready, limits.concurrency_max) : ready;
   }
   [[nodiscard]] int startable() const noexcept {
-    const auto running = static_cast<int>(instances.size() - idle.size());
-    return std::min(static_cast<int>(idle.size()), concurrency() - running);
+    return std::min(ready - running, concurrency() - running);
+  }
+  [[nodiscard]] int startable(const Replica& replica) const noexcept {
+    return std::min(static_cast<int>(replica.idle.size()), concurrency() - running);
   }
   [[nodiscard]] int batch_rows_max() const noexcept {
     return limits.batch_max > 0 ? limits.batch_max : 1;
   }
+  [[nodiscard]] Replica* on(std::uint32_t device) noexcept {
+    const auto found = std::ranges::find(replicas, device, &Replica::device);
+    return found == replicas.end() ? nullptr : &*found;
+  }
+  // The p99 where it is shortest, among replicas with a ready instance if there are any.
+  [[nodiscard]] Duration p99_least(std::int64_t rows) const;
+  [[nodiscard]] Duration p99_most(std::int64_t rows) const;
+  // Of all replicas: in whatever way they share the rows, it takes no less.
+  [[nodiscard]] Duration least_work(std::int64_t rows) const;
+  [[nodiscard]] bool usable(const Replica& replica) const noexcept {
+    return ready == 0 || !replica.instances.empty();
+  }
 
   ModelId id;
-  std::uint32_t device;
   ModelLimits limits;
-  LatencyProfile profile;
   ModelQueue queue;
-  std::vector<std::uint32_t> instances;  // ready ones, running or idle
-  std::vector<std::uint32_t> idle;       // of those
+  std::vector<Replica> replicas;  // in the order in which they came
+  int ready = 0;                  // instances, of all replicas
+  int running = 0;                // of those
   bool draining = false;
   bool suspended = false;
   std::int64_t waiting_bytes = 0;
-  Duration waiting_work{};  // least work of its queue, as counted in DeviceState::waiting_work
-  std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
-  TimePoint hold_started = kNever;              // since when work waits that was held back
+  std::int64_t background_waiting = 0;
+  std::vector<ArrivalsExpected> announced;
+  Duration waiting_work{};                   // least work of its queue, as counted in its pool
+  std::uint32_t pool = UINT32_MAX;           // of State::pools_
+  std::uint32_t place_in_pool = UINT32_MAX;  // in Pool::waiting
+  TimePoint hold_started = kNever;           // since when work waits that was held back
+};
+
+// Models that may run on exactly these devices.
+struct Pool {
+  DeviceSet devices = 0;
+  int lanes = 0;
+  std::vector<std::uint32_t> waiting;  // models with a request waiting
+  Duration waiting_work{};             // least work of all that waits
 };
 
 struct InstanceState {
@@ -58,6 +93,7 @@ struct InstanceState {
   bool ready = false;
   bool busy = false;
   std::uint32_t model = 0;
+  std::uint32_t device = 0;
   // Of the batch that runs.
   BatchId batch;
   int rows = 0;
@@ -69,13 +105,17 @@ struct InstanceState {
 };
 
 struct DeviceState {
+  explicit DeviceState(Duration memory) : expected(memory) {}
+
   int lanes = 1;
   std::vector<std::uint32_t> running;  // instances
   // Models with a request waiting and an instance that may start it, by their first request.
   IndexedHeap<Urgency> runnable;
-  std::vector<std::uint32_t> waiting;  // models with a request waiting
-  Duration waiting_work{};             // least work of all that waits
-  std::int64_t background_waiting = 0;
+  std::vector<std::uint32_t> waiting;   // models with a replica here and a request waiting
+  std::int64_t background_waiting = 0;  // requests that may run here
+  ExpectedArrivals expected;
+  TimePoint reserved_since = kNever;  // a lane idles for an expected arrival
+  TimePoint reserved_until = kNever;
   Duration background_owed{};  // above 0: background got less than its share while it waited
   [[nodiscard]] int free_lanes() const noexcept { return lanes - static_cast<int>(running.size()); }
 };
@@ -86,6 +126,7 @@ class Scheduler::State {
 
   void apply(const Event& event, TimePoint now, std::vector<Action>& actions_out);
   [[nodiscard]] const ModelState* find(ModelId model) const;
+  [[nodiscard]] const Replica* find(ModelId model, DeviceId device) const;
   [[nodiscard]] std::size_t waiting() const noexcept { return pool_.in_use(); }
   [[nodiscard]] std::size_t running() const noexcept { return running_; }
   [[nodiscard]] const SchedulerStatistics& statistics() const noexcept { return statistics_; }
@@ -93,17 +134,24 @@ class Scheduler::State {
  private:
   // scheduler.cc: what an event changes.
   void on(const ModelAdded& event);
+  void on(const ReplicaAdded& event);
   void on(const ModelRemoved& event);
   void on(const ModelSuspended& event);
   void on(const InstanceLost& event);
   void on(const InstanceReady& event);
   void on(const RequestArrived& event);
+  void on(const ArrivalsExpected& event);
   void on(const RequestCancelled& event);
   void on(const BatchCompleted& event);
   void on(const TimerFired& event);
   void on(const Stop& event);
   [[nodiscard]] Result<void> check(const ModelAdded& event) const;
-  void add_instance(ModelState& model, std::uint32_t instance);
+  [[nodiscard]] Result<void> check(const ReplicaAdded& event) const;
+  [[nodiscard]] Result<void> check_replica(const ReplicaAdded& replica) const;
+  void add_replica(ModelState& model, const ReplicaAdded& event);
+  void add_instance(ModelState& model, Replica& replica, std::uint32_t instance);
+  void count_background(ModelState& model, int change);
+  void place_in_pool(ModelState& model);
   void leave_queue(std::uint32_t index);
   void end_batch(InstanceState& instance, std::uint32_t index);
   void refuse_waiting(ModelState& model, RefusalReason reason);
@@ -116,6 +164,7 @@ class Scheduler::State {
 
   // admission.cc
   void admit(const RequestArrived& event, ModelState& model);
+  bool forget_stale(ModelState& model);
   [[nodiscard]] Urgency urgency_of(const RequestArrived& event);
   void refuse(RequestId request, ModelId model, RefusalReason reason, std::int64_t limit = 0,
               Duration late_by = {});
@@ -141,17 +190,30 @@ class Scheduler::State {
   };
   struct Batch {
     ModelState* model = nullptr;
+    Replica* replica = nullptr;
     InstanceState* instance = nullptr;
     int rows = 0;
     TimePoint deadline_min = kNever;
   };
+  void dispatch_touched();
   void dispatch(std::uint32_t device_index);
-  [[nodiscard]] std::uint32_t choose_leader(DeviceState& device);
+  [[nodiscard]] TimePoint deferred_until(std::uint32_t device_index, ModelState& model,
+                                         const WaitingRequest& leader);
+  [[nodiscard]] TimePoint finish_elsewhere(const ModelState& model, const Replica& here) const;
+  [[nodiscard]] TimePoint free_from(const Replica& replica) const;
+  [[nodiscard]] std::uint32_t choose_leader(const DeviceState& device, bool owed_first) const;
   [[nodiscard]] std::uint32_t first_background(const DeviceState& device) const;
   [[nodiscard]] bool hold(std::uint32_t device_index, ModelState& model);
-  void start(DeviceState& device, std::uint32_t leader);
-  void grow(DeviceState& device, Batch& batch, bool background_only);
-  void collect_claims(const DeviceState& device, const ModelState& own, TimePoint finish_alone);
+  [[nodiscard]] bool reserve(std::uint32_t device_index, const WaitingRequest& leader);
+  [[nodiscard]] TimePoint other_lane(const DeviceState& device) const;
+  [[nodiscard]] TimePoint other_place(const DeviceState& device, const ModelState& model,
+                                      const Replica& replica, int idle_others) const;
+  [[nodiscard]] TimePoint end_latest(DeviceState& device, const Batch& batch,
+                                     PriorityClass priority);
+  void wake(std::uint32_t device_index, TimePoint at);
+  void start(std::uint32_t device_index, std::uint32_t leader);
+  void grow(std::uint32_t device_index, Batch& batch, bool background_only);
+  void collect_claims(std::uint32_t device_index, const ModelState& own, TimePoint finish_alone);
   [[nodiscard]] int rows_worth_taking(const DeviceState& device, const Batch& batch) const;
   void take(Batch& batch, std::uint32_t index);
   void expire(std::uint32_t index);
@@ -160,15 +222,18 @@ class Scheduler::State {
   SchedulerOptions options_;
   std::vector<DeviceState> devices_;
   std::vector<std::unique_ptr<ModelState>> models_;
+  std::vector<Pool> pools_;
   std::vector<InstanceState> instances_;
   RequestPool pool_;
   std::pmr::unsynchronized_pool_resource memory_;  // recycles the map's nodes
   std::pmr::unordered_map<std::uint64_t, std::uint32_t> by_id_{&memory_};
   IndexedHeap<TimePoint> hopeless_at_;  // waiting requests, by when they can't be in time any more
-  IndexedHeap<TimePoint> holds_;        // devices that idle until then, so that a batch may fill
+  IndexedHeap<TimePoint> holds_;        // devices that leave work waiting until then
   std::array<FairTurns, kPriorityClassCount> turns_;
-  std::vector<std::uint32_t> drains_;   // models to look at when the event has been handled
-  std::vector<std::uint32_t> touched_;  // devices to dispatch
+  std::vector<std::uint32_t> drains_;     // models to look at when the event has been handled
+  std::vector<std::uint32_t> touched_;    // devices to dispatch
+  std::vector<std::uint32_t> deferring_;  // devices that leave work to a faster one
+  std::vector<std::uint32_t> deferred_;   // scratch: models
   struct OthersWork {
     Duration work{};
     int instances = 0;
