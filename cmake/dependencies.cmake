@@ -60,6 +60,10 @@ if(NOT OpenVINO_FOUND)
 endif()
 
 takt_find_package(Protobuf "protobuf-compiler, libprotobuf-dev")
+if(TAKT_SANITIZE MATCHES thread)
+  target_compile_options(protobuf::libprotobuf INTERFACE
+                         -include ${CMAKE_SOURCE_DIR}/tests/sanitizers/protobuf_layout.h)
+endif()
 set(takt_onnx_schema ${takt_site_packages}/onnx/onnx.proto)
 if(NOT EXISTS ${takt_onnx_schema})
   message(FATAL_ERROR "the onnx wheel is not in ${TAKT_VENV}; ${TAKT_SETUP_HINT}")

@@ -109,6 +109,17 @@ TEST(Nms, BoxesOfDifferentClassesDontCompeteUnlessAsked) {
   EXPECT_EQ(agnostic[0].class_index, 0);
 }
 
+TEST(Nms, EqualScoresAreOrderedByClassAndThenByBox) {
+  const std::vector<Detection> ordered{{0, 0.5F, {60, 0, 70, 10}},
+                                       {1, 0.5F, {20, 0, 30, 10}},
+                                       {1, 0.5F, {40, 0, 50, 10}},
+                                       {1, 0.5F, {40, 20, 50, 30}},
+                                       {2, 0.5F, {0, 0, 10, 10}}};
+  std::vector<Detection> reversed(ordered.rbegin(), ordered.rend());
+  suppress(reversed, {0.5F, false, 10});
+  EXPECT_TRUE(same(reversed, ordered));
+}
+
 TEST(Nms, OverlapExactlyAtTheLimitIsKept) {
   // Intersection 50, union 150: 1/3.
   const std::vector<Detection> both{{0, 0.9F, {0, 0, 10, 10}}, {0, 0.8F, {0, 5, 10, 15}}};

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <tuple>
 
 namespace takt {
 namespace {
@@ -152,13 +153,57 @@ TEST(Yolo, DetectionsAreLimitedToTheBest) {
   EXPECT_FLOAT_EQ(found[2].score, 0.65F);
 }
 
+// Regression: 0.5 x 0.25 is 0.25 x 0.5, so two anchors score the same although their factors differ.
+TEST(Yolo, EqualScoresOfTwoAnchorsAreOrderedByClassWhateverTheirOrder) {
+  const std::vector<float> of_class_2{100, 100, 20, 10, 0.5F, 0, 0, 0.25F};
+  const std::vector<float> of_class_1{300, 200, 40, 60, 0.25F, 0, 0.5F, 0};
+  for (const bool swapped : {false, true}) {
+    std::vector<float> anchors = swapped ? of_class_1 : of_class_2;
+    const std::vector<float>& second = swapped ? of_class_2 : of_class_1;
+    anchors.insert(anchors.end(), second.begin(), second.end());
+    Outputs outputs;
+    outputs.add("output", {2, 8}, anchors);
+    const auto found = detections(run(yolo(3, 0.1F), outputs));
+    ASSERT_EQ(found.size(), 2U);
+    EXPECT_EQ(found[0].score, found[1].score);
+    EXPECT_EQ(found[0].class_index, 1);
+    EXPECT_EQ(found[1].class_index, 2);
+  }
+}
+
+TEST(Yolo, OfEqualClassScoresOfAnAnchorTheFirstClassCounts) {
+  const std::vector<float> anchor{100, 100, 20, 10, 0.3F, 0.8F, 0.8F};
+  for (const bool anchors_first : {false, true}) {
+    Outputs outputs;
+    if (anchors_first) {
+      outputs.add("output0", {1, 7}, anchor);
+    } else {
+      outputs.add("output0", {7, 1}, anchor);
+    }
+    const auto found = detections(run(yolo(3), outputs));
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_EQ(found[0].class_index, 1);
+  }
+}
+
+// The second box is narrower than the distance of two floats at its place.
+TEST(Yolo, BoxesWithoutAnAreaAreDropped) {
+  Outputs outputs;
+  outputs.add("output0", {3, 5},
+              {100, 100, 0, 10, 0.9F, 217.77F, 422, 1e-6F, 10, 0.8F, 300, 300, 10, 10, 0.7F});
+  const auto found = detections(run(yolo(1), outputs));
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].score, 0.7F);
+}
+
 struct AnchorCase {
   std::string layout;
   bool objectness;
   bool anchors_first;
 };
 
-// The decoding once more, slowly and in double precision, without threshold tricks.
+// The decoding once more, slowly, without threshold tricks. Of an anchor's equal class scores the
+// first counts; equal detections are ordered as nms.h says; boxes without an area are dropped.
 std::vector<Detection> reference(const std::vector<float>& anchors, std::size_t classes,
                                  bool objectness, float score_min, float iou_max) {
   const std::size_t first = objectness ? 5 : 4;
@@ -175,8 +220,12 @@ std::vector<Detection> reference(const std::vector<float>& anchors, std::size_t 
     candidates.push_back(
         {best, score, {v[0] - v[2] / 2, v[1] - v[3] / 2, v[0] + v[2] / 2, v[1] + v[3] / 2}});
   }
-  std::sort(candidates.begin(), candidates.end(),
-            [](const Detection& a, const Detection& b) { return a.score > b.score; });
+  std::ranges::sort(candidates, [](const Detection& a, const Detection& b) {
+    const auto order = [](const Detection& d) {
+      return std::tuple(-d.score, d.class_index, d.box.x1, d.box.y1, d.box.x2, d.box.y2);
+    };
+    return order(a) < order(b);
+  });
   std::vector<Detection> kept;
   for (const Detection& candidate : candidates) {
     const bool loses = std::any_of(kept.begin(), kept.end(), [&](const Detection& winner) {
@@ -185,6 +234,7 @@ std::vector<Detection> reference(const std::vector<float>& anchors, std::size_t 
     });
     if (!loses) kept.push_back(candidate);
   }
+  std::erase_if(kept, [](const Detection& d) { return d.box.area() <= 0; });
   return kept;
 }
 

@@ -114,8 +114,12 @@ def test_a_torchvision_faster_rcnn_works(takt, tmp_path):
         box_detections_per_img=20, min_size=side, max_size=side).eval()
 
     class Export(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network  # a part of the module, so that its weights are exported
+
         def forward(self, image):
-            found = network([image[0]])[0]
+            found = self.network([image[0]])[0]
             return found["boxes"], found["labels"], found["scores"]
 
     (tmp_path / "in").mkdir()
@@ -123,7 +127,7 @@ def test_a_torchvision_faster_rcnn_works(takt, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
     image = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
     file = tmp_path / "faster_rcnn.onnx"
-    torch.onnx.export(Export(), (image,), file, opset_version=17, input_names=["image"],
+    torch.onnx.export(Export().eval(), (image,), file, opset_version=17, input_names=["image"],
                       output_names=["boxes", "labels", "scores"], dynamo=False,
                       dynamic_axes={"boxes": {0: "M"}, "labels": {0: "M"}, "scores": {0: "M"}})
     task = TASK.format(color="rgb", name="boxes_labels_scores", classes="[scratch, dent]",
