@@ -29,8 +29,8 @@ Duration us(std::int64_t count) {
 }
 
 // The load is a share of what full batches can do. steady: 80 %. queued: 110 % with deadlines far
-// away, so that queues stay full. overload: 150 % with near deadlines, so that nearly every arrival
-// takes the dearest way through admission.
+// away, so that queues stay full. overload: 150 % in one class with near deadlines, so that nearly
+// every arrival takes the dearest way through admission.
 enum Kind : std::int64_t { steady, queued, overload };
 
 Workload workload(Kind kind, int models, int devices, int queue_length) {
@@ -53,7 +53,7 @@ Workload workload(Kind kind, int models, int devices, int queue_length) {
     model.added.profile = {{1, row, row + us(100)}, {kBatchMax, row * 3, row * 3 + us(300)}};
     ArrivalProcess process;
     process.model = model.added.model;
-    process.priority = static_cast<PriorityClass>(i % kPriorityClassCount);
+    if (kind != overload) process.priority = static_cast<PriorityClass>(i % kPriorityClassCount);
     process.pattern = ArrivalPattern::poisson;
     process.interval = Duration(static_cast<std::int64_t>(1e9 * models / rows_a_s));
     process.deadline_min = row * (kind == queued ? 10 * queue_length : 4) * models;

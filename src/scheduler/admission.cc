@@ -33,18 +33,28 @@ Duration ModelState::p99_most(std::int64_t rows) const {
   return most;
 }
 
-Duration ModelState::least_work(std::int64_t rows) const {
-  if (replicas.size() == 1) return replicas.front().profile.least_work(rows);
-  if (rows <= 0) return Duration{};
+LatencyProfile::Line ModelState::least_line() const {
   LatencyProfile::Line least{.overhead = 1e18, .per_row = 1e18};
   for (const Replica& replica : replicas) {
     if (!usable(replica)) continue;
     const LatencyProfile::Line line = replica.profile.least_line();
     least = {std::min(least.overhead, line.overhead), std::min(least.per_row, line.per_row)};
   }
+  return least;
+}
+
+Duration ModelState::least_work(std::int64_t rows) const {
+  if (replicas.size() == 1) return replicas.front().profile.least_work(rows);
+  if (rows <= 0) return Duration{};
+  const LatencyProfile::Line least = least_line();
   const std::int64_t batches = (rows + batch_rows_max() - 1) / batch_rows_max();
   return Duration(static_cast<std::int64_t>(static_cast<double>(batches) * least.overhead +
                                             static_cast<double>(rows) * least.per_row));
+}
+
+std::int64_t ModelState::share_of_full_batches_ns(int rows) const {
+  const LatencyProfile::Line line = least_line();
+  return static_cast<std::int64_t>(rows * (line.overhead / batch_rows_max() + line.per_row));
 }
 
 void Scheduler::State::refuse(RequestId request, ModelId model, RefusalReason reason,
@@ -107,7 +117,9 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
   const std::uint32_t index =
       pool_.acquire(event.request, event.model, urgency, event.rows, event.bytes);
   by_id_.emplace(event.request.value, index);
+  pool_[index].work_ns = model.share_of_full_batches_ns(event.rows);
   model.queue.insert(index);
+  if (pools_[model.pool].indexed) pools_[model.pool].requests.insert(pool_, index);
   model.waiting_bytes += event.bytes;
   if (event.priority == PriorityClass::background) count_background(model, 1);
   if (event.deadline != kNever) {
@@ -150,11 +162,22 @@ Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& mod
   const std::uint32_t leader = model.queue.first_after_rows(rows_outside);
   const Urgency rides_with =
       leader == kNoRequest ? urgency : std::min(urgency, pool_[leader].urgency);
-  const Pool& pool = pools_[model.pool];
+  Pool& pool = pools_[model.pool];
+  if (pool.waiting.size() > kModelsLookedAt) {
+    add_others_by_sum(pool, model, rides_with, backlog);
+  } else {
+    add_others(pool, model, rides_with, backlog);
+  }
+  return backlog;
+}
+
+void Scheduler::State::add_others(const Pool& pool, const ModelState& model,
+                                  const Urgency& rides_with, Backlog& backlog) {
+  if (!pool.ready) return;
   others_.clear();
   for (const std::uint32_t index : pool.waiting) {
     const ModelState& other = *models_[index];
-    if (index == model.id.value || other.ready == 0) continue;
+    if (index == model.id.value) continue;
     if (rides_with < pool_[other.queue.first()].urgency) continue;
     const Duration work = other.least_work(other.queue.rows_up_to(rides_with));
     others_.push_back({work, other.concurrency()});
@@ -162,7 +185,29 @@ Scheduler::State::Backlog Scheduler::State::backlog_before(const ModelState& mod
     backlog.longest = std::max(backlog.longest, other.p99_most(other.batch_rows_max()));
   }
   if (pool.lanes > 1) backlog.others -= passable_work(pool.lanes - 1);
-  return backlog;
+}
+
+// The same from below, without a look at each model: requests count as their part of full batches,
+// the models with most work are passed, and every batch may be as long as the longest.
+void Scheduler::State::add_others_by_sum(Pool& pool, const ModelState& model,
+                                         const Urgency& rides_with, Backlog& backlog) {
+  if (!pool.ready) return;
+  if (!pool.indexed) index_pool(pool);
+  const std::int64_t all = pool.requests.load_up_to(pool_, rides_with).work_ns;
+  const std::int64_t own = model.queue.load_up_to(rides_with).work_ns;
+  const std::int64_t passable = -pool.most_work.top_key() * (pool.lanes - 1);
+  backlog.others = Duration(std::max<std::int64_t>(0, all - own - passable));
+  backlog.longest = std::max(backlog.longest, pool.longest);
+}
+
+void Scheduler::State::index_pool(Pool& pool) {
+  pool.indexed = true;
+  members_.clear();
+  for (const std::uint32_t model : pool.waiting) {
+    models_[model]->queue.append_to(members_);
+    pool.most_work.set(model, -models_[model]->waiting_work.count());
+  }
+  for (const std::uint32_t index : members_) pool.requests.insert(pool_, index);
 }
 
 // Models with few instances can't fill the device: whoever comes after them passes them on the

@@ -243,6 +243,46 @@ TEST(Admission, RefusesExactlyWhatIsLateOnOneLaneWithoutBatching) {
   }
 }
 
+// Beyond a few models with work waiting admission takes sums; they too are from below.
+TEST(Admission, RefusesNothingWronglyAmongManyModels) {
+  int refusals = 0;
+  int hopeless = 0;
+  int admitted = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    Random random(seed);
+    Workload workload;
+    workload.seed = seed;
+    workload.options.devices = {{.lanes = static_cast<int>(random.between(1, 3))}};
+    workload.requests_max = 150;
+    for (std::uint32_t i = 0; i < 20; ++i) {
+      SimulatedModel model;
+      model.added.model = ModelId{i};
+      model.added.instances = {InstanceId{i}};
+      model.added.limits = {.batch_max = 1, .queue_depth_max = 2};
+      const Duration exec = us(random.between(100, 1000));
+      model.added.profile = {{1, exec, exec}};
+      model.times = ExecutionTimes::exactly_p99;
+      ArrivalProcess process{.model = ModelId{i}, .pattern = ArrivalPattern::poisson};
+      process.priority = static_cast<PriorityClass>(random.between(0, 3));
+      process.interval = us(random.between(2'000, 8'000));
+      process.deadline_min = us(random.between(1'000, 6'000));
+      process.deadline_max = process.deadline_min * 2;
+      workload.arrivals.push_back(process);
+      workload.models.push_back(std::move(model));
+    }
+    Judge judge(workload);
+    ASSERT_TRUE(simulate(workload, &judge));
+    ASSERT_EQ(judge.wrong_refusals, 0) << "seed " << seed;
+    refusals += judge.refusals;
+    hopeless += judge.hopeless_arrivals;
+    admitted += judge.hopeless_admitted;
+  }
+  EXPECT_GT(refusals, 1000);
+  RecordProperty("hopeless_arrivals", hopeless);
+  RecordProperty("hopeless_admitted", admitted);
+  EXPECT_LT(admitted, hopeless) << "some of what can't be in time is refused at once";
+}
+
 TEST(TimeAfterWork, FillsTheLaneThatIsFreeFirst) {
   std::vector<TimePoint> lanes{at_us(100), at_us(0)};
   EXPECT_EQ(time_after_work(lanes, us(0)), at_us(0));

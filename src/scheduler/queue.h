@@ -26,17 +26,24 @@ struct Urgency {
 
 inline constexpr std::uint32_t kNoRequest = UINT32_MAX;
 
+// A request's place in a tree, with what its subtree holds.
+struct TreeLinks {
+  std::uint32_t left = kNoRequest;
+  std::uint32_t right = kNoRequest;
+  std::int64_t rows = 0;
+  std::int64_t work_ns = 0;
+};
+
 struct WaitingRequest {
   RequestId id;
   ModelId model;
   Urgency urgency;
   int rows = 1;
   std::int64_t bytes = 0;
-  // Links of the tree that it waits in.
-  std::uint32_t left = kNoRequest;
-  std::uint32_t right = kNoRequest;
-  std::uint32_t weight = 0;  // random: the heap order that balances the tree
-  std::int64_t subtree_rows = 0;
+  std::int64_t work_ns = 0;  // its part of full batches, at least, by the profile when it came
+  std::uint32_t weight = 0;  // random: the heap order that balances the trees
+  TreeLinks in_queue{};      // of its model
+  TreeLinks in_pool{};       // of its model's devices
 };
 
 class RequestPool {
@@ -55,23 +62,37 @@ class RequestPool {
   std::vector<std::uint32_t> free_;
 };
 
+// What the requests of a tree up to some urgency hold.
+struct Load {
+  std::int64_t rows = 0;
+  std::int64_t work_ns = 0;
+};
+
 // A treap (Seidel and Aragon 1996) of one class: O(log n) expected for everything but first(),
-// which is O(1).
+// which is O(1). `kLinks` are those that it uses of each request.
+template <TreeLinks WaitingRequest::* kLinks>
 class UrgencyTree {
  public:
   void insert(RequestPool& pool, std::uint32_t index);
   void erase(RequestPool& pool, std::uint32_t index);
   [[nodiscard]] std::uint32_t first() const noexcept { return first_; }
-  [[nodiscard]] std::int64_t rows(const RequestPool& pool) const;
-  // Rows of the requests that are at least as urgent.
-  [[nodiscard]] std::int64_t rows_up_to(const RequestPool& pool, const Urgency& urgency) const;
+  [[nodiscard]] Load load(const RequestPool& pool) const;
+  // Of the requests that are at least as urgent.
+  [[nodiscard]] Load load_up_to(const RequestPool& pool, const Urgency& urgency) const;
   // The most urgent request with at least `rows` rows before it; kNoRequest when there is none.
   [[nodiscard]] std::uint32_t first_after_rows(const RequestPool& pool, std::int64_t rows) const;
+  // Every request of the tree, in no order that matters; O(n).
+  void append_to(const RequestPool& pool, std::vector<std::uint32_t>& requests) const;
 
  private:
   std::uint32_t root_ = kNoRequest;
   std::uint32_t first_ = kNoRequest;
 };
+
+using QueueTree = UrgencyTree<&WaitingRequest::in_queue>;
+using PoolTree = UrgencyTree<&WaitingRequest::in_pool>;
+extern template class UrgencyTree<&WaitingRequest::in_queue>;
+extern template class UrgencyTree<&WaitingRequest::in_pool>;
 
 class ModelQueue {
  public:
@@ -87,16 +108,22 @@ class ModelQueue {
   [[nodiscard]] std::uint32_t first_of(PriorityClass priority) const {
     return tree(priority).first();
   }
-  [[nodiscard]] std::int64_t rows_up_to(const Urgency& urgency) const;
+  [[nodiscard]] std::int64_t rows_up_to(const Urgency& urgency) const {
+    return load_up_to(urgency).rows;
+  }
+  [[nodiscard]] Load load_up_to(const Urgency& urgency) const;
   [[nodiscard]] std::uint32_t first_after_rows(std::int64_t rows) const;
+  void append_to(std::vector<std::uint32_t>& requests) const {
+    for (const QueueTree& tree : trees_) tree.append_to(*pool_, requests);
+  }
 
  private:
-  [[nodiscard]] const UrgencyTree& tree(PriorityClass priority) const {
+  [[nodiscard]] const QueueTree& tree(PriorityClass priority) const {
     return trees_[static_cast<std::size_t>(priority)];
   }
 
   RequestPool* pool_;
-  std::array<UrgencyTree, kPriorityClassCount> trees_;
+  std::array<QueueTree, kPriorityClassCount> trees_;
   int depth_ = 0;
 };
 

@@ -398,6 +398,7 @@ void Scheduler::State::leave_queue(std::uint32_t index) {
   ModelState& model = model_of(request.model.value);
   if (request.urgency.priority == PriorityClass::background) count_background(model, -1);
   model.queue.erase(index);
+  if (pools_[model.pool].indexed) pools_[model.pool].requests.erase(pool_, index);
   model.waiting_bytes -= request.bytes;
   hopeless_at_.erase(index);
   by_id_.erase(request.id.value);
@@ -481,22 +482,26 @@ void Scheduler::State::place_in_pool(ModelState& model) {
     devices |= DeviceSet{1} << replica.device;
     lanes += devices_[replica.device].lanes;
   }
-  const bool moves = model.pool == UINT32_MAX || pools_[model.pool].devices != devices;
-  const bool listed = model.place_in_pool != UINT32_MAX;
-  if (listed && (moves || model.queue.empty())) {
-    Pool& pool = pools_[model.pool];
-    model_of(pool.waiting.back()).place_in_pool = model.place_in_pool;
-    pool.waiting[model.place_in_pool] = pool.waiting.back();
-    pool.waiting.pop_back();
-    pool.waiting_work -= model.waiting_work;
-    model.place_in_pool = UINT32_MAX;
-    model.waiting_work = Duration{};
-  }
+  const bool ready = model.ready > 0;
+  const auto is_right = [devices, ready](const Pool& pool) {
+    return pool.devices == devices && pool.ready == ready;
+  };
+  const bool moves = model.pool == UINT32_MAX || !is_right(pools_[model.pool]);
+  if (moves || model.queue.empty()) leave_pool(model, moves);
   if (moves) {
-    const auto found = std::ranges::find(pools_, devices, &Pool::devices);
+    const auto found = std::ranges::find_if(pools_, is_right);
     model.pool = static_cast<std::uint32_t>(found - pools_.begin());
-    if (found == pools_.end())
-      pools_.push_back({.devices = devices, .lanes = lanes, .waiting = {}, .waiting_work = {}});
+    if (found == pools_.end()) {
+      pools_.emplace_back();
+      pools_.back().devices = devices;
+      pools_.back().ready = ready;
+      pools_.back().lanes = lanes;
+    }
+    if (pools_[model.pool].indexed) {
+      members_.clear();
+      model.queue.append_to(members_);
+      for (const std::uint32_t index : members_) pools_[model.pool].requests.insert(pool_, index);
+    }
   }
   if (model.queue.empty()) return;
   Pool& pool = pools_[model.pool];
@@ -506,7 +511,28 @@ void Scheduler::State::place_in_pool(ModelState& model) {
   }
   const Duration work = model.least_work(model.queue.rows());
   pool.waiting_work += work - model.waiting_work;
+  pool.longest = std::max(pool.longest, model.p99_most(model.batch_rows_max()));
   model.waiting_work = work;
+  if (pool.indexed) pool.most_work.set(model.id.value, -work.count());
+}
+
+void Scheduler::State::leave_pool(ModelState& model, bool moves) {
+  if (model.pool == UINT32_MAX) return;
+  Pool& pool = pools_[model.pool];
+  if (moves && pool.indexed) {
+    members_.clear();
+    model.queue.append_to(members_);
+    for (const std::uint32_t index : members_) pool.requests.erase(pool_, index);
+  }
+  if (model.place_in_pool == UINT32_MAX) return;
+  pool.most_work.erase(model.id.value);
+  model_of(pool.waiting.back()).place_in_pool = model.place_in_pool;
+  pool.waiting[model.place_in_pool] = pool.waiting.back();
+  pool.waiting.pop_back();
+  pool.waiting_work -= model.waiting_work;
+  model.place_in_pool = UINT32_MAX;
+  model.waiting_work = Duration{};
+  if (pool.waiting.empty()) pool.indexed = false;  // nothing is left in it
 }
 
 void Scheduler::State::finish_drains() {

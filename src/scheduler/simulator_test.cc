@@ -113,7 +113,7 @@ Workload random_workload(std::uint64_t seed) {
   const bool exact = random.chance(0.5);
   const bool failing = random.chance(0.2);
   std::uint32_t instances = 0;
-  for (std::int64_t i = random.between(1, 5); i > 0; --i) {
+  for (std::int64_t i = random.between(1, random.chance(0.1) ? 24 : 5); i > 0; --i) {
     SimulatedModel model = random_model(random, workload, instances);
     if (exact) model.times = ExecutionTimes::exactly_p99;
     if (!exact && random.chance(0.2)) model.slowdown = 2.0;

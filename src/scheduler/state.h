@@ -59,6 +59,9 @@ struct ModelState {
   [[nodiscard]] Duration p99_most(std::int64_t rows) const;
   // Of all replicas: in whatever way they share the rows, it takes no less.
   [[nodiscard]] Duration least_work(std::int64_t rows) const;
+  // The part of full batches that a request of so many rows takes, at least.
+  [[nodiscard]] std::int64_t share_of_full_batches_ns(int rows) const;
+  [[nodiscard]] LatencyProfile::Line least_line() const;
   [[nodiscard]] bool usable(const Replica& replica) const noexcept {
     return ready == 0 || !replica.instances.empty();
   }
@@ -83,9 +86,16 @@ struct ModelState {
 // Models that may run on exactly these devices.
 struct Pool {
   DeviceSet devices = 0;
+  bool ready = false;  // with an instance there; models without are counted apart
   int lanes = 0;
   std::vector<std::uint32_t> waiting;  // models with a request waiting
   Duration waiting_work{};             // least work of all that waits
+  Duration longest{};                  // p99 of the longest batch that any of its models ever had
+  // Once many models wait: all their requests, and the models with most work first. Before, looking
+  // at each model is exact and faster.
+  bool indexed = false;
+  PoolTree requests;
+  IndexedHeap<std::int64_t> most_work;  // negative, by model
 };
 
 struct InstanceState {
@@ -152,6 +162,8 @@ class Scheduler::State {
   void add_instance(ModelState& model, Replica& replica, std::uint32_t instance);
   void count_background(ModelState& model, int change);
   void place_in_pool(ModelState& model);
+  void leave_pool(ModelState& model, bool moves);
+  void index_pool(Pool& pool);
   void leave_queue(std::uint32_t index);
   void end_batch(InstanceState& instance, std::uint32_t index);
   void refuse_waiting(ModelState& model, RefusalReason reason);
@@ -176,6 +188,12 @@ class Scheduler::State {
     Duration own_model{};  // of its own model, without itself
     Duration longest{};    // the longest batch among all that
   };
+  // Beyond this many models with work waiting, admission takes their work from sums.
+  static constexpr std::size_t kModelsLookedAt = 8;
+  void add_others(const Pool& pool, const ModelState& model, const Urgency& rides_with,
+                  Backlog& backlog);
+  void add_others_by_sum(Pool& pool, const ModelState& model, const Urgency& rides_with,
+                         Backlog& backlog);
   [[nodiscard]] Backlog backlog_before(const ModelState& model, const Urgency& urgency, int rows);
   [[nodiscard]] TimePoint start_after(const ModelState& model, const Backlog& backlog);
   [[nodiscard]] Duration passable_work(int lanes_max);
@@ -240,6 +258,7 @@ class Scheduler::State {
   };
   std::vector<Claim> claims_;           // scratch
   std::vector<OthersWork> others_;      // scratch
+  std::vector<std::uint32_t> members_;  // scratch
   std::vector<TimePoint> free_at_;      // scratch
   std::vector<Action>* out_ = nullptr;  // only while apply runs
   TimePoint now_{};
