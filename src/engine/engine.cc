@@ -132,9 +132,9 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
   came.added.device = {static_cast<std::uint32_t>(device - devices.begin())};
   came.added.limits = {.batch_max = runtime.signature.batch_max,
                        .queue_depth_max = service.queue_depth_max,
+                       .batch_delay_max = service.batch_delay_max,
                        .queue_bytes_max = service.queue_bytes_max,
-                       .concurrency_max = service.concurrency_max,
-                       .batch_delay_max = service.batch_delay_max};
+                       .concurrency_max = service.concurrency_max};
   came.added.profile = std::move(runtime.profile);
   std::future<engine::Admission> admission = came.admission.get_future();
   if (!state_->inbox->post(std::move(came)))
