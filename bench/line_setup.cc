@@ -62,8 +62,12 @@ Result<std::unique_ptr<Setup>> Setup::open(const SetupOptions& options) {
   if (!engine) return std::unexpected(engine.error());
   setup->engine_ = std::move(*engine);
   const ThreadNameScope openvino_threads;
+  // On threads of this process, whose CPU time can be told apart.
+  for (TaskSpec& task : setup->config_.tasks) task.isolation = Isolation::thread;
+  Supervisor no_workers({}, *setup->engine_);
+  const app::ModelPlaces places{*setup->engine_, no_workers, {}};
   const Result<void> models =
-      app::load_models(setup->config_, setup->entry().line.tasks, *setup->engine_, &report);
+      app::load_models(setup->config_, setup->entry().line.tasks, places, &report);
   if (!models) return std::unexpected(models.error());
   return setup;
 }

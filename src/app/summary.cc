@@ -107,15 +107,46 @@ json engine_json(const EngineStats& stats) {
           {"batches", stats.batches},
           {"rows", stats.rows},
           {"batches_failed", stats.batches_failed},
+          {"retries_moved", stats.retries_moved},
           {"slots_in_use", stats.slots_in_use}};
+}
+
+double milliseconds(Duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+// Only what is worth a person's attention: a worker that ran from start to end says nothing.
+std::string worker_line(const engine::WorkerStatus& worker) {
+  if (worker.restarts == 0) return {};
+  return fmt::format(
+      "worker {}: restarted {} times ({} hung, circuit opened {} times), back after {:.0f} ms, at "
+      "most {:.0f} ms; the last time: {}\n",
+      worker.name, worker.restarts, worker.hangs, worker.circuits_opened,
+      milliseconds(worker.recovery_last), milliseconds(worker.recovery_max), worker.last_error);
+}
+
+json worker_json(const engine::WorkerStatus& worker) {
+  return {{"name", worker.name},
+          {"model", worker.model},
+          {"device", worker.device},
+          {"state", engine::to_string(worker.state)},
+          {"restarts", worker.restarts},
+          {"hangs", worker.hangs},
+          {"circuits_opened", worker.circuits_opened},
+          {"recovery_last_ms", milliseconds(worker.recovery_last)},
+          {"recovery_max_ms", milliseconds(worker.recovery_max)},
+          {"peak_rss_bytes", worker.peak_rss_bytes},
+          {"last_error", worker.last_error}};
 }
 
 }  // namespace
 
-std::size_t peak_rss_bytes() {
+std::size_t peak_rss_bytes(const Counts& counts) {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+  std::size_t bytes = static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+  for (const engine::WorkerStatus& worker : counts.workers) bytes += worker.peak_rss_bytes;
+  return bytes;
 }
 
 std::string to_table(const Summary& summary) {
@@ -128,7 +159,10 @@ std::string to_table(const Summary& summary) {
   text += fmt::format("journal: {} accepted, {} verdicts", journal.accepted, journal.verdicts);
   if (summary.counts.store)
     text += fmt::format("; store: {} verdicts", summary.counts.store->stored);
-  text += fmt::format("; peak memory {} MiB\n", peak_rss_bytes() >> 20U);
+  text += fmt::format("; peak memory {} MiB\n", peak_rss_bytes(summary.counts) >> 20U);
+  for (const engine::WorkerStatus& worker : summary.counts.workers) {
+    text += worker_line(worker);
+  }
   return text;
 }
 
@@ -142,7 +176,10 @@ Result<void> write_json(const Summary& summary, const std::filesystem::path& fil
              {"unacknowledged", journal.unacknowledged},
              {"refused", journal.refused},
              {"shortened", journal.shortened}}},
-           {"peak_rss_bytes", peak_rss_bytes()}};
+           {"peak_rss_bytes", peak_rss_bytes(summary.counts)}};
+  for (const engine::WorkerStatus& worker : summary.counts.workers) {
+    out["workers"].push_back(worker_json(worker));
+  }
   for (const auto& [name, stats] : summary.counts.lines) out["lines"][name] = line_json(stats);
   if (const auto& store = summary.counts.store) {
     out["store"] = {{"stored", store->stored},

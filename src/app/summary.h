@@ -26,6 +26,6 @@ struct Summary {
 // peak_rss_bytes. Errors: unavailable (the file can't be written).
 [[nodiscard]] Result<void> write_json(const Summary& summary, const std::filesystem::path& file);
 
-[[nodiscard]] std::size_t peak_rss_bytes();
+[[nodiscard]] std::size_t peak_rss_bytes(const Counts& counts);
 
 }  // namespace takt::app

@@ -14,7 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
-#include <set>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -384,6 +384,58 @@ TEST_F(Supervision, ASandboxedWorkerWithALimitOnItsMemoryServes) {
   submit(tally, *model, 4);
   ASSERT_TRUE(tally.wait_for(4));
   EXPECT_EQ(tally.good(), 4U) << tally.last_error();
+}
+
+// Whatever happens to the workers, at whatever moment: every request is answered once, and nothing
+// is left behind. TAKT_LONG asks for ten times as many faults.
+TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
+  const int faults = std::getenv("TAKT_LONG") != nullptr ? 2000 : 200;
+  options_.watchdog = 100ms;
+  options_.probe_interval = 10ms;
+  start();
+  // Faults from inside: all that a device can do.
+  const ModelId model = add("m",
+                            {"base_us: 300", "crash_allowed: true", "faults_after: 30",
+                             "probability.out_of_memory: 0.01", "probability.crash: 0.002",
+                             "probability.hang: 0.001", "probability.failure: 0.01",
+                             "probability.device_poisoned: 0.002", "probability.corrupt_output: 0.01"},
+                            2);
+  Tally tally;
+  std::atomic<bool> stop{false};
+  std::atomic<std::size_t> asked{0};
+  std::thread load([&] {
+    while (!stop) {
+      if (asked - tally.answered() < 64) {
+        submit(tally, model, 1, asked % 3 == 0 ? Duration(50ms) : Duration{});
+        ++asked;
+      } else {
+        std::this_thread::sleep_for(100us);
+      }
+    }
+  });
+  const auto descriptors = [] { return open_descriptors(); };
+  std::size_t descriptors_max = 0;
+  std::mt19937 random(20261124);
+  // Faults from outside.
+  for (int i = 0; i < faults; ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 8000));
+    const pid_t pid = pid_of();
+    if (pid > 0) ::kill(pid, i % 4 == 0 ? SIGSTOP : (i % 4 == 1 ? SIGABRT : SIGKILL));
+    descriptors_max = std::max(descriptors_max, descriptors());
+  }
+  stop = true;
+  load.join();
+  ASSERT_TRUE(tally.wait_for(asked)) << tally.answered() << " of " << asked;
+  expect_nothing_left();
+  EXPECT_EQ(tally.answered(), asked.load()) << "each once";
+  EXPECT_GT(tally.good(), 0U);
+  EXPECT_GT(supervisor_->workers()[0].restarts, static_cast<std::uint64_t>(faults) / 8);
+  EXPECT_LT(descriptors_max, 64U);
+  const pid_t last = pid_of();
+  engine_->stop(1s);
+  supervisor_.reset();
+  EXPECT_TRUE(last == 0 || ::kill(last, 0) != 0);
+  EXPECT_EQ(engine_->stats().slots_in_use, 0U);
 }
 
 TEST_F(Supervision, StoppingLeavesNoProcessAndNoDescriptor) {

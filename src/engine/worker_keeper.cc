@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -25,6 +26,17 @@ constexpr int kLooksPerWatchdog = 8;
 // How often a start looks whether it is still wanted.
 constexpr auto kStopLook = std::chrono::milliseconds(50);
 constexpr auto kReapTimeout = std::chrono::hours(1);  // a killed process ends
+
+// The line "VmHWM: N kB"; 0 when the process is gone.
+std::size_t peak_rss_bytes(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  std::string word;
+  std::size_t kilobytes = 0;
+  while (file >> word) {
+    if (word == "VmHWM:" && file >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -374,8 +386,13 @@ void WorkerKeeper::wake() noexcept {
 }
 
 WorkerStatus WorkerKeeper::status() const {
-  const std::scoped_lock lock(mutex_);
-  return status_;
+  WorkerStatus status;
+  {
+    const std::scoped_lock lock(mutex_);
+    status = status_;
+  }
+  if (status.pid > 0) status.peak_rss_bytes = peak_rss_bytes(status.pid);
+  return status;
 }
 
 }  // namespace takt::engine
