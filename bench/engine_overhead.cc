@@ -185,7 +185,7 @@ class Direct {
     std::array<OutputBuffer, 1> outputs{OutputBuffer{room, DataType::fp32, {}, 0}};
     const std::array samples{Sample{inputs, outputs, 1}};
     Duration execution{};
-    const Result<void> taken = instance_.submit(samples, [&](BatchOutcome outcome) {
+    const Result<void> taken = instance_.submit(samples, [&](const BatchOutcome& outcome) {
       execution = outcome.times.exec_end - outcome.times.exec_start;
       answered_.raise();
     });

@@ -35,6 +35,7 @@ Result<config::LineEntry> find_line(const config::Config& config, const std::str
       config.lines, [&](const config::LineEntry& entry) { return entry.line.name == name; });
   if (found != config.lines.end()) return *found;
   std::vector<std::string> names;
+  names.reserve(config.lines.size());
   for (const config::LineEntry& entry : config.lines) names.push_back(entry.line.name);
   return fail(ErrorKind::invalid_input,
               config.file.string() + ": no line '" + name + "'" + suggestion(name, names));

@@ -195,6 +195,7 @@ EngineOptions engine_options(const config::Config& config) {
 
 Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature& signature) {
   std::vector<std::string> names;
+  names.reserve(signature.inputs.size());
   for (const TensorSpec& spec : signature.inputs) names.push_back(spec.name);
   if (task.inputs.size() != names.size()) {
     return fail(ErrorKind::invalid_input,

@@ -44,8 +44,8 @@ void Problems::add(const YAML::Mark& mark, const std::string& path, const std::s
   messages_.push_back(place + ": " + (path.empty() ? "" : path + ": ") + message);
 }
 
-Reader::Reader(YAML::Node node, std::string path, Problems& problems)
-    : node_(std::move(node)), path_(std::move(path)), problems_(problems) {
+Reader::Reader(const YAML::Node& node, std::string path, Problems& problems)
+    : node_(node), path_(std::move(path)), problems_(problems) {
   if (node_.IsDefined() && !node_.IsMap() && !node_.IsNull()) {
     problems_.add(node_.Mark(), path_, "expected a mapping (key: value), found " + kind_of(node_));
     node_ = YAML::Node(YAML::NodeType::Map);

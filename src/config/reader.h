@@ -31,7 +31,7 @@ class Problems {
 
 class Reader {
  public:
-  Reader(YAML::Node node, std::string path, Problems& problems);
+  Reader(const YAML::Node& node, std::string path, Problems& problems);
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] bool has(std::string_view key);

@@ -28,7 +28,7 @@ class SignatureCheck : public ::testing::Test {
     return {reinterpret_cast<const std::uint8_t*>(bytes_.data()), width, height, width,
             PixelFormat::gray8};
   }
-  static std::string refusal(const ServedModel& model, InferRequest request) {
+  static std::string refusal(const ServedModel& model, const InferRequest& request) {
     const Result<void> checked = check_request(model, request);
     if (checked) return "accepted";
     EXPECT_EQ(checked.error().kind, ErrorKind::invalid_input);

@@ -142,6 +142,7 @@ TEST_F(EngineStress, EveryRequestIsAnsweredOnceAndEverySlotComesBack) {
   ASSERT_TRUE(engine->add_model(runtime("matcher", 1, 1), {.queue_depth_max = 16}));
   const std::atomic<bool> go_on{true};
   std::vector<std::thread> clients;
+  clients.reserve(4);
   for (unsigned i = 0; i < 4; ++i)
     clients.emplace_back([&, i] { client(*engine, 100 + i, go_on, 1500); });
   for (std::thread& thread : clients) thread.join();
@@ -167,6 +168,7 @@ TEST_F(EngineStress, VersionsComeAndGoUnderLoad) {
   ASSERT_TRUE(engine->add_model(runtime("matcher", 1, 1)));
   std::atomic<bool> go_on{true};
   std::vector<std::thread> clients;
+  clients.reserve(2);
   for (unsigned i = 0; i < 2; ++i)
     clients.emplace_back([&, i] { client(*engine, 200 + i, go_on, 1 << 30); });
   std::optional<ModelId> serving;
@@ -195,6 +197,7 @@ TEST_F(EngineStress, StoppingAtAnyMomentAnswersEverything) {
     ASSERT_TRUE(engine->add_model(runtime("matcher", 1, 1)));
     const std::atomic<bool> go_on{true};
     std::vector<std::thread> clients;
+    clients.reserve(3);
     for (unsigned i = 0; i < 3; ++i)
       clients.emplace_back([&, i] { client(*engine, round * 10 + i, go_on, 200); });
     ASSERT_TRUE(wait_until([&] { return submitted_ > static_cast<int>(round * 300); }));

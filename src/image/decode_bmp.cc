@@ -137,7 +137,7 @@ void expand(const Bmp& bmp, const std::uint8_t* raw, std::uint8_t* bgr) {
     const unsigned at = static_cast<unsigned>(x) * bits;
     const unsigned index =
         (static_cast<unsigned>(raw[at / 8U]) >> (8U - bits - at % 8U)) & ((1U << bits) - 1U);
-    std::ranges::copy(bmp.palette[index], bgr + 3 * x);
+    std::ranges::copy(bmp.palette[index], bgr + std::ptrdiff_t{3} * x);
   }
 }
 

@@ -107,7 +107,8 @@ void expand_gray(const std::uint8_t* raw, std::uint8_t* gray, int width, const s
     }
     return;
   }
-  const int step = samples_of(header) * depth / 8;  // 16-bit samples: the high byte comes first
+  // Of 16-bit samples the high byte comes first.
+  const std::ptrdiff_t step = samples_of(header) * depth / 8;
   for (int x = 0; x < width; ++x) gray[x] = raw[x * step];
 }
 
@@ -123,9 +124,10 @@ void expand_palette(const std::uint8_t* raw, std::uint8_t* rgb, int width, int d
                     const spng_plte& palette) {
   for (int x = 0; x < width; ++x) {
     const spng_plte_entry& entry = palette.entries[packed_sample(raw, x, depth)];
-    rgb[3 * x] = entry.red;
-    rgb[3 * x + 1] = entry.green;
-    rgb[3 * x + 2] = entry.blue;
+    std::uint8_t* pixel = rgb + std::ptrdiff_t{3} * x;
+    pixel[0] = entry.red;
+    pixel[1] = entry.green;
+    pixel[2] = entry.blue;
   }
 }
 

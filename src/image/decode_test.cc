@@ -75,7 +75,8 @@ TEST_P(EveryPng, DecodesToItsSamples) {
   const auto sample = [&](int y, int index) -> unsigned {
     unsigned value = 0;
     for (int bit = 0; bit < kind.bit_depth; ++bit) {
-      const auto at = static_cast<std::size_t>(index * kind.bit_depth + bit);
+      const auto at =
+          static_cast<std::size_t>(index) * kind.bit_depth + static_cast<std::size_t>(bit);
       const unsigned byte = raw[static_cast<std::size_t>(y) * row_bytes + at / 8];
       value = value * 2 + ((byte >> (7 - at % 8)) & 1U);
     }
@@ -91,7 +92,7 @@ TEST_P(EveryPng, DecodesToItsSamples) {
     for (int x = 0; x < width; ++x) {
       if (indexed) {
         const auto& entry = palette.entries[sample(y, x)];
-        std::uint8_t* pixel = expected.row(y) + 3 * x;
+        std::uint8_t* pixel = expected.row(y) + std::ptrdiff_t{3} * x;
         pixel[0] = entry.red;
         pixel[1] = entry.green;
         pixel[2] = entry.blue;

@@ -73,7 +73,9 @@ void copy_columns(const std::uint8_t* row, int channels, int width, int first, i
   if (inside > 0) {
     const std::uint8_t* from = row + static_cast<std::ptrdiff_t>(first + before) * channels;
     if (channels == 1) write_line(from, to, pixel_stride, inside);
-    for (int x = 0; channels > 1 && x < inside; ++x) to[x * pixel_stride] = from[x * channels];
+    for (std::ptrdiff_t x = 0; channels > 1 && x < inside; ++x) {
+      to[x * pixel_stride] = from[x * channels];
+    }
   }
   fill_line(to + inside * pixel_stride, pixel_stride, after,
             row[static_cast<std::ptrdiff_t>(width - 1) * channels]);
@@ -99,11 +101,13 @@ void copy_pixels(const ImageView& source, const Placement& placement, const Pixe
   }
 }
 
-// Blends two sampled rows and rounds half up.
+// Blends two sampled rows and rounds half up. Not by lround, a call a pixel, where this vectorises:
+// values are never negative, and just below a half either neighbour will do.
 void blend(const float* __restrict upper, const float* __restrict lower, float weight,
            std::uint8_t* __restrict out, int count) noexcept {
   for (int x = 0; x < count; ++x) {
     const float value = upper[x] + (lower[x] - upper[x]) * weight;
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings)
     out[x] = static_cast<std::uint8_t>(static_cast<int>(value + 0.5F));
   }
 }

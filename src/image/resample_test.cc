@@ -195,7 +195,8 @@ TEST(Resample, ReadsRowsThroughTheStride) {
   const auto target = input_target(bytes, {8, 4, 1, false}, 0, PixelFormat::gray8).value();
   ASSERT_TRUE(Resampler().run(left, place({}, 8, 4, 8, 4, Fit::stretch), 0, target));
   for (int y = 0; y < 4; ++y) {
-    EXPECT_TRUE(std::equal(left.row(y), left.row(y) + 8, bytes.begin() + y * 8)) << "row " << y;
+    EXPECT_TRUE(std::equal(left.row(y), left.row(y) + 8, bytes.begin() + std::ptrdiff_t{8} * y))
+        << "row " << y;
   }
 }
 

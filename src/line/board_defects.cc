@@ -33,6 +33,10 @@ constexpr Direction direction_of(int k) {
   return {sine(k + 16), sine(k)};
 }
 
+std::size_t board_index(int x, int y) {
+  return static_cast<std::size_t>(y) * kBoardSide + static_cast<std::size_t>(x);
+}
+
 bool is_copper_stroke(DefectType type) {
   return type == DefectType::short_circuit || type == DefectType::spur ||
          type == DefectType::copper;
@@ -169,7 +173,7 @@ void DefectPainter::paint_segment(Point a, Point b, int radius) {
   for (int y = low(a.y, b.y); y < high(a.y, b.y); ++y) {
     for (int x = low(a.x, b.x); x < high(a.x, b.x); ++x) {
       if (!inside(x, y)) continue;
-      mask_[static_cast<std::size_t>(y * kWindow + x)] = 1;
+      mask_[window_index(x, y)] = 1;
       painted_ = {std::min(painted_.left, x), std::min(painted_.top, y),
                   std::max(painted_.right, x + 1), std::max(painted_.bottom, y + 1)};
     }
@@ -213,7 +217,7 @@ bool DefectPainter::keep_changes(std::span<const std::uint8_t> pixels, int left,
   int area = 0;
   for (int y = painted_.top; y < painted_.bottom; ++y) {
     for (int x = painted_.left; x < painted_.right; ++x) {
-      std::uint8_t& masked = mask_[static_cast<std::size_t>(y * kWindow + x)];
+      std::uint8_t& masked = mask_[window_index(x, y)];
       if (masked == 0) continue;
       const int board_x = left + x;
       const int board_y = top + y;
@@ -221,7 +225,7 @@ bool DefectPainter::keep_changes(std::span<const std::uint8_t> pixels, int left,
           board_y < kEdgeDistanceMin || board_y >= kBoardSide - kEdgeDistanceMin) {
         return false;
       }
-      if (pixels[static_cast<std::size_t>(board_y * kBoardSide + board_x)] == colour) {
+      if (pixels[board_index(board_x, board_y)] == colour) {
         masked = 0;
         continue;
       }
@@ -239,10 +243,10 @@ int DefectPainter::count_pieces(Mask& pieces, Rectangle within) {
   int count = 0;
   for (int y = within.top; y < within.bottom; ++y) {
     for (int x = within.left; x < within.right; ++x) {
-      if (pieces[static_cast<std::size_t>(y * kWindow + x)] == 0) continue;
+      if (pieces[window_index(x, y)] == 0) continue;
       ++count;
       stack_.push_back(y * kWindow + x);
-      pieces[static_cast<std::size_t>(y * kWindow + x)] = 0;
+      pieces[window_index(x, y)] = 0;
       while (!stack_.empty()) {
         const int at = stack_.back();
         stack_.pop_back();
@@ -272,11 +276,11 @@ int DefectPainter::contacts(std::span<const std::uint8_t> pixels, int left, int 
   near_.fill(0);
   for (int y = painted_.top; y < painted_.bottom; ++y) {
     for (int x = painted_.left; x < painted_.right; ++x) {
-      if (mask_[static_cast<std::size_t>(y * kWindow + x)] == 0) continue;
+      if (mask_[window_index(x, y)] == 0) continue;
       for (int dy = -reach; dy <= reach; ++dy) {
         for (int dx = -reach; dx <= reach; ++dx) {
-          const auto place = static_cast<std::size_t>((y + dy) * kWindow + x + dx);
-          const auto pixel = static_cast<std::size_t>((top + y + dy) * kBoardSide + left + x + dx);
+          const auto place = window_index(x + dx, y + dy);
+          const auto pixel = board_index(left + x + dx, top + y + dy);
           near_[place] = mask_[place] == 0 && pixels[pixel] == colour ? 1 : 0;
         }
       }
@@ -291,7 +295,7 @@ bool DefectPainter::stands_out(const CopperMap& map, Point shift, DefectType typ
   const Side side(map, shift, is_copper_stroke(type));
   for (int y = painted_.top; y < painted_.bottom; ++y) {
     for (int x = painted_.left; x < painted_.right; ++x) {
-      const bool changes = mask_[static_cast<std::size_t>(y * kWindow + x)] != 0;
+      const bool changes = mask_[window_index(x, y)] != 0;
       if (changes && side.depth(left + x, top + y) >= kStandOutMin) return true;
     }
   }
@@ -340,8 +344,8 @@ std::optional<Box> DefectPainter::draw(std::span<std::uint8_t> pixels, const Boa
 
   for (int y = painted_.top; y < painted_.bottom; ++y) {
     for (int x = painted_.left; x < painted_.right; ++x) {
-      if (mask_[static_cast<std::size_t>(y * kWindow + x)] == 0) continue;
-      pixels[static_cast<std::size_t>((top + y) * kBoardSide + left + x)] = colour;
+      if (mask_[window_index(x, y)] == 0) continue;
+      pixels[board_index(left + x, top + y)] = colour;
     }
   }
   return box;

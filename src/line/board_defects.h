@@ -46,6 +46,9 @@ class DefectPainter {
  private:
   static constexpr int kWindow = 112;  // side of the square that holds a stroke
   using Mask = std::array<std::uint8_t, static_cast<std::size_t>(kWindow) * kWindow>;
+  [[nodiscard]] static constexpr std::size_t window_index(int x, int y) noexcept {
+    return static_cast<std::size_t>(y) * kWindow + static_cast<std::size_t>(x);
+  }
 
   struct Place;
   struct Rectangle {

@@ -230,8 +230,10 @@ class CellPainter {
     for (const Hole& drilled : holes_) {
       hole(drilled.along, drilled.across, drilled.radius);
       const Point middle = at(drilled.along, drilled.across);
-      const auto x = static_cast<float>(middle.x / kSubpixels);
-      const auto y = static_cast<float>(middle.y / kSubpixels);
+      const int column = middle.x / kSubpixels;
+      const int row = middle.y / kSubpixels;
+      const auto x = static_cast<float>(column);
+      const auto y = static_cast<float>(row);
       const auto reach = static_cast<float>(drilled.radius);
       layout_.holes.push_back({x - reach, y - reach, x + reach, y + reach});
     }

@@ -19,13 +19,20 @@ constexpr std::uint64_t kNoiseStream = 1;
 constexpr std::uint64_t kLayoutStream = 2;
 constexpr std::uint64_t kBoardStream = std::uint64_t{1} << 32;
 
+std::size_t noise_index(int x, int y, int stride) {
+  return static_cast<std::size_t>(y) * static_cast<std::size_t>(stride) +
+         static_cast<std::size_t>(x);
+}
+
 // Values at the corners of squares of `cell` pixels, linear between them, around zero.
 void add_smooth_noise(std::vector<int>& field, int cell, int amplitude, BoardRandom& random) {
   const int cells = kNoisePeriod / cell;
-  std::vector<int> corners(static_cast<std::size_t>(cells * cells));
+  const auto stride = static_cast<std::size_t>(cells);
+  std::vector<int> corners(stride * stride);
   for (int& corner : corners) corner = random.between(-amplitude, amplitude);
   const auto corner = [&](int x, int y) {
-    return corners[static_cast<std::size_t>((y % cells) * cells + x % cells)];
+    return corners[static_cast<std::size_t>(y % cells) * stride +
+                   static_cast<std::size_t>(x % cells)];
   };
   for (int y = 0; y < kNoisePeriod; ++y) {
     for (int x = 0; x < kNoisePeriod; ++x) {
@@ -35,8 +42,7 @@ void add_smooth_noise(std::vector<int>& field, int cell, int amplitude, BoardRan
           corner(x / cell, y / cell) * (cell - fx) + corner(x / cell + 1, y / cell) * fx;
       const int low =
           corner(x / cell, y / cell + 1) * (cell - fx) + corner(x / cell + 1, y / cell + 1) * fx;
-      field[static_cast<std::size_t>(y * kNoisePeriod + x)] +=
-          (top * (cell - fy) + low * fy) / (cell * cell);
+      field[noise_index(x, y, kNoisePeriod)] += (top * (cell - fy) + low * fy) / (cell * cell);
     }
   }
 }
@@ -50,8 +56,8 @@ std::vector<std::int16_t> make_noise(std::uint64_t seed, int amplitude) {
   std::vector<std::int16_t> noise(static_cast<std::size_t>(kNoisePeriod) * kNoiseStride);
   for (int y = 0; y < kNoisePeriod; ++y) {
     for (int x = 0; x < kNoiseStride; ++x) {
-      noise[static_cast<std::size_t>(y * kNoiseStride + x)] = static_cast<std::int16_t>(
-          field[static_cast<std::size_t>(y * kNoisePeriod + x % kNoisePeriod)]);
+      noise[noise_index(x, y, kNoiseStride)] =
+          static_cast<std::int16_t>(field[noise_index(x % kNoisePeriod, y, kNoisePeriod)]);
     }
   }
   return noise;

@@ -35,6 +35,10 @@ std::uint64_t hash_of(const Rendered& rendered) {
   return fnv1a(rendered.board, fnv1a(rendered.golden));
 }
 
+std::size_t pixel_index(int x, int y) {
+  return static_cast<std::size_t>(y) * kBoardSide + static_cast<std::size_t>(x);
+}
+
 bool overlap(const Box& a, const Box& b) {
   return a.x1 < b.x2 && b.x1 < a.x2 && a.y1 < b.y2 && b.y1 < a.y2;
 }
@@ -91,7 +95,7 @@ TEST(BoardRenderer, TruthBoxesHoldExactlyTheChangedPixels) {
     std::vector<Box> changed(rendered.defects.size(), Box{1e9F, 1e9F, -1, -1});
     for (int y = 0; y < kBoardSide; ++y) {
       for (int x = 0; x < kBoardSide; ++x) {
-        const auto at = static_cast<std::size_t>(y * kBoardSide + x);
+        const auto at = pixel_index(x, y);
         if (rendered.board[at] == clean.board[at]) continue;
         int owners = 0;
         for (std::size_t k = 0; k < changed.size(); ++k) {
@@ -128,7 +132,7 @@ TEST(BoardRenderer, DefectsChangeTheColourThatTheirTypeSays) {
                                defect.class_name == "copper";
       for (int y = static_cast<int>(defect.box.y1); y < static_cast<int>(defect.box.y2); ++y) {
         for (int x = static_cast<int>(defect.box.x1); x < static_cast<int>(defect.box.x2); ++x) {
-          const auto at = static_cast<std::size_t>(y * kBoardSide + x);
+          const auto at = pixel_index(x, y);
           if (rendered.board[at] == clean.board[at]) continue;
           ASSERT_EQ(rendered.board[at] == kCopperPixel, adds_copper) << defect.class_name;
         }

@@ -12,6 +12,7 @@ namespace {
 
 std::string region_names(const DecisionSpec& spec, const std::string& name) {
   std::vector<std::string> names;
+  names.reserve(spec.regions.size());
   for (const auto& [known, polygon] : spec.regions) names.push_back(known);
   return names.empty() ? "; the decision declares no regions" : suggestion(name, names);
 }

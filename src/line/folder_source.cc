@@ -38,6 +38,7 @@ struct Listing {
 
   [[nodiscard]] std::vector<ImageFile> files(const fs::path& folder, std::size_t i) const {
     std::vector<ImageFile> result;
+    result.reserve(roles.size());
     for (const Role& role : roles) {
       result.push_back({role.name, role.pattern.file_of(folder, ids[i])});
     }

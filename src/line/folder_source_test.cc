@@ -20,9 +20,10 @@ using ::testing::HasSubstr;
 
 constexpr int kWidth = 16;
 constexpr int kHeight = 8;
+constexpr std::ptrdiff_t kPixels = std::ptrdiff_t{kWidth} * kHeight;
 
 class FolderSource : public ::testing::Test {
- protected:
+ public:
   FolderSource() {
     std::string name = (fs::temp_directory_path() / "takt-test-XXXXXX").string();
     EXPECT_NE(::mkdtemp(name.data()), nullptr);
@@ -35,8 +36,9 @@ class FolderSource : public ::testing::Test {
     fs::remove_all(options_.directory, ignored);
   }
 
+ protected:
   void make_pool(std::uint32_t slots) {
-    const SizeClass size{64 * 1024, slots};
+    const SizeClass size{std::size_t{64} * 1024, slots};
     pool_ = SlotPool::create("test", {&size, 1}).value();
   }
   fs::path write(const std::string& name, std::string_view bytes) {
@@ -102,7 +104,7 @@ TEST_F(FolderSource, PairsByPatternLieOneAfterTheOtherInOneSlot) {
   EXPECT_EQ(frame->images[1].role, "golden");
   EXPECT_EQ(board.pixels[0], 20);
   EXPECT_EQ(golden.row(kHeight - 1)[kWidth - 1], 21);
-  EXPECT_EQ(golden.pixels, board.pixels + kWidth * kHeight);
+  EXPECT_EQ(golden.pixels, board.pixels + kPixels);
   EXPECT_EQ(frame->images[0].slot.index(), frame->images[1].slot.index());
   EXPECT_EQ(source->next()->part_id, "0002");
   EXPECT_FALSE(source->next().has_value());
@@ -132,7 +134,7 @@ TEST_F(FolderSource, DecodesToTheFormatAskedFor) {
   ASSERT_EQ(frame.images.size(), 2U);
   EXPECT_EQ(frame.images[0].view.format, PixelFormat::rgb8);
   EXPECT_EQ(frame.images[0].view.row(1)[3 * kWidth - 1], 50);
-  EXPECT_EQ(frame.images[1].view.pixels, frame.images[0].view.pixels + 3 * kWidth * kHeight);
+  EXPECT_EQ(frame.images[1].view.pixels, frame.images[0].view.pixels + 3 * kPixels);
 }
 
 TEST_F(FolderSource, RepeatsWithCountedTriggers) {

@@ -30,6 +30,7 @@ Result<Answer> any_answer(const std::string& model) {
   }
   std::vector<Detection> detections;
   const int count = *rc::gen::inRange(0, 6);
+  detections.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) {
     detections.push_back(detection(i % 2, static_cast<float>(*rc::gen::inRange(2, 100)) / 100));
   }

@@ -381,7 +381,7 @@ inline Frame board_frame(const std::shared_ptr<SlotPool>& pool, const std::strin
   for (const char* role : {"board", "golden"}) {
     FrameImage& image = frame.images.emplace_back();
     image.role = role;
-    image.slot = *pool->acquire(kBoardSide * kBoardSide);
+    image.slot = *pool->acquire(std::size_t{kBoardSide} * kBoardSide);
     image.view = {reinterpret_cast<const std::uint8_t*>(image.slot.bytes().data()), kBoardSide,
                   kBoardSide, kBoardSide, PixelFormat::gray8};
   }

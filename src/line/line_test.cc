@@ -12,10 +12,8 @@
 namespace takt::line {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
-using ::testing::UnorderedElementsAre;
 using namespace std::chrono_literals;
 
 // Every model answers at once: no defect, no difference.
@@ -302,6 +300,7 @@ TEST_F(LineTest, UnderFaultsFromManyThreadsEveryAcceptedFrameHasOneVerdict) {
   start(config);
   std::atomic<bool> working = true;
   std::vector<std::thread> engine;
+  engine.reserve(2);
   for (int t = 0; t < 2; ++t) {
     engine.emplace_back([&, t] {
       for (int n = t; working || client_.waiting() > 0; ++n) {

@@ -91,10 +91,11 @@ TEST_P(FrameRingUnderThreads, EveryItemIsPoppedOrComesBackExactlyOnce) {
   constexpr int kProducers = 3;
   constexpr int kItems = 3000;  // a producer
   FrameRing<Item> ring(4, GetParam());
-  std::vector<std::atomic<int>> outcomes(kProducers * kItems);
+  std::vector<std::atomic<int>> outcomes(std::size_t{kProducers} * kItems);
   std::atomic<int> returned{0};
   std::atomic<int> popped{0};
   std::vector<std::thread> producers;
+  producers.reserve(kProducers);
   for (int p = 0; p < kProducers; ++p) {
     producers.emplace_back([&, p] {
       for (int i = 0; i < kItems; ++i) {
@@ -108,6 +109,7 @@ TEST_P(FrameRingUnderThreads, EveryItemIsPoppedOrComesBackExactlyOnce) {
     });
   }
   std::vector<std::thread> consumers;
+  consumers.reserve(2);
   for (int c = 0; c < 2; ++c) {
     consumers.emplace_back([&] {
       while (auto item = ring.pop()) {

@@ -39,6 +39,7 @@ TEST(SlotPool, HandsOutRoomOfAtLeastTheBytesAskedForOnAPageBoundary) {
 TEST(SlotPool, SlotsDoNotOverlap) {
   const auto pool = make_pool({{4096, 3}, {8192, 3}});
   std::vector<Slot> slots;
+  slots.reserve(6);
   for (int i = 0; i < 6; ++i) slots.push_back(take(*pool, i < 3 ? 1 : 8192));
   for (std::size_t i = 0; i < slots.size(); ++i)
     std::ranges::fill(slots[i].bytes(), static_cast<std::byte>(i));
@@ -65,10 +66,13 @@ TEST(SlotPool, AMovedFromSlotIsEmptyAndReturnsNothing) {
   const auto pool = make_pool({{4096, 1}});
   Slot first = take(*pool, 1);
   const Slot second = std::move(first);
-  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): the state after a move is the rule here
+  // NOLINTBEGIN(bugprone-use-after-move, clang-analyzer-cplusplus.Move): the state after a move is
+  // the rule here.
+  EXPECT_FALSE(first);
   EXPECT_TRUE(first.bytes().empty());
   EXPECT_EQ(first.generation(), 0);
   first.reset();
+  // NOLINTEND(bugprone-use-after-move, clang-analyzer-cplusplus.Move)
   EXPECT_EQ(pool->in_use(), 1);
   EXPECT_TRUE(second);
 }
@@ -212,6 +216,7 @@ TEST(SlotPool, UnderThreadsASlotHasOneHolderAndAllComeBack) {
   std::atomic<int> foreign_marks{0};
   std::atomic<int> taken{0};
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       const auto mark = static_cast<std::byte>(t + 1);
@@ -239,6 +244,7 @@ TEST(SlotPool, CopiesReleasedByManyThreadsReturnTheSlotOnce) {
   for (int round = 0; round < 200; ++round) {
     Slot slot = take(*pool, 1);
     std::vector<std::thread> threads;
+    threads.reserve(3);
     for (int t = 0; t < 3; ++t) threads.emplace_back([copy = slot]() mutable { copy.reset(); });
     slot.reset();
     for (std::thread& thread : threads) thread.join();

@@ -16,6 +16,7 @@ std::string describe(const OnnxTensor& tensor) {
 
 std::vector<std::string> names_of(const std::vector<OnnxTensor>& tensors) {
   std::vector<std::string> names;
+  names.reserve(tensors.size());
   for (const OnnxTensor& tensor : tensors) names.push_back(tensor.name);
   return names;
 }

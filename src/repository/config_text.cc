@@ -66,6 +66,7 @@ std::vector<std::string> quoted_names(std::string_view text) {
 
 std::vector<std::string> field_names(const pb::Descriptor& message) {
   std::vector<std::string> names;
+  names.reserve(static_cast<std::size_t>(message.field_count()));
   for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
   return names;
 }

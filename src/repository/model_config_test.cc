@@ -126,7 +126,8 @@ TEST(ModelConfigText, DeepNestingIsRefusedBeforeItIsParsed) {
 }
 
 TEST(ModelConfigText, TooLargeIsRefused) {
-  EXPECT_THAT(error_of(std::string(300 * 1024, ' ')), HasSubstr("larger than 262144 bytes"));
+  EXPECT_THAT(error_of(std::string(std::size_t{300} * 1024, ' ')),
+              HasSubstr("larger than 262144 bytes"));
 }
 
 struct Refused {

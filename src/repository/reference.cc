@@ -25,7 +25,7 @@ Result<Tolerance> read_tolerance(const fs::path& file) {
   Tolerance tolerance;
   std::error_code error;
   if (!fs::exists(file, error)) return tolerance;
-  constexpr std::uint64_t kBytesMax = 64 * 1024;
+  constexpr std::uint64_t kBytesMax = std::uint64_t{64} * 1024;
   const Result<std::string> text = read_file(file, kBytesMax);
   if (!text) return std::unexpected(text.error());
   const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
@@ -91,6 +91,12 @@ struct CaseReader {
   std::uint64_t& bytes_left;
   std::optional<std::int64_t> rows;
 
+  [[nodiscard]] std::unexpected<Error> missing(const std::string& stem, const std::string& side,
+                                               std::size_t count) const {
+    return refuse(folder, "no " + stem + ".pb or " + stem + ".pb.gz; the model has " +
+                              std::to_string(count) + " " + side + "s");
+  }
+
   // Every tensor of one side, in the order of the signature.
   Result<std::vector<ReferenceTensor>> read(const std::string& side,
                                             const std::vector<TensorSpec>& specs) {
@@ -99,10 +105,7 @@ struct CaseReader {
     for (std::size_t i = 0; i < specs.size(); ++i) {
       const std::string stem = side + "_" + std::to_string(i);
       const std::optional<fs::path> file = tensor_file(folder, stem);
-      if (!file) {
-        return refuse(folder, "no " + stem + ".pb or " + stem + ".pb.gz; the model has " +
-                                  std::to_string(specs.size()) + " " + side + "s");
-      }
+      if (!file) return missing(stem, side, specs.size());
       Result<ReferenceTensor> tensor = read_tensor_proto(*file, bytes_left);
       if (!tensor) return std::unexpected(std::move(tensor).error());
       bytes_left -= tensor->bytes.size();

@@ -30,7 +30,7 @@ std::unexpected<Error> refuse(const fs::path& file, const std::string& message) 
 }
 
 // Besides its elements a TensorProto holds names and a few numbers.
-constexpr std::uint64_t kOverheadBytesMax = 64 * 1024;
+constexpr std::uint64_t kOverheadBytesMax = std::uint64_t{64} * 1024;
 
 // Everything that the stream gives; nullopt above `bytes_max`: a few KiB of gzip can unpack to
 // gigabytes.

@@ -68,6 +68,7 @@ void map_to_source(std::vector<Detection>& detections, const Placement& placemen
 
 std::vector<std::string> postprocessor_names() {
   std::vector<std::string> names;
+  names.reserve(kEntries.size());
   for (const Entry& entry : kEntries) names.emplace_back(entry.name);
   return names;
 }

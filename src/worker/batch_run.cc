@@ -44,6 +44,7 @@ void BatchRun::clear() {
 
 Result<BatchTimes> BatchRun::run(Instance& instance) {
   std::vector<Sample> batch;
+  batch.reserve(requests_.size());
   for (Request& request : requests_) {
     batch.push_back({.inputs = request.inputs, .outputs = request.outputs, .rows = request.rows});
   }

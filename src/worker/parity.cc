@@ -133,6 +133,7 @@ Result<void> check_case(const repository::ReferenceCase& reference_case,
     tensors.push_back(std::move(*tensor));
   }
   std::vector<InputData> inputs;
+  inputs.reserve(tensors.size());
   for (const repository::ReferenceTensor& tensor : tensors) inputs.emplace_back(tensor.view());
 
   // Twice together where there is room: a backend may run batches by other code than single rows.

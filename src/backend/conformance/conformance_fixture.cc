@@ -120,7 +120,7 @@ std::vector<float> preprocessed(const std::vector<ImageView>& images,
   const int width = images.front().width;
   const int height = images.front().height;
   const auto channels = static_cast<std::size_t>(per_image) * images.size();
-  const auto plane = static_cast<std::size_t>(width * height);
+  const auto plane = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   std::vector<float> tensor(channels * plane);
   for (std::size_t c = 0; c < channels; ++c) {
     const ImageView& image = images[c / static_cast<std::size_t>(per_image)];

@@ -43,8 +43,8 @@ struct TestModel {
 // One request with its own memory, which its views look into: moved, never copied.
 struct Request {
   Request() = default;
-  Request(Request&&) = default;
-  Request& operator=(Request&&) = default;
+  Request(Request&&) noexcept = default;
+  Request& operator=(Request&&) noexcept = default;
 
   std::vector<InputData> inputs;
   std::vector<OutputBuffer> outputs;

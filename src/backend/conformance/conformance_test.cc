@@ -230,6 +230,7 @@ TEST_P(Conformance, OutputsBelongToTheirInputsUnderManyInstances) {
     }
   };
   std::vector<std::jthread> threads;
+  threads.reserve(kInstances);
   for (int lane = 0; lane < kInstances; ++lane) threads.emplace_back(feed, lane);
 }
 

@@ -18,7 +18,8 @@ using namespace conformance;
 
 class OpenVino : public testing::Test {
  protected:
-  Result<std::shared_ptr<const LoadedModel>> load(const std::string& file, LoadOptions options) {
+  Result<std::shared_ptr<const LoadedModel>> load(const std::string& file,
+                                                  const LoadOptions& options) {
     return backend_->load({"pcb", 3, model_file(file)}, options);
   }
   void expect_refused(const std::string& file, const LoadOptions& options,

@@ -176,6 +176,10 @@ bool may_crash(const Parameters& parameters) {
          });
 }
 
+std::string described(const std::string& key, const std::string& value) {
+  return "parameter '" + key + "', value '" + value + "'";
+}
+
 }  // namespace
 
 std::string_view to_string(Fault fault) noexcept {
@@ -190,8 +194,7 @@ Result<Parameters> parse_parameters(
     if (Result<void> read =
             read_parameter(parsed, std::string_view(key).substr(kPrefix.size()), value);
         !read) {
-      return std::unexpected(
-          std::move(read).error().within("parameter '" + key + "', value '" + value + "'"));
+      return std::unexpected(std::move(read).error().within(described(key, value)));
     }
   }
   if (may_crash(parsed) && !parsed.crash_allowed) {

@@ -83,6 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
 std::vector<std::optional<Fault>> story(const Pairs& pairs, int batches) {
   FaultPlan plan(parsed(pairs));
   std::vector<std::optional<Fault>> faults;
+  faults.reserve(static_cast<std::size_t>(batches));
   for (int i = 0; i < batches; ++i) faults.push_back(plan.next(1).fault);
   return faults;
 }
