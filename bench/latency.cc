@@ -74,9 +74,17 @@ std::vector<double> paced(int count, const std::function<double()>& sample) {
   return samples;
 }
 
-void echo(int in, int out) {
+constexpr std::uint64_t kEnd = std::uint64_t{1} << 40;
+
+// Answers each number with the nanoseconds (plus one) that it paused, which are `pause` or more: the
+// other side sleeps meanwhile as it does while a model runs.
+void echo(int in, int out, Duration pause) {
   std::uint64_t value = 0;
-  while (::read(in, &value, sizeof(value)) == sizeof(value) && value < 1000) {
+  while (::read(in, &value, sizeof(value)) == sizeof(value) && value < kEnd) {
+    const auto start = std::chrono::steady_clock::now();
+    if (pause > Duration{}) std::this_thread::sleep_for(pause);
+    const Duration paused = std::chrono::steady_clock::now() - start;
+    value = pause > Duration{} ? static_cast<std::uint64_t>(paused.count()) + 1 : 1;
     if (::write(out, &value, sizeof(value)) < 0) return;
   }
 }
@@ -88,17 +96,16 @@ std::vector<double> round_trips(int there, int back, int count) {
     if (::write(there, &value, sizeof(value)) < 0 || ::read(back, &value, sizeof(value)) < 0) {
       std::abort();
     }
-    return us(std::chrono::steady_clock::now() - start);
+    return us(std::chrono::steady_clock::now() - start) - static_cast<double>(value - 1) / 1000;
   });
-  const std::uint64_t end = 1000;
-  static_cast<void>(!::write(there, &end, sizeof(end)));
+  static_cast<void>(!::write(there, &kEnd, sizeof(kEnd)));
   return samples;
 }
 
-std::vector<double> floor_of_threads(int count) {
+std::vector<double> floor_of_threads(int count, Duration pause) {
   const int there = ::eventfd(0, 0);
   const int back = ::eventfd(0, 0);
-  std::thread other([&] { echo(there, back); });
+  std::thread other([&] { echo(there, back, pause); });
   std::vector<double> samples = round_trips(there, back, count);
   other.join();
   ::close(there);
@@ -106,12 +113,12 @@ std::vector<double> floor_of_threads(int count) {
   return samples;
 }
 
-std::vector<double> floor_of_processes(int count) {
+std::vector<double> floor_of_processes(int count, Duration pause) {
   const int there = ::eventfd(0, 0);
   const int back = ::eventfd(0, 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    echo(there, back);
+    echo(there, back, pause);
     ::_exit(0);
   }
   std::vector<double> samples = round_trips(there, back, count);
@@ -222,9 +229,11 @@ int run(const Options& options) {
       all[name].insert(all[name].end(), samples.begin(), samples.end());
     };
     for (int round = 0; round < options.rounds; ++round) {  // in turns: the machine's mood is shared
-      add("floor_threads", floor_of_threads(options.requests));
+      add("bare_threads", floor_of_threads(options.requests, {}));
+      add("bare_processes", floor_of_processes(options.requests, {}));
+      add("floor_threads", floor_of_threads(options.requests, kModelTime));
       add("in_process", paced(options.requests, [&] { return here.added_us(); }));
-      add("floor_processes", floor_of_processes(options.requests));
+      add("floor_processes", floor_of_processes(options.requests, kModelTime));
       add("through_worker", paced(options.requests, [&] { return remote.added_us(); }));
     }
   }
