@@ -82,7 +82,7 @@ void decide(benchmark::State& state) {
   const Case which{static_cast<Kind>(state.range(0)), argument(1), argument(2), argument(3)};
   const Workload load = workload(which.kind, which.models, which.devices, which.queue_length);
   std::uint64_t events = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto begin = std::chrono::steady_clock::now();
     const auto result = simulate(load);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

@@ -17,7 +17,7 @@
 
 namespace takt::ipc {
 
-inline constexpr std::size_t kControlBytesMax = 64 * 1024;
+inline constexpr std::size_t kControlBytesMax = std::size_t{64} * 1024;
 inline constexpr std::size_t kControlDescriptorsMax = 64;
 
 struct ControlMessage {
