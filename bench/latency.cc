@@ -3,9 +3,9 @@
 // floor of the same machine: a bare eventfd round trip between two threads and two processes.
 //   takt-bench-latency [--requests N] [--rounds N] [--spin-us N] [--json]
 #include "engine/supervisor.h"
-#include "worker/load_runtime.h"
-#include "worker/backends.h"
 #include "repository/repository.h"
+#include "worker/backends.h"
+#include "worker/load_runtime.h"
 #include "worker/worker_process.h"
 
 #include <nlohmann/json.hpp>
@@ -146,6 +146,13 @@ class Served {
   Served(const Served&) = delete;
   Served& operator=(const Served&) = delete;
 
+  // Where the time of the requests so far went, as medians.
+  void print_parts(const char* name) {
+    std::printf("%-16s   to the dispatcher %.1f us, to the instance %.1f us, back %.1f us\n", name,
+                figures(to_dispatcher_us_).p50_us, figures(to_instance_us_).p50_us,
+                figures(back_us_).p50_us);
+  }
+
   // Submit to the waking of whoever waits for the answer, less the execution itself.
   double added_us() {
     Shape shape = info_.signature.inputs[0].shape;
@@ -157,18 +164,22 @@ class Served {
     request.inputs.emplace_back(
         TensorView{info_.signature.inputs[0].type, shape, slot.bytes().first(bytes)});
     request.holds.push_back(std::move(slot));
-    Duration exec{};
+    InferTimings timings;
     const auto start = std::chrono::steady_clock::now();
     engine_->submit(std::move(request), [&](const Result<InferResult>& result) {
       if (!result) {
         std::fprintf(stderr, "latency: %s\n", result.error().message.c_str());
         std::abort();
       }
-      exec = result->timings.batch.exec_end - result->timings.batch.exec_start;
+      timings = result->timings;
       answered_.release();
     });
     answered_.acquire();
-    return us(std::chrono::steady_clock::now() - start - exec);
+    const auto end = std::chrono::steady_clock::now();
+    to_dispatcher_us_.push_back(us(timings.dispatched - timings.submitted));
+    to_instance_us_.push_back(us(timings.batch.exec_start - timings.dispatched));
+    back_us_.push_back(us(TimePoint(end.time_since_epoch()) - timings.batch.exec_end));
+    return us(end - start - (timings.batch.exec_end - timings.batch.exec_start));
   }
 
  private:
@@ -197,6 +208,9 @@ class Served {
   ModelId model_;
   ModelInfo info_;
   std::binary_semaphore answered_{0};
+  std::vector<double> to_dispatcher_us_;
+  std::vector<double> to_instance_us_;
+  std::vector<double> back_us_;
 };
 
 // One model folder with the file of a test model, whose signature it takes.
@@ -228,7 +242,8 @@ int run(const Options& options) {
     const auto add = [&all](const char* name, std::vector<double> samples) {
       all[name].insert(all[name].end(), samples.begin(), samples.end());
     };
-    for (int round = 0; round < options.rounds; ++round) {  // in turns: the machine's mood is shared
+    for (int round = 0; round < options.rounds;
+         ++round) {  // in turns: the machine's mood is shared
       add("bare_threads", floor_of_threads(options.requests, {}));
       add("bare_processes", floor_of_processes(options.requests, {}));
       add("floor_threads", floor_of_threads(options.requests, kModelTime));
@@ -236,6 +251,8 @@ int run(const Options& options) {
       add("floor_processes", floor_of_processes(options.requests, kModelTime));
       add("through_worker", paced(options.requests, [&] { return remote.added_us(); }));
     }
+    here.print_parts("in_process");
+    remote.print_parts("through_worker");
   }
   fs::remove_all(repository);
   std::map<std::string, Figures> each;
@@ -248,9 +265,9 @@ int run(const Options& options) {
                    kThreadFloorsMax);
   met &= judge("through a worker p50",
                each["through_worker"].p50_us / each["floor_processes"].p50_us, kProcessFloorsMax);
-  met &= judge("through a worker p99",
-               each["through_worker"].p99_us / each["floor_processes"].p99_us,
-               kProcessFloorsP99Max);
+  met &=
+      judge("through a worker p99", each["through_worker"].p99_us / each["floor_processes"].p99_us,
+            kProcessFloorsP99Max);
   nlohmann::json out{{"requests", options.requests * options.rounds},
                      {"spin_us", options.spin_us},
                      {"cores", std::thread::hardware_concurrency()}};

@@ -394,12 +394,12 @@ TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
   options_.probe_interval = 10ms;
   start();
   // Faults from inside: all that a device can do.
-  const ModelId model = add("m",
-                            {"base_us: 300", "crash_allowed: true", "faults_after: 30",
-                             "probability.out_of_memory: 0.01", "probability.crash: 0.002",
-                             "probability.hang: 0.001", "probability.failure: 0.01",
-                             "probability.device_poisoned: 0.002", "probability.corrupt_output: 0.01"},
-                            2);
+  const ModelId model = add(
+      "m",
+      {"base_us: 300", "crash_allowed: true", "faults_after: 30", "probability.out_of_memory: 0.01",
+       "probability.crash: 0.002", "probability.hang: 0.001", "probability.failure: 0.01",
+       "probability.device_poisoned: 0.002", "probability.corrupt_output: 0.01"},
+      2);
   Tally tally;
   std::atomic<bool> stop{false};
   std::atomic<std::size_t> asked{0};

@@ -55,7 +55,7 @@ struct WorkerStatus {
   std::uint64_t circuits_opened = 0;
   Duration recovery_last{};  // from the end of a process to the next one's readiness
   Duration recovery_max{};
-  std::size_t peak_rss_bytes = 0;    // of the present process
+  std::size_t peak_rss_bytes = 0;  // of the present process
   std::string last_error;
 };
 

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Run the demo's line while each of its workers is killed, and count what that costs.
+
+Two runs of build/takt demo: without kills, for the lateness of verdicts on an idle machine; with a
+kill -9 of every worker, one after the other, once every --every seconds. Prints each figure beside
+its goal and writes both summaries to bench/results/recovery-DATE.json.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RECOVERY_MS_MAX = 2000
+LATENESS_P999_MS_MAX = 2
+LATENESS_MAX_MS_MAX = 20
+
+
+def workers(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except FileNotFoundError:  # a thread that has just ended
+            pass
+    return found
+
+
+def run(seconds: float, load: float, every: float | None, folder: Path) -> dict:
+    summary = folder / "summary.json"
+    command = [str(ROOT / "build" / "takt"), "demo", "--no-view", f"--seconds={seconds}",
+               f"--load={load}", "--summary", str(summary)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "the camera runs" in line:
+                break
+        kills = 0
+        if every is not None:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and process.poll() is None:
+                time.sleep(every)
+                for pid in workers(process.pid):
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                        kills += 1
+                    except ProcessLookupError:
+                        pass
+        process.stderr.read()
+        code = process.wait()
+    return {"exit_code": code, "kills": kills, **json.loads(summary.read_text())}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--load", type=float, default=0.3, help="share of the capacity")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between two kills")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        calm = run(options.seconds, options.load, None, Path(folder))
+        killed = run(options.seconds, options.load, options.every, Path(folder))
+
+    missed = []
+
+    def goal(name: str, met: bool, text: str) -> None:
+        print(f"  {'met   ' if met else 'MISSED'}  {text}")
+        if not met:
+            missed.append(name)
+
+    for title, result in (("without kills", calm), ("with kills", killed)):
+        line = next(iter(result["lines"].values()))
+        restarts = sum(worker["restarts"] for worker in result["workers"])
+        print(f"{title}: {line['accepted']} frames, {line['verdicts']} verdicts, "
+              f"{line['by_fallback']} by fallback; {result['kills']} kills, {restarts} restarts")
+        goal(f"{title}: verdicts", line["accepted"] == line["verdicts"] and not result["exit_code"],
+             f"a verdict for every frame, exit code {result['exit_code']}")
+        lateness = line["lateness"]
+        goal(f"{title}: lateness",
+             lateness["p999_us"] <= 1000 * LATENESS_P999_MS_MAX
+             and lateness["max_us"] <= 1000 * LATENESS_MAX_MS_MAX,
+             f"verdicts behind their deadline: p99.9 {lateness['p999'] / 1000:.2f} ms, max "
+             f"{lateness['max'] / 1000:.2f} ms; goals {LATENESS_P999_MS_MAX}, {LATENESS_MAX_MS_MAX}")
+    recovery = max(worker["recovery_max_ms"] for worker in killed["workers"])
+    goal("recovery", recovery <= RECOVERY_MS_MAX,
+         f"back to full service after {recovery:.0f} ms at most; goal {RECOVERY_MS_MAX}")
+
+    out = ROOT / "bench" / "results" / f"recovery-{datetime.date.today()}.json"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    out.write_text(json.dumps({
+        "date": str(datetime.date.today()), "commit": commit.stdout.strip(),
+        "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+        "command": "bench/recovery.py " + " ".join(sys.argv[1:]),
+        "calm": calm, "killed": killed}, indent=1) + "\n")
+    print(f"samples: {out.relative_to(ROOT)}")
+    print("goals met" if not missed else f"goals missed: {', '.join(missed)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
