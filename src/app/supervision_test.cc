@@ -318,6 +318,31 @@ TEST_F(Supervision, AfterFailuresInARowTheCircuitOpensAndRequestsAreRefusedAtOnc
   expect_nothing_left();
 }
 
+TEST_F(Supervision, AModelThatCannotBeLoadedAgainOpensTheCircuitAndIsProbed) {
+  options_.circuit_failures = 2;
+  start();
+  const ModelId model = add("m");
+  Tally tally;
+  submit(tally, model);  // it has worked: the next start is at once
+  ASSERT_TRUE(tally.wait_for(1));
+  const fs::path file = folder_ / "m" / "1" / "model.onnx";
+  fs::rename(file, folder_ / "away");
+  const pid_t before = pid_of();
+  ::kill(before, SIGKILL);
+  ASSERT_TRUE(wait_until(
+      [&] { return supervisor_->workers()[0].state == engine::WorkerState::circuit_open; }));
+  Tally refused;
+  submit(refused, model);
+  ASSERT_TRUE(refused.wait_for(1));
+  EXPECT_EQ(refused.failed(ErrorKind::unavailable), 1U) << refused.last_error();
+  fs::rename(folder_ / "away", file);
+  ASSERT_TRUE(served_again(before));
+  Tally after;
+  submit(after, model);
+  ASSERT_TRUE(after.wait_for(1));
+  EXPECT_EQ(after.good(), 1U) << after.last_error();
+}
+
 TEST_F(Supervision, AProbeClosesTheCircuitWhenTheWorkerServesAgain) {
   options_.circuit_failures = 1;
   start();

@@ -200,6 +200,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   });
   reader.entries("lines", [&](const std::string& name, Reader& child) {
     config.lines.push_back(read_line(name, base, child));
+    config.lines.back().line.flow = FlowId{static_cast<std::uint32_t>(config.lines.size())};
   });
   reader.mapping("store", [&](Reader& child) { read_store(child, base, config.store.emplace()); });
   reader.list("sinks", [&](Reader& child) { read_sink(child, base, config.sinks); });

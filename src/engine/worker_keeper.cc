@@ -126,8 +126,7 @@ void WorkerKeeper::keep() {
       ended_at = now();
       finish(std::move(*incarnation), cause);
     } else {
-      const std::scoped_lock lock(mutex_);
-      status_.last_error = incarnation.error().message;
+      note_failed_start(incarnation.error());
     }
     if (!wait_before_next()) return;
   }
@@ -304,6 +303,16 @@ void WorkerKeeper::finish(Incarnation incarnation, const Error& cause) {
     status_.pid = 0;
   }
   incarnation.link->end(cause);
+}
+
+void WorkerKeeper::note_failed_start(const Error& error) {
+  ++failures_;
+  {
+    const std::scoped_lock lock(mutex_);
+    status_.pid = 0;
+    status_.last_error = error.message;
+  }
+  if (failures_ == options_.circuit_failures) tell_lost(error, true);
 }
 
 bool WorkerKeeper::wait_before_next() {

@@ -80,6 +80,7 @@ class WorkerKeeper {
   [[nodiscard]] Error watch(Incarnation& incarnation);
   [[nodiscard]] std::optional<Error> hangs(const Incarnation& incarnation) const;
   void finish(Incarnation incarnation, const Error& cause);
+  void note_failed_start(const Error& error);
   [[nodiscard]] bool wait_before_next();  // false when it is to stop
   void tell_lost(const Error& cause, bool circuit_open);
   void tell_back();

@@ -4,6 +4,7 @@
 // Owns: plain values.
 #pragma once
 
+#include "core/ids.h"
 #include "core/time.h"
 #include "line/decision.h"
 #include "memory/frame_ring.h"
@@ -31,6 +32,7 @@ struct RelabelOptions {
 
 struct LineConfig {
   std::string name;
+  FlowId flow{};                   // lines of the same class take turns; its own for each line
   std::string recipe;              // for frames that name none
   std::vector<std::string> tasks;  // names of the `tasks:` section
   // From capture to verdict. Empty: offline inspection, as fast as the machine can.

@@ -163,6 +163,7 @@ Result<LinePlan> make_plan(const LineConfig& config, std::span<const TaskSpec> t
   known.reserve(tasks.size());
   for (const TaskSpec& spec : tasks) known.push_back(spec.name);
   LinePlan plan;
+  plan.flow = config.flow;
   for (std::size_t i = 0; i < config.tasks.size(); ++i) {
     const auto found = std::ranges::find(tasks, config.tasks[i], &TaskSpec::name);
     if (found == tasks.end()) {

@@ -32,6 +32,7 @@ struct PlannedTask {
 };
 
 struct LinePlan {
+  FlowId flow{};
   std::vector<PlannedTask> tasks;  // in the line's order
   [[nodiscard]] std::vector<std::string> names() const;
 };

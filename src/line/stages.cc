@@ -77,6 +77,7 @@ Result<InferRequest> Stages::request(const FrameState& state, std::size_t task,
   InferRequest made;
   made.model = planned.model.id;
   made.priority = planned.spec.priority;
+  made.flow = plan_.flow;
   for (const std::vector<std::string>& roles : planned.roles) {
     ImageStack stack;
     stack.region = region;
