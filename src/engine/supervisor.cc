@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/supervisor.h"
 
-#include <unistd.h>
+#include "engine/worker_start.h"
 
 #include <utility>
 
@@ -9,21 +9,15 @@ namespace takt {
 
 Result<ipc::ModelDescription> describe_model(const engine::SupervisorOptions& options,
                                              const ipc::DescribeModel& model) {
-  auto ends = ipc::ControlSocket::pair();
-  if (!ends) return std::unexpected(ends.error());
-  std::vector<std::string> arguments = options.arguments;
-  arguments.insert(arguments.end(), {"--parent", std::to_string(::getpid())});
-  Result<ipc::Process> process =
-      ipc::Process::start(options.program, arguments, ends->second.descriptor());
-  if (!process) return std::unexpected(std::move(process).error());
-  ends->second = ipc::ControlSocket(ipc::Descriptor());
-  ipc::ControlSocket& control = ends->first;
+  Result<engine::StartedWorker> worker = engine::start_worker(options);
+  if (!worker) return std::unexpected(std::move(worker).error());
+  ipc::ControlSocket& control = worker->control;
   if (Result<void> sent = control.send(ipc::to_text(ipc::WorkerRequest(model))); !sent) {
     return std::unexpected(std::move(sent).error());
   }
   const Result<ipc::ControlMessage> message = control.receive(options.ready_timeout);
   if (!message) {
-    const auto ending = process->wait(std::chrono::seconds(1));
+    const auto ending = worker->process.wait(std::chrono::seconds(1));
     return fail(ErrorKind::unavailable,
                 "model '" + model.model + "': reading it ended the worker that read it (" +
                     ending.value_or("no answer in time") +

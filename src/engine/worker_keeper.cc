@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/worker_keeper.h"
 
+#include "engine/worker_start.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -139,23 +141,17 @@ Result<WorkerKeeper::Incarnation> WorkerKeeper::begin() {
     status_.state = WorkerState::starting;
     end_wanted_.reset();
   }
-  auto ends = ipc::ControlSocket::pair();
-  if (!ends) return std::unexpected(ends.error());
-  std::vector<std::string> arguments = options_.arguments;
-  arguments.insert(arguments.end(), {"--parent", std::to_string(::getpid())});
-  Result<ipc::Process> process =
-      ipc::Process::start(options_.program, arguments, ends->second.descriptor());
-  if (!process) return std::unexpected(std::move(process).error());
-  ends->second = ipc::ControlSocket(ipc::Descriptor());
+  Result<StartedWorker> worker = start_worker(options_);
+  if (!worker) return std::unexpected(std::move(worker).error());
   {
     const std::scoped_lock lock(mutex_);
-    status_.pid = process->pid();
+    status_.pid = worker->process.pid();
   }
-  ipc::ControlSocket& control = ends->first;
-  const auto explain = [&process](Error error) {
+  ipc::ControlSocket& control = worker->control;
+  const auto explain = [&worker](Error error) {
     // Its end says more than its silence.
     if (error.kind != ErrorKind::unavailable) return error;
-    if (const auto ending = process->wait(std::chrono::seconds(1))) {
+    if (const auto ending = worker->process.wait(std::chrono::seconds(1))) {
       error.message = "the worker ended while it started: " + *ending;
     }
     return error;
@@ -179,7 +175,7 @@ Result<WorkerKeeper::Incarnation> WorkerKeeper::begin() {
   const Result<ipc::WorkerReply> attached =
       ask(control, ipc::AttachMemory{(*link)->layout()}, descriptors);
   if (!attached) return std::unexpected(explain(attached.error()));
-  return Incarnation{std::move(*process), std::move(control), std::move(*link)};
+  return Incarnation{std::move(worker->process), std::move(control), std::move(*link)};
 }
 
 Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,

@@ -71,7 +71,7 @@ class Writer {
   }
   void put_bytes(std::span<const std::byte> bytes) {
     full_ = full_ || bytes.size() > room_.size() - used_;
-    if (full_) return;
+    if (full_ || bytes.empty()) return;
     std::memcpy(room_.data() + used_, bytes.data(), bytes.size());
     used_ += bytes.size();
   }
