@@ -35,6 +35,12 @@ bool wait_until(const std::function<bool()>& condition) {
   return true;
 }
 
+// Process 0 would be this whole group of processes, the test runner included.
+void send_signal(pid_t pid, int signal) {
+  ASSERT_GT(pid, 0) << "no worker runs";
+  ::kill(pid, signal);
+}
+
 std::size_t open_descriptors() {
   std::size_t count = 0;
   DIR* const folder = ::opendir("/proc/self/fd");
@@ -236,7 +242,7 @@ TEST_F(Supervision, ABatchThatAKilledWorkerHadIsRunByTheNextOne) {
   submit(tally, model, 8);
   const pid_t before = pid_of();
   ASSERT_TRUE(wait_until([&] { return engine_->stats().batches_running > 0; }));
-  ::kill(before, SIGKILL);
+  send_signal(before, SIGKILL);
   ASSERT_TRUE(tally.wait_for(8));
   EXPECT_EQ(tally.good(), 8U) << tally.last_error();
   EXPECT_GE(engine_->stats().retries_moved, 1U);
@@ -248,7 +254,7 @@ TEST_F(Supervision, AnIdleWorkerThatIsKilledIsReplacedBeforeTheNextRequest) {
   start();
   const ModelId model = add("m");
   const pid_t before = pid_of();
-  ::kill(before, SIGKILL);
+  send_signal(before, SIGKILL);
   ASSERT_TRUE(served_again(before));
   Tally tally;
   submit(tally, model);
@@ -262,7 +268,7 @@ TEST_F(Supervision, ARequestWhoseTimeIsOverAfterTheRestartIsAnError) {
   Tally tally;
   submit(tally, model, 1, 110ms);
   ASSERT_TRUE(wait_until([&] { return engine_->stats().batches_running > 0; }));
-  ::kill(pid_of(), SIGKILL);
+  send_signal(pid_of(), SIGKILL);
   ASSERT_TRUE(tally.wait_for(1));
   EXPECT_EQ(tally.good(), 0U);
   expect_nothing_left();
@@ -273,7 +279,7 @@ TEST_F(Supervision, AStoppedProcessIsAHangAndIsReplaced) {
   start();
   const ModelId model = add("m", {"base_us: 1000"});
   const pid_t before = pid_of();
-  ::kill(before, SIGSTOP);
+  send_signal(before, SIGSTOP);
   Tally tally;
   submit(tally, model, 4);
   ASSERT_TRUE(tally.wait_for(4));
@@ -328,7 +334,7 @@ TEST_F(Supervision, AModelThatCannotBeLoadedAgainOpensTheCircuitAndIsProbed) {
   const fs::path file = folder_ / "m" / "1" / "model.onnx";
   fs::rename(file, folder_ / "away");
   const pid_t before = pid_of();
-  ::kill(before, SIGKILL);
+  send_signal(before, SIGKILL);
   ASSERT_TRUE(wait_until(
       [&] { return supervisor_->workers()[0].state == engine::WorkerState::circuit_open; }));
   Tally refused;
@@ -348,7 +354,7 @@ TEST_F(Supervision, AProbeClosesTheCircuitWhenTheWorkerServesAgain) {
   start();
   const ModelId model = add("m");
   const pid_t before = pid_of();
-  ::kill(before, SIGKILL);  // without one good batch
+  send_signal(before, SIGKILL);  // without one good batch
   ASSERT_TRUE(served_again(before));
   EXPECT_EQ(supervisor_->workers()[0].circuits_opened, 1U);
   Tally tally;
@@ -399,7 +405,7 @@ TEST_F(Supervision, ASandboxedWorkerWithALimitOnItsMemoryServes) {
   start();
   write_model("m");
   engine::WorkerSpec confined = spec("m");
-  confined.load.confinement = {.sandbox = true, .memory_bytes_max = std::size_t{1} << 40};
+  confined.load.confinement = {.sandbox = true, .memory_bytes_max = std::size_t{1} << 50};
   const auto model = supervisor_->add_worker(std::move(confined));
   ASSERT_TRUE(model) << model.error().message;
   std::ifstream status("/proc/" + std::to_string(pid_of()) + "/status");
