@@ -22,14 +22,14 @@ Result<void> RingProducer::push(const Ticket& ticket) {
   if (used > kRingCapacity) return corrupt("consumer", tail_, head);
   if (used == kRingCapacity) return fail(ErrorKind::unavailable, "the ring is full");
   memory_->tickets[tail_ % kRingCapacity] = ticket;
-  memory_->tail.store(++tail_, std::memory_order_release);
+  memory_->tail.store(++tail_, std::memory_order_seq_cst);  // as wake.h asks
   wake(memory_->wake);
   return {};
 }
 
 bool RingConsumer::something() const noexcept {
-  return memory_->tail.load(std::memory_order_acquire) != head_ ||
-         interrupted_.load(std::memory_order_acquire);
+  return memory_->tail.load(std::memory_order_seq_cst) != head_ ||
+         interrupted_.load(std::memory_order_seq_cst);
 }
 
 Result<std::optional<Ticket>> RingConsumer::pop() {

@@ -20,7 +20,8 @@ struct WakeWords {
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
-// Waits until `ready` or `wait_max` has passed: first by looking again and again for `spin`, then
+// `ready` looks with sequentially consistent loads at what whoever calls wake() has stored
+// sequentially consistently: otherwise a wake-up can be missed. Waits until `ready` or `wait_max` has passed: first by looking again and again for `spin`, then
 // asleep. Returns what `ready` said last.
 bool sleep_until_ready(WakeWords& words, const std::function<bool()>& ready, Duration spin,
                        Duration wait_max);
