@@ -44,7 +44,7 @@ Result<std::unique_ptr<BatchServer>> BatchServer::start(
     server->mappings_.push_back(std::move(*mapped));
   }
   for (std::unique_ptr<Instance>& instance : instances) {
-    server->lanes_.push_back({std::move(instance), {}});
+    server->lanes_.emplace_back().instance = std::move(instance);
   }
   try {
     server->thread_ = std::thread([raw = server.get()] { raw->serve(); });
@@ -77,6 +77,8 @@ void BatchServer::serve() {
 void BatchServer::run(const ipc::Ticket& ticket) {
   if (ticket.instance >= lanes_.size()) broken_channel();
   Lane& lane = lanes_[ticket.instance];
+  // The gateway gives an instance its next batch after the answer to the one before.
+  if (lane.busy.exchange(true, std::memory_order_acquire)) broken_channel();
   const std::span<std::byte> area = channel_.request_area(ticket.instance);
   if (ticket.bytes > area.size()) broken_channel();
   Result<void> taken = lane.batch.decode(area.first(ticket.bytes), inputs_, outputs_);
@@ -90,13 +92,15 @@ void BatchServer::run(const ipc::Ticket& ticket) {
 
 void BatchServer::answer(const ipc::Ticket& ticket, const BatchOutcome& outcome) {
   const std::span<std::byte> area = channel_.reply_area(ticket.instance);
-  const BatchView batch = lanes_[ticket.instance].batch.view();
+  Lane& lane = lanes_[ticket.instance];
+  const BatchView batch = lane.batch.view();
   Result<std::size_t> used = ipc::encode_reply(area, batch, outcome);
   if (!used) {
     used = ipc::encode_reply(
         area, batch, {.status = std::unexpected(std::move(used).error()), .times = outcome.times});
   }
   if (!used) broken_channel();
+  lane.busy.store(false, std::memory_order_release);
   const std::scoped_lock lock(completion_mutex_);
   const ipc::Ticket done{ticket.number, ticket.instance, static_cast<std::uint32_t>(*used)};
   if (!completions_.push(done)) broken_channel();

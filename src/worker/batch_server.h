@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -31,10 +32,11 @@ class BatchServer {
   BatchServer& operator=(const BatchServer&) = delete;
 
  private:
-  // What belongs to one instance; touched by whoever has its ticket.
+  // What belongs to one instance; touched by whoever made it busy, until it isn't.
   struct Lane {
     std::unique_ptr<Instance> instance;
     ipc::DecodedBatch batch;
+    std::atomic<bool> busy{false};
   };
 
   BatchServer(ipc::WorkerChannel channel, Duration spin);
@@ -47,7 +49,7 @@ class BatchServer {
   std::vector<ipc::SharedMemory> mappings_;
   ipc::RegionTable inputs_;
   ipc::RegionTable outputs_;
-  std::vector<Lane> lanes_;
+  std::deque<Lane> lanes_;
 
   ipc::RingConsumer requests_;  // used by thread_, interrupted by the destructor
   std::atomic<bool> stopping_{false};
