@@ -34,9 +34,9 @@ class BatchServer {
  private:
   // What belongs to one instance; touched by whoever made it busy, until it isn't.
   struct Lane {
-    std::unique_ptr<Instance> instance;
     ipc::DecodedBatch batch;
     std::atomic<bool> busy{false};
+    std::unique_ptr<Instance> instance;  // goes first: it waits for its batch, which needs the rest
   };
 
   BatchServer(ipc::WorkerChannel channel, Duration spin);
