@@ -204,7 +204,7 @@ void Journal::take_verdict(Segment& segment, VerdictRecord record) {
   const Key key{record.line, record.seq.value};
   std::uint64_t& next = next_seq_[record.line];
   next = std::max(next, record.seq.value + 1);
-  (void)settle(key);
+  settle(key);
   unanswered_.erase(key);
   if (options_.wait_for_acknowledgement) {
     judged_in_[key] = segment.file->number();
@@ -252,14 +252,12 @@ void Journal::owe(Key key, std::uint64_t segment, std::size_t reserved_bytes) {
   accepted_[std::move(key)] = {segment, reserved_bytes};
 }
 
-std::size_t Journal::settle(const Key& key) {
+void Journal::settle(const Key& key) {
   const auto accepted = accepted_.find(key);
-  if (accepted == accepted_.end()) return 0;
-  const std::size_t reserved = accepted->second.reserved_bytes;
+  if (accepted == accepted_.end()) return;
   --segments_[accepted->second.segment].unanswered;
-  reserved_bytes_ -= reserved;
+  reserved_bytes_ -= accepted->second.reserved_bytes;
   accepted_.erase(accepted);
-  return reserved;
 }
 
 Result<void> Journal::verdict(const VerdictRecord& record) {
@@ -277,7 +275,7 @@ Result<void> Journal::verdict(const VerdictRecord& record) {
     ++stats_.shortened;
   }
   if (Result<void> appended = append(RecordType::verdict, payload); !appended) return appended;
-  (void)settle(key);
+  settle(key);
   if (options_.wait_for_acknowledgement) {
     Segment& segment = segments_.rbegin()->second;
     ++segment.unacknowledged;

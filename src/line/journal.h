@@ -89,7 +89,7 @@ class Journal final : public FrameJournal {
   void take_record(Segment& segment, RecordType type, std::span<const std::uint8_t> payload);
   void take_verdict(Segment& segment, VerdictRecord record);
   void owe(Key key, std::uint64_t segment, std::size_t reserved_bytes);
-  [[nodiscard]] std::size_t settle(const Key& key);  // returns what was reserved
+  void settle(const Key& key);
   [[nodiscard]] bool leaves_room(std::size_t record_bytes, std::size_t reserved_bytes) const;
   [[nodiscard]] bool make_room(std::size_t record_bytes, std::size_t reserved_bytes);
   Result<void> append(RecordType type, std::span<const std::uint8_t> payload);
