@@ -173,6 +173,7 @@ class Supervision : public ::testing::Test {
     for (int i = 0; i < count; ++i) engine_->submit(request(model, deadline), tally.completion());
   }
   pid_t pid_of(std::size_t worker = 0) { return supervisor_->workers()[worker].pid; }
+  bool serves() { return supervisor_->workers()[0].state == engine::WorkerState::serving; }
   // Of the worker that serves after `before`.
   bool served_again(pid_t before, std::size_t worker = 0) {
     return wait_until([&] {
@@ -423,6 +424,7 @@ TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
   const int faults = std::getenv("TAKT_LONG") != nullptr ? 2000 : 200;
   options_.watchdog = 100ms;
   options_.probe_interval = 10ms;
+  options_.ready_timeout = 3s;  // for those that are stopped while they start
   start();
   // Faults from inside: all that a device can do.
   const ModelId model = add(
@@ -447,11 +449,18 @@ TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
   const auto descriptors = [] { return open_descriptors(); };
   std::size_t descriptors_max = 0;
   std::mt19937 random(20261124);
-  // Faults from outside.
+  // Faults from outside: every fourth at any moment, so that starting workers are hit too, each of
+  // the others on one that serves, however slowly this machine starts it.
+  constexpr std::array kSignals{SIGKILL, SIGABRT, SIGSTOP, SIGKILL};
+  pid_t struck = 0;
   for (int i = 0; i < faults; ++i) {
+    if (i % 4 != 3 && !served_again(struck)) {
+      ADD_FAILURE() << "no worker serves again after fault " << i;
+      break;
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 8000));
-    const pid_t pid = pid_of();
-    if (pid > 0) ::kill(pid, i % 4 == 0 ? SIGSTOP : (i % 4 == 1 ? SIGABRT : SIGKILL));
+    struck = pid_of();
+    if (struck > 0) ::kill(struck, kSignals[static_cast<std::size_t>(i) % kSignals.size()]);
     descriptors_max = std::max(descriptors_max, descriptors());
   }
   stop = true;
@@ -459,8 +468,8 @@ TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
   ASSERT_TRUE(tally.wait_for(asked)) << tally.answered() << " of " << asked;
   expect_nothing_left();
   EXPECT_EQ(tally.answered(), asked.load()) << "each once";
-  EXPECT_GT(tally.good(), 0U);
-  EXPECT_GT(supervisor_->workers()[0].restarts, static_cast<std::uint64_t>(faults) / 8);
+  EXPECT_GT(tally.good(), 0U) << tally.last_error();
+  EXPECT_GT(supervisor_->workers()[0].restarts, static_cast<std::uint64_t>(faults) / 2);
   EXPECT_LT(descriptors_max, 64U);
   const pid_t last = pid_of();
   engine_->stop(1s);
