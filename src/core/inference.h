@@ -11,8 +11,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -76,6 +78,17 @@ class Instance {
   // may come from inside `done` or while `done` is still running. Errors: invalid_input (shapes
   // that don't fit the signature), unavailable (busy or stopped), and what the device says.
   [[nodiscard]] virtual Result<void> submit(BatchView batch, BatchCompletion done) = 0;
+
+  // Runs a batch on the calling thread, which saves waking another: returns when it has ended, with
+  // what submit() would have reported. One thread at a time, and not beside a batch of submit().
+  [[nodiscard]] virtual BatchOutcome run(BatchView batch) {
+    std::promise<BatchOutcome> ended;
+    std::future<BatchOutcome> outcome = ended.get_future();
+    const Result<void> taken =
+        submit(batch, [&ended](BatchOutcome result) { ended.set_value(std::move(result)); });
+    if (!taken) return {.status = std::unexpected(taken.error()), .times = {}};
+    return outcome.get();
+  }
 };
 
 struct Signature {

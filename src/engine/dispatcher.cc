@@ -5,17 +5,9 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 namespace takt::engine {
-namespace {
-
-// Far enough to be rare, near enough to be added to any time without overflow.
-constexpr Duration kSleepMax = std::chrono::hours(1);
-
-}  // namespace
-
 Dispatcher::Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
                        std::shared_ptr<Counters> counters, const Clock& clock)
     : scheduler_(std::move(scheduler)),
@@ -27,22 +19,19 @@ void Dispatcher::run() {
   ::pthread_setname_np(::pthread_self(), "takt-dispatch");
   // The default slack lets timed waits, and so expiries, come 50 us late.
   ::prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
-  while (inbox_->take(messages_, time_to_timer())) {
-    for (Message& message : messages_) std::visit([this](auto& m) { on(m); }, message);
-    messages_.clear();
-    if (timer_at_ <= clock_.now()) {
-      timer_at_ = kNever;
-      apply(scheduler::TimerFired{});
-    }
-    counters_->queue_depth = scheduler_.waiting();
-    counters_->batches_running = scheduler_.running();
-  }
+  inbox_->serve(clock_, [this](std::vector<Message>& messages) { return work(messages); });
   finish();
 }
 
-std::optional<Duration> Dispatcher::time_to_timer() const {
-  if (timer_at_ == kNever) return std::nullopt;
-  return std::clamp(timer_at_ - clock_.now(), Duration{}, kSleepMax);
+TimePoint Dispatcher::work(std::vector<Message>& messages) {
+  for (Message& message : messages) std::visit([this](auto& m) { on(m); }, message);
+  if (timer_at_ <= clock_.now()) {
+    timer_at_ = kNever;
+    apply(scheduler::TimerFired{});
+  }
+  counters_->queue_depth = scheduler_.waiting();
+  counters_->batches_running = scheduler_.running();
+  return timer_at_;
 }
 
 Instances Dispatcher::take_instances() {
@@ -165,7 +154,7 @@ void Dispatcher::on(InstancesBack& message) {
   }
 }
 
-void Dispatcher::on(ClockMoved& /*message*/) {}  // run() looks at the clock after every message
+void Dispatcher::on(ClockMoved& /*message*/) {}  // work() looks at the clock
 
 // Actions of the scheduler ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one thread that decides: turns messages into the scheduler's events and its actions into runs.
-// Thread-safe: no; run() is the dispatcher thread, take_instances() is for after it.
+// Decides: turns messages into the scheduler's events and its actions into runs.
+// Thread-safe: no; run() is the dispatcher's thread, take_instances() is for after it. Everything
+// else happens in turns (Inbox), which threads take one after the other.
 // Owns: the scheduler, the requests that wait, the instances and what runs on them.
 #pragma once
 
@@ -49,6 +50,9 @@ class Dispatcher {
     std::uint64_t batches_completed = 0;
   };
 
+  // Returns when the scheduler wants to be called without a message.
+  [[nodiscard]] TimePoint work(std::vector<Message>& messages);
+
   // Messages.
   void on(Submitted& message);
   void on(Withdrawn& message);
@@ -87,7 +91,6 @@ class Dispatcher {
 
   [[nodiscard]] std::unique_ptr<PendingRequest> take_waiting(RequestId id);
   [[nodiscard]] InstanceId free_slot();
-  [[nodiscard]] std::optional<Duration> time_to_timer() const;
   void finish();
 
   scheduler::Scheduler scheduler_;
@@ -103,7 +106,6 @@ class Dispatcher {
   bool stopped_already_ = false;
   std::optional<Error> model_refused_;  // by the event that is applied
 
-  std::vector<Message> messages_;           // scratch
   std::vector<scheduler::Action> actions_;  // scratch
   std::deque<scheduler::Event> events_;     // follow from the actions under way
 };

@@ -366,14 +366,16 @@ TEST_F(EngineTest, AFullInboxRefusesOnTheCallingThread) {
   Answer running;
   submit(running, request(model, 1));
   auto run = next_run();
-  // The dispatcher is held up by a completion, so that nothing empties the inbox.
+  // Whoever decides is held up by a completion, so that nothing empties the inbox.
   std::promise<void> entered;
   std::promise<void> release;
   InferRequest late = request(model, 1);
   late.deadline = clock_.now();
-  engine_->submit(std::move(late), [&](const Result<InferResult>&) {
-    entered.set_value();
-    release.get_future().wait();
+  std::thread deciding([&] {
+    engine_->submit(std::move(late), [&](const Result<InferResult>&) {
+      entered.set_value();
+      release.get_future().wait();
+    });
   });
   entered.get_future().wait();
   std::array<Answer, 3> answers;
@@ -385,6 +387,7 @@ TEST_F(EngineTest, AFullInboxRefusesOnTheCallingThread) {
   for (int i = 0; i < 3; ++i) engine_->cancel(ids[0]);
   EXPECT_EQ(engine_->stats().cancels_dropped, 1) << "withdrawals are bounded by twice as many";
   release.set_value();
+  deciding.join();
   EXPECT_EQ(answers[0].kind(), ErrorKind::cancelled);
   run->finish();
   next_run()->finish();

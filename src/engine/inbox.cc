@@ -1,69 +1,116 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/inbox.h"
 
+#include <algorithm>
+#include <chrono>
+#include <limits>
 #include <string>
 #include <utility>
 
 namespace takt::engine {
+namespace {
 
-template <typename M>
-void Inbox::push(std::unique_lock<std::mutex>& lock, M message) {
+// So much of the others' work a poster does in its turn, before the dispatcher's thread goes on.
+constexpr std::size_t kPostersShare = 64;
+
+// Far enough to be rare, near enough to be added to any time without overflow.
+constexpr Duration kSleepMax = std::chrono::hours(1);
+
+}  // namespace
+
+void Inbox::push(Lock& lock, Message message, bool may_take_turn) {
   messages_.emplace_back(std::move(message));
-  const bool wake = std::exchange(sleeping_, false);
+  if (turn_taken_) return;  // it will be seen at the end of that turn
+  if (may_take_turn && round_) {
+    take_turn(lock, kPostersShare);
+  } else {
+    wake(lock);
+  }
+}
+
+void Inbox::take_turn(Lock& lock, std::size_t messages_max) {
+  turn_taken_ = true;
+  std::size_t done = 0;
+  do {
+    taken_.swap(messages_);
+    done += taken_.size();
+    lock.unlock();
+    const TimePoint timer = round_(taken_);
+    taken_.clear();
+    lock.lock();
+    timer_ = timer;
+  } while (!messages_.empty() && done < messages_max);
+  turn_taken_ = false;
+  if (!messages_.empty() || timer_ < asleep_until_ || closed_) wake(lock);
+}
+
+void Inbox::wake(Lock& lock) {
+  if (asleep_until_ == TimePoint::min()) return;
+  asleep_until_ = TimePoint::min();
   lock.unlock();
-  if (wake) wake_.notify_one();
+  wake_.notify_one();
 }
 
 Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request) {
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   if (closed_)
     return fail(ErrorKind::unavailable, "the engine is stopping; try again after the restart");
   if (messages_.size() >= requests_max_)
     return fail(ErrorKind::unavailable, "the engine's inbox is full (inbox_depth_max " +
                                             std::to_string(requests_max_) +
                                             "); send less, or raise inbox_depth_max");
-  push(lock, Submitted{std::move(request)});
+  push(lock, Submitted{std::move(request)}, true);
   return {};
 }
 
 bool Inbox::post_withdrawal(RequestId request) {
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   // Twice the bound: withdrawals make room, so they go where requests no longer do.
   if (closed_ || messages_.size() >= 2 * requests_max_) return false;
-  push(lock, Withdrawn{request});
+  push(lock, Withdrawn{request}, true);
+  return true;
+}
+
+bool Inbox::post_end(BatchEnded message) {
+  Lock lock(mutex_);
+  if (closed_) return false;
+  push(lock, std::move(message), true);
   return true;
 }
 
 bool Inbox::post(Message message) {
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   if (closed_) return false;
-  push(lock, std::move(message));
+  push(lock, std::move(message), false);
   return true;
 }
 
-bool Inbox::take(std::vector<Message>& taken, std::optional<Duration> wait_max) {
-  std::unique_lock lock(mutex_);
-  const auto something = [this] { return closed_ || !messages_.empty(); };
-  if (!something()) {
-    sleeping_ = true;
-    if (wait_max) {
-      wake_.wait_for(lock, *wait_max, something);
-    } else {
-      wake_.wait(lock, something);
+void Inbox::serve(const Clock& clock, Round round) {
+  Lock lock(mutex_);
+  round_ = std::move(round);
+  while (true) {
+    if (!turn_taken_) {
+      if (!messages_.empty() || timer_ <= clock.now()) {
+        take_turn(lock, std::numeric_limits<std::size_t>::max());
+        continue;
+      }
+      if (closed_) return;
     }
-    sleeping_ = false;
+    // Whoever has the turn says at its end when the timer is due.
+    asleep_until_ = turn_taken_ ? kNever : timer_;
+    if (asleep_until_ == kNever) {
+      wake_.wait(lock);
+    } else {
+      wake_.wait_for(lock, std::clamp(asleep_until_ - clock.now(), Duration{}, kSleepMax));
+    }
+    asleep_until_ = TimePoint::min();
   }
-  messages_.swap(taken);
-  return !closed_ || !taken.empty();
 }
 
 void Inbox::close() {
-  {
-    const std::scoped_lock lock(mutex_);
-    closed_ = true;
-    sleeping_ = false;
-  }
-  wake_.notify_one();
+  Lock lock(mutex_);
+  closed_ = true;
+  wake(lock);
 }
 
 std::size_t Inbox::depth() const {

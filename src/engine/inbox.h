@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way into the dispatcher: what other threads tell it, in one order.
-// Thread-safe: post and the counts from any thread, take from the dispatcher.
-// Owns: the events in it, and with them the requests.
+// Thread-safe: every member; serve from one thread.
+// Owns: the messages in it, and with them the requests.
 #pragma once
 
+#include "core/time.h"
 #include "engine/request.h"
 #include "scheduler/event.h"
 
 #include <condition_variable>
 #include <cstddef>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -70,37 +72,54 @@ struct InstancesBack {
 using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins,
                              HurryUp, ClockMoved, InstancesGone, InstancesBack>;
 
+// Messages are worked on in turns: one thread at a time has the turn, takes what is there and works
+// on it. Whoever posts a request, a withdrawal or the end of a batch while nobody has the turn takes
+// it itself, because waking another thread costs more than deciding. The dispatcher's thread does
+// the rest: what lies there when a poster has done its share, timers, and messages of threads that
+// may hold locks.
 class Inbox {
  public:
+  // Works on messages, in the order in which they came, and says when it wants a turn without one
+  // (kNever: not). It may post. Not called by two threads at a time; must not throw.
+  using Round = std::function<TimePoint(std::vector<Message>&)>;
+
   explicit Inbox(std::size_t requests_max) : requests_max_(requests_max) {}
 
   // What comes from callers is bounded. On failure the request is left where it was. Errors:
-  // unavailable (full, or closed).
+  // unavailable (full, or closed). May take the turn, as post_withdrawal and post_end.
   [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request);
   [[nodiscard]] bool post_withdrawal(RequestId request);
   // What the engine itself posts is bounded by its instances and callers. False when closed: the
   // message is dropped.
+  bool post_end(BatchEnded message);
+  // As post_end, but the dispatcher's thread does the work.
   bool post(Message message);
 
-  // Waits for messages, but no longer than `wait_max`; swaps them with `taken`, which must be
-  // empty. False once closed and empty.
-  [[nodiscard]] bool take(std::vector<Message>& taken, std::optional<Duration> wait_max);
+  // The dispatcher's thread: takes turns until the inbox is closed and empty. Afterwards nobody has
+  // the turn, and nobody will.
+  void serve(const Clock& clock, Round round);
   void close();
 
   [[nodiscard]] std::size_t depth() const;
 
  private:
-  template <typename M>
-  void push(std::unique_lock<std::mutex>& lock, M message);
+  using Lock = std::unique_lock<std::mutex>;
+  void push(Lock& lock, Message message, bool may_take_turn);
+  void take_turn(Lock& lock, std::size_t messages_max);
+  void wake(Lock& lock);
 
   const std::size_t requests_max_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   std::vector<Message> messages_;
-  bool sleeping_ = false;
+  Round round_;  // empty until serve(); called by whoever has the turn
+  bool turn_taken_ = false;
+  TimePoint timer_ = kNever;                   // the next turn without a message
+  TimePoint asleep_until_ = TimePoint::min();  // of the dispatcher's thread; min: it is awake
   bool closed_ = false;
 
+  std::vector<Message> taken_;  // of whoever has the turn
   std::condition_variable wake_;
 };
 

@@ -3,7 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <future>
 #include <thread>
+#include <vector>
 
 namespace takt::engine {
 namespace {
@@ -14,17 +19,47 @@ std::unique_ptr<PendingRequest> request(std::uint64_t id,
       RequestId{id}, InferRequest{}, [](const Result<InferResult>&) {}, TimePoint{}, counters);
 }
 
+// What a dispatcher's thread would do, on a thread of the test.
+class Serving {
+ public:
+  Serving(Inbox& inbox, Inbox::Round round)
+      : inbox_(inbox), thread_([this, round = std::move(round)]() mutable {
+          inbox_.serve(clock_, std::move(round));
+        }) {}
+  ~Serving() {
+    inbox_.close();
+    thread_.join();
+  }
+
+ private:
+  const SystemClock clock_;
+  Inbox& inbox_;
+  std::thread thread_;
+};
+
+// The first message that the dispatcher's thread sees: from then on posters take turns.
+void wait_until_served(Inbox& inbox) {
+  ASSERT_TRUE(inbox.post(ClockMoved{}));
+  while (inbox.depth() > 0) std::this_thread::yield();
+}
+
 TEST(Inbox, GivesMessagesInTheOrderTheyCame) {
   Inbox inbox(4);
   ASSERT_TRUE(inbox.post_withdrawal(RequestId{1}));
   ASSERT_TRUE(inbox.post(ClockMoved{}));
   ASSERT_TRUE(inbox.post_withdrawal(RequestId{2}));
-  std::vector<Message> taken;
-  ASSERT_TRUE(inbox.take(taken, Duration{}));
-  ASSERT_EQ(taken.size(), 3);
-  EXPECT_EQ(std::get<Withdrawn>(taken[0]).request, RequestId{1});
-  EXPECT_TRUE(std::holds_alternative<ClockMoved>(taken[1]));
-  EXPECT_EQ(std::get<Withdrawn>(taken[2]).request, RequestId{2});
+  EXPECT_EQ(inbox.depth(), 3);
+  inbox.close();
+  std::vector<std::vector<Message>> rounds;
+  inbox.serve(SystemClock(), [&](std::vector<Message>& messages) {
+    rounds.push_back(std::move(messages));
+    return kNever;
+  });
+  ASSERT_EQ(rounds.size(), 1);
+  ASSERT_EQ(rounds[0].size(), 3);
+  EXPECT_EQ(std::get<Withdrawn>(rounds[0][0]).request, RequestId{1});
+  EXPECT_TRUE(std::holds_alternative<ClockMoved>(rounds[0][1]));
+  EXPECT_EQ(std::get<Withdrawn>(rounds[0][2]).request, RequestId{2});
   EXPECT_EQ(inbox.depth(), 0);
 }
 
@@ -41,11 +76,60 @@ TEST(Inbox, ARequestThatFindsNoRoomStaysWithItsCaller) {
   EXPECT_NE(second, nullptr);
 }
 
-TEST(Inbox, ATimedTakeComesBackWithNothing) {
-  Inbox inbox(1);
-  std::vector<Message> taken;
-  EXPECT_TRUE(inbox.take(taken, std::chrono::microseconds(10)));
-  EXPECT_TRUE(taken.empty());
+TEST(Inbox, WhoeverFindsNobodyAtWorkWorksItself) {
+  Inbox inbox(4);
+  std::atomic<int> here = 0;
+  const Serving serving(inbox, [&, poster = std::this_thread::get_id()](std::vector<Message>&) {
+    if (std::this_thread::get_id() == poster) ++here;
+    return kNever;
+  });
+  wait_until_served(inbox);
+  // The dispatcher's thread may still be about to end its turn.
+  for (std::uint64_t i = 0; here == 0 && i < 1'000'000; ++i) {
+    ASSERT_TRUE(inbox.post_withdrawal(RequestId{i}));
+    while (inbox.depth() > 0) std::this_thread::yield();
+  }
+  EXPECT_EQ(here, 1);
+}
+
+TEST(Inbox, WhatARoundPostsIsWorkedOnInTheNext) {
+  Inbox inbox(4);
+  int depth = 0;
+  int rounds = 0;
+  std::promise<void> done;
+  const Serving serving(inbox, [&](std::vector<Message>& messages) {
+    EXPECT_EQ(++depth, 1) << "a round within a round";
+    for (const Message& message : messages) {
+      if (!std::holds_alternative<Withdrawn>(message)) continue;
+      if (++rounds == 1000) done.set_value();
+      if (rounds < 1000 && !inbox.post_withdrawal(RequestId{1})) ADD_FAILURE() << "not posted";
+    }
+    --depth;
+    return kNever;
+  });
+  wait_until_served(inbox);
+  ASSERT_TRUE(inbox.post_withdrawal(RequestId{1}));  // comes back long before the 1000th
+  EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+}
+
+TEST(Inbox, TheTimerOfAnyTurnIsKept) {
+  const SystemClock clock;
+  Inbox inbox(4);
+  TimePoint due = kNever;
+  std::promise<void> fired;
+  const Serving serving(inbox, [&](std::vector<Message>& messages) {
+    if (messages.empty()) {
+      EXPECT_LE(due, clock.now());
+      fired.set_value();
+      due = kNever;
+    } else if (std::holds_alternative<Withdrawn>(messages.front())) {
+      due = clock.now() + std::chrono::milliseconds(1);
+    }
+    return due;
+  });
+  wait_until_served(inbox);
+  ASSERT_TRUE(inbox.post_withdrawal(RequestId{1}));
+  EXPECT_EQ(fired.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
 }
 
 TEST(Inbox, WhatWasPostedBeforeItClosedIsStillTaken) {
@@ -54,32 +138,44 @@ TEST(Inbox, WhatWasPostedBeforeItClosedIsStillTaken) {
   inbox.close();
   EXPECT_FALSE(inbox.post(ClockMoved{}));
   EXPECT_FALSE(inbox.post_withdrawal(RequestId{1}));
-  std::vector<Message> taken;
-  EXPECT_TRUE(inbox.take(taken, std::nullopt));
-  EXPECT_EQ(taken.size(), 1);
-  taken.clear();
-  EXPECT_FALSE(inbox.take(taken, std::nullopt));
+  std::size_t taken = 0;
+  inbox.serve(SystemClock(), [&](std::vector<Message>& messages) {
+    taken += messages.size();
+    return kNever;
+  });
+  EXPECT_EQ(taken, 1);
 }
 
-TEST(Inbox, NoWakeUpIsLost) {
+TEST(Inbox, NoMessageIsLostAndNoneOvertakesWhereverItIsWorkedOn) {
   constexpr std::uint64_t kMessages = 20000;
-  Inbox inbox(kMessages);
-  std::thread producer([&] {
-    for (std::uint64_t i = 0; i < kMessages; ++i) {
-      EXPECT_TRUE(inbox.post_withdrawal(RequestId{i}));
-      if (i % 64 == 0) std::this_thread::yield();
+  constexpr std::uint64_t kProducers = 3;
+  Inbox inbox(kProducers * kMessages);
+  std::array<std::uint64_t, kProducers> next{};
+  std::atomic<std::uint64_t> seen = 0;
+  std::atomic<int> at_work = 0;
+  std::vector<std::thread> producers;
+  {
+    const Serving serving(inbox, [&](std::vector<Message>& messages) {
+      EXPECT_EQ(++at_work, 1);
+      for (const Message& message : messages) {
+        const std::uint64_t number = std::get<Withdrawn>(message).request.value;
+        EXPECT_EQ(number / kProducers, next[number % kProducers]++);
+        ++seen;
+      }
+      --at_work;
+      return kNever;
+    });
+    for (std::uint64_t p = 0; p < kProducers; ++p) {
+      producers.emplace_back([&inbox, p] {
+        for (std::uint64_t i = 0; i < kMessages; ++i) {
+          EXPECT_TRUE(inbox.post_withdrawal(RequestId{i * kProducers + p}));
+          if (i % 64 == 0) std::this_thread::yield();
+        }
+      });
     }
-    inbox.close();
-  });
-  std::uint64_t next = 0;
-  std::vector<Message> taken;
-  while (inbox.take(taken, std::nullopt)) {  // without a bound: a lost wake-up would hang here
-    for (const Message& message : taken)
-      ASSERT_EQ(std::get<Withdrawn>(message).request.value, next++);
-    taken.clear();
+    for (std::thread& producer : producers) producer.join();
   }
-  producer.join();
-  EXPECT_EQ(next, kMessages);
+  EXPECT_EQ(seen, kProducers * kMessages);
 }
 
 TEST(PendingRequest, AnswersWithInternalWhenItIsDestroyedUnanswered) {

@@ -64,11 +64,11 @@ class InferenceClient {
   [[nodiscard]] virtual Result<ModelInfo> find(std::string_view model,
                                                std::optional<std::int64_t> version = {}) const = 0;
 
-  // `done` is called exactly once: on the dispatcher's or an instance's thread, or, when the request
-  // is refused before it is queued (inputs that don't fit, model not loaded, engine full or
-  // stopping), on the calling thread before this returns. So hold no lock while submitting that
-  // `done` takes. Be short in `done`, don't block, don't throw; it may submit and cancel, but not
-  // add or remove models and not stop the engine. Errors that reach it: invalid_input (inputs that
+  // `done` is called exactly once, on any thread of the engine or on one that submits or withdraws
+  // something at that moment: a thread that finds nobody deciding what runs next does it itself. So
+  // hold no lock while submitting or withdrawing that any `done` takes. Be short in `done`, don't
+  // block, don't throw; it may submit and cancel, but not add or remove models and not stop the
+  // engine. Errors that reach it: invalid_input (inputs that
   // don't fit), unavailable (queue full, model removed, stopping), deadline_exceeded (refused at
   // once because it can't be in time, or expired in the queue), out_of_memory, corrupt_output (an
   // output's shape or size that the signature doesn't allow), cancelled, and what the backend

@@ -23,13 +23,13 @@ void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, 
   if (ended.error &&
       (worth_splitting(*run, ended.error->kind) || worth_moving(*run, ended.error->kind))) {
     const Error error = *ended.error;
-    if (!inbox.post(std::move(ended))) answer_all(run->members, error);
+    if (!inbox.post_end(std::move(ended))) answer_all(run->members, error);
     return;
   }
   PendingRequests members = std::move(run->members);
   const std::optional<Error> error = ended.error;
   const int rows = run->rows;
-  inbox.post(std::move(ended));
+  inbox.post_end(std::move(ended));
   for (const std::unique_ptr<PendingRequest>& member : members) {
     if (error) {
       member->answer_error(*error);

@@ -53,11 +53,12 @@ WorkerLink::WorkerLink(LinkOptions options, std::shared_ptr<const SharedInputs> 
       channel_(std::move(channel)),
       layout_(layout),
       outputs_(std::move(outputs)),
-      lanes_(layout.instances),
-      requests_(channel_.requests()),
       completions_(channel_.completions()),
       reply_(layout.reply_bytes) {
   output_table_.add(outputs_->memory());
+  lanes_.reserve(layout.instances);
+  for (std::uint32_t i = 0; i < layout.instances; ++i)
+    lanes_.push_back({ipc::RingProducer(channel_.requests(i)), std::nullopt});
 }
 
 WorkerLink::~WorkerLink() {
@@ -76,7 +77,7 @@ Result<void> WorkerLink::submit(std::uint32_t instance, BatchView batch, BatchCo
   const std::scoped_lock lock(mutex_);
   if (ended_) return std::unexpected(*ended_);
   Lane& lane = lanes_[instance];
-  if (lane.ticket != 0) {
+  if (lane.running) {
     return fail(ErrorKind::unavailable, "the instance runs a batch; submit after its completion");
   }
   for (const Sample& sample : batch) {
@@ -89,11 +90,11 @@ Result<void> WorkerLink::submit(std::uint32_t instance, BatchView batch, BatchCo
   const Result<std::size_t> used =
       ipc::encode_request(channel_.request_area(instance), batch, inputs_->table, output_table_);
   if (!used) return std::unexpected(used.error());
-  lane = {++last_ticket_, batch, std::move(done), clock_.now()};
+  lane.running.emplace(++last_ticket_, batch, std::move(done), clock_.now());
   const Result<void> pushed =
-      requests_.push({lane.ticket, instance, static_cast<std::uint32_t>(*used)});
+      lane.requests.push({last_ticket_, instance, static_cast<std::uint32_t>(*used)});
   if (pushed) return {};
-  lane = {};
+  lane.running.reset();
   return fail(ErrorKind::worker_lost, "its worker takes no request: " + pushed.error().message);
 }
 
@@ -122,17 +123,17 @@ Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {
     return corrupt("answered for an instance that it doesn't have");
   }
   std::unique_lock lock(mutex_);
-  Lane& lane = lanes_[ticket.instance];
-  if (lane.ticket != ticket.number || ticket.number == 0) {
+  std::optional<Running>& running = lanes_[ticket.instance].running;
+  if (!running || running->ticket != ticket.number) {
     return corrupt("answered a batch that it was not given");
   }
   // A copy, which nobody can change while it is read.
   std::memcpy(reply_.data(), channel_.reply_area(ticket.instance).data(), ticket.bytes);
   Result<BatchOutcome> outcome =
-      ipc::decode_reply(std::span(reply_).first(ticket.bytes), lane.batch);
+      ipc::decode_reply(std::span(reply_).first(ticket.bytes), running->batch);
   if (!outcome) return std::unexpected(std::move(outcome).error().within(options_.label));
-  BatchCompletion done = std::move(lane.done);
-  lane = {};
+  BatchCompletion done = std::move(running->done);
+  running.reset();
   lock.unlock();
   if (outcome->status) ++batches_done_;
   const bool poisoned =
@@ -154,8 +155,8 @@ void WorkerLink::end(const Error& cause) {
   {
     const std::scoped_lock lock(mutex_);
     for (Lane& lane : lanes_) {
-      if (lane.ticket != 0) unanswered.push_back(std::move(lane.done));
-      lane = {};
+      if (lane.running) unanswered.push_back(std::move(lane.running->done));
+      lane.running.reset();
     }
   }
   for (BatchCompletion& done : unanswered) done({.status = std::unexpected(cause), .times = {}});
@@ -165,7 +166,7 @@ std::optional<TimePoint> WorkerLink::longest_running_since() const {
   const std::scoped_lock lock(mutex_);
   std::optional<TimePoint> since;
   for (const Lane& lane : lanes_) {
-    if (lane.ticket != 0 && (!since || lane.since < *since)) since = lane.since;
+    if (lane.running && (!since || lane.running->since < *since)) since = lane.running->since;
   }
   return since;
 }

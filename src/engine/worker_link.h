@@ -77,11 +77,15 @@ class WorkerLink {
   [[nodiscard]] std::uint64_t batches_done() const noexcept { return batches_done_; }
 
  private:
-  struct Lane {
-    std::uint64_t ticket = 0;  // 0: idle
+  struct Running {
+    std::uint64_t ticket = 0;
     BatchView batch;
     BatchCompletion done;
     TimePoint since;
+  };
+  struct Lane {
+    ipc::RingProducer requests;
+    std::optional<Running> running;
   };
 
   WorkerLink(LinkOptions options, std::shared_ptr<const SharedInputs> inputs, Alarm alarm,
@@ -102,7 +106,6 @@ class WorkerLink {
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   std::vector<Lane> lanes_;
-  ipc::RingProducer requests_;
   std::uint64_t last_ticket_ = 0;
   std::optional<Error> ended_;
 

@@ -14,9 +14,15 @@ constexpr std::size_t aligned(std::size_t bytes) {
   return (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
 }
 
-// request ring | completion ring | request areas | reply areas
+// completion ring | request rings | request areas | reply areas
+constexpr std::size_t kRingBytes = aligned(sizeof(RingMemory));
+
+std::size_t rings_bytes(const ChannelLayout& layout) {
+  return (1 + std::size_t{layout.instances}) * kRingBytes;
+}
+
 std::size_t total_bytes(const ChannelLayout& layout) {
-  return 2 * aligned(sizeof(RingMemory)) +
+  return rings_bytes(layout) +
          layout.instances * (aligned(layout.request_bytes) + aligned(layout.reply_bytes));
 }
 
@@ -50,23 +56,22 @@ Result<WorkerChannel> WorkerChannel::map(Descriptor file, const ChannelLayout& l
   return WorkerChannel(std::move(*memory), layout);
 }
 
-RingMemory& WorkerChannel::requests() const noexcept {
+RingMemory& WorkerChannel::completions() const noexcept {
   return *reinterpret_cast<RingMemory*>(memory_.bytes().data());
 }
 
-RingMemory& WorkerChannel::completions() const noexcept {
-  return *reinterpret_cast<RingMemory*>(memory_.bytes().data() + aligned(sizeof(RingMemory)));
+RingMemory& WorkerChannel::requests(std::uint32_t instance) const noexcept {
+  return *reinterpret_cast<RingMemory*>(memory_.bytes().data() + (1 + instance) * kRingBytes);
 }
 
 std::span<std::byte> WorkerChannel::request_area(std::uint32_t instance) const noexcept {
-  const std::size_t first = 2 * aligned(sizeof(RingMemory));
-  return memory_.bytes().subspan(first + instance * aligned(layout_.request_bytes),
+  return memory_.bytes().subspan(rings_bytes(layout_) + instance * aligned(layout_.request_bytes),
                                  layout_.request_bytes);
 }
 
 std::span<std::byte> WorkerChannel::reply_area(std::uint32_t instance) const noexcept {
   const std::size_t first =
-      2 * aligned(sizeof(RingMemory)) + layout_.instances * aligned(layout_.request_bytes);
+      rings_bytes(layout_) + layout_.instances * aligned(layout_.request_bytes);
   return memory_.bytes().subspan(first + instance * aligned(layout_.reply_bytes),
                                  layout_.reply_bytes);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shared memory between gateway and one incarnation of a worker: two rings, and for each
-// instance an area for the request and one for the reply.
+// The shared memory between gateway and one incarnation of a worker: a ring of completions, and for
+// each instance a ring of requests, an area for the request and one for the reply.
 // Thread-safe: as its parts; each area belongs to whoever has the instance's ticket.
 // Owns: the mapping.
 #pragma once
@@ -31,7 +31,7 @@ class WorkerChannel {
 
   [[nodiscard]] int descriptor() const noexcept { return memory_.descriptor(); }
   [[nodiscard]] std::uint32_t instances() const noexcept { return layout_.instances; }
-  [[nodiscard]] RingMemory& requests() const noexcept;
+  [[nodiscard]] RingMemory& requests(std::uint32_t instance) const noexcept;
   [[nodiscard]] RingMemory& completions() const noexcept;
   [[nodiscard]] std::span<std::byte> request_area(std::uint32_t instance) const noexcept;
   [[nodiscard]] std::span<std::byte> reply_area(std::uint32_t instance) const noexcept;

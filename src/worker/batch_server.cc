@@ -21,10 +21,7 @@ namespace {
 }  // namespace
 
 BatchServer::BatchServer(ipc::WorkerChannel channel, Duration spin)
-    : channel_(std::move(channel)),
-      spin_(spin),
-      requests_(channel_.requests()),
-      completions_(channel_.completions()) {}
+    : channel_(std::move(channel)), spin_(spin), completions_(channel_.completions()) {}
 
 Result<std::unique_ptr<BatchServer>> BatchServer::start(
     std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
@@ -43,11 +40,14 @@ Result<std::unique_ptr<BatchServer>> BatchServer::start(
     (written ? server->outputs_ : server->inputs_).add(mapped->bytes());
     server->mappings_.push_back(std::move(*mapped));
   }
-  for (std::unique_ptr<Instance>& instance : instances) {
-    server->lanes_.emplace_back().instance = std::move(instance);
+  for (std::uint32_t i = 0; i < layout.instances; ++i) {
+    server->lanes_.emplace_back(std::move(instances[i]), server->channel_.requests(i));
   }
   try {
-    server->thread_ = std::thread([raw = server.get()] { raw->serve(); });
+    for (std::uint32_t i = 0; i < layout.instances; ++i) {
+      Lane& lane = server->lanes_[i];
+      lane.thread = std::thread([raw = server.get(), &lane, i] { raw->serve(lane, i); });
+    }
   } catch (const std::system_error& error) {
     return fail(ErrorKind::unavailable, std::string("no thread to be had: ") + error.what());
   }
@@ -56,43 +56,36 @@ Result<std::unique_ptr<BatchServer>> BatchServer::start(
 
 BatchServer::~BatchServer() {
   stopping_ = true;
-  requests_.interrupt();
-  if (thread_.joinable()) thread_.join();
-  lanes_.clear();  // waits for their batches, whose answers need the rest
+  for (Lane& lane : lanes_) lane.requests.interrupt();
+  for (Lane& lane : lanes_) {
+    if (lane.thread.joinable()) lane.thread.join();
+  }
 }
 
-void BatchServer::serve() {
-  ::pthread_setname_np(::pthread_self(), "takt-requests");
+void BatchServer::serve(Lane& lane, std::uint32_t instance) {
+  ::pthread_setname_np(::pthread_self(), ("takt-batch-" + std::to_string(instance)).c_str());
   while (!stopping_) {
-    const Result<std::optional<ipc::Ticket>> ticket = requests_.pop();
+    const Result<std::optional<ipc::Ticket>> ticket = lane.requests.pop();
     if (!ticket) broken_channel();
     if (*ticket) {
-      run(**ticket);
+      if ((*ticket)->instance != instance) broken_channel();
+      answer(lane, **ticket, run(lane, **ticket));
     } else {
-      requests_.wait(spin_, std::chrono::seconds(10));
+      lane.requests.wait(spin_, std::chrono::seconds(10));
     }
   }
 }
 
-void BatchServer::run(const ipc::Ticket& ticket) {
-  if (ticket.instance >= lanes_.size()) broken_channel();
-  Lane& lane = lanes_[ticket.instance];
-  // The gateway gives an instance its next batch after the answer to the one before.
-  if (lane.busy.exchange(true, std::memory_order_acquire)) broken_channel();
+BatchOutcome BatchServer::run(Lane& lane, const ipc::Ticket& ticket) {
   const std::span<std::byte> area = channel_.request_area(ticket.instance);
   if (ticket.bytes > area.size()) broken_channel();
-  Result<void> taken = lane.batch.decode(area.first(ticket.bytes), inputs_, outputs_);
-  if (taken) {
-    taken = lane.instance->submit(lane.batch.view(), [this, ticket](const BatchOutcome& outcome) {
-      answer(ticket, outcome);
-    });
-  }
-  if (!taken) answer(ticket, {.status = std::unexpected(std::move(taken).error()), .times = {}});
+  const Result<void> decoded = lane.batch.decode(area.first(ticket.bytes), inputs_, outputs_);
+  if (!decoded) return {.status = decoded, .times = {}};
+  return lane.instance->run(lane.batch.view());
 }
 
-void BatchServer::answer(const ipc::Ticket& ticket, const BatchOutcome& outcome) {
+void BatchServer::answer(const Lane& lane, const ipc::Ticket& ticket, const BatchOutcome& outcome) {
   const std::span<std::byte> area = channel_.reply_area(ticket.instance);
-  Lane& lane = lanes_[ticket.instance];
   const BatchView batch = lane.batch.view();
   Result<std::size_t> used = ipc::encode_reply(area, batch, outcome);
   if (!used) {
@@ -100,7 +93,6 @@ void BatchServer::answer(const ipc::Ticket& ticket, const BatchOutcome& outcome)
         area, batch, {.status = std::unexpected(std::move(used).error()), .times = outcome.times});
   }
   if (!used) broken_channel();
-  lane.busy.store(false, std::memory_order_release);
   const std::scoped_lock lock(completion_mutex_);
   const ipc::Ticket done{ticket.number, ticket.instance, static_cast<std::uint32_t>(*used)};
   if (!completions_.push(done)) broken_channel();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker's end of a channel: takes tickets, runs their batches on the instances, answers.
 // Thread-safe: no; create and destroy it on one thread.
-// Owns: the instances, the mappings that batches look into, and the thread that takes tickets.
+// Owns: the instances, a thread for each, and the mappings that batches look into.
 #pragma once
 
 #include "core/inference.h"
@@ -32,32 +32,32 @@ class BatchServer {
   BatchServer& operator=(const BatchServer&) = delete;
 
  private:
-  // What belongs to one instance; touched by whoever made it busy, until it isn't.
+  // One instance. Its thread takes the tickets and runs the batches itself.
   struct Lane {
-    ipc::DecodedBatch batch;
-    std::atomic<bool> busy{false};
-    std::unique_ptr<Instance> instance;  // goes first: it waits for its batch, which needs the rest
+    Lane(std::unique_ptr<Instance> served, ipc::RingMemory& ring)
+        : instance(std::move(served)), requests(ring) {}
+    const std::unique_ptr<Instance> instance;
+    ipc::RingConsumer requests;  // of the thread, interrupted by the destructor
+    ipc::DecodedBatch batch;     // of the thread
+    std::thread thread;
   };
 
   BatchServer(ipc::WorkerChannel channel, Duration spin);
-  void serve();
-  void run(const ipc::Ticket& ticket);
-  void answer(const ipc::Ticket& ticket, const BatchOutcome& outcome);
+  void serve(Lane& lane, std::uint32_t instance);
+  BatchOutcome run(Lane& lane, const ipc::Ticket& ticket);
+  void answer(const Lane& lane, const ipc::Ticket& ticket, const BatchOutcome& outcome);
 
   const ipc::WorkerChannel channel_;
   const Duration spin_;
   std::vector<ipc::SharedMemory> mappings_;
   ipc::RegionTable inputs_;
   ipc::RegionTable outputs_;
-  std::deque<Lane> lanes_;
-
-  ipc::RingConsumer requests_;  // used by thread_, interrupted by the destructor
   std::atomic<bool> stopping_{false};
 
   std::mutex completion_mutex_;
   ipc::RingProducer completions_;  // guarded by completion_mutex_
 
-  std::thread thread_;
+  std::deque<Lane> lanes_;
 };
 
 }  // namespace takt::worker

@@ -188,6 +188,21 @@ TEST_P(Conformance, IntegersAndBooleansPass) {
   EXPECT_EQ(batch[1].outputs[1].bytes_used, 5U);
 }
 
+TEST_P(Conformance, OnTheCallersThreadABatchGivesTheSame) {
+  const auto model = load(conv_net());
+  const auto instance = open(*model);
+  Request submitted = make_request(model->signature(), 1, 3);
+  Request here = make_request(model->signature(), 1, 3);
+  ASSERT_TRUE(run(*instance, submitted).status.has_value());
+  const std::vector<Sample> samples{{here.inputs, here.outputs, here.rows}};
+  const BatchOutcome outcome = instance->run(samples);
+  ASSERT_TRUE(outcome.status.has_value()) << outcome.status.error().message;
+  EXPECT_LE(outcome.times.exec_start, outcome.times.exec_end);
+  EXPECT_EQ(here.outputs[0].shape, submitted.outputs[0].shape);
+  expect_same(here.floats(0), submitted.floats(0));
+  expect_same(here.floats(1), submitted.floats(1));
+}
+
 TEST_P(Conformance, TimesAreInOrder) {
   const auto model = load(conv_net());
   const auto instance = open(*model);
@@ -334,6 +349,7 @@ class ConformanceRefusals : public Conformance {
     std::atomic<int> completed{0};
     expect_error(instance_->submit(samples, [&](const BatchOutcome&) { ++completed; }),
                  ErrorKind::invalid_input, text);
+    expect_error(instance_->run(samples).status, ErrorKind::invalid_input, text);
     Request good = make_request(model_->signature(), 1);
     EXPECT_TRUE(run(*instance_, good).status.has_value());
     EXPECT_EQ(completed, 0);

@@ -104,9 +104,9 @@ Result<std::unique_ptr<Instance>> OpenVinoInstance::open(
   if (Result<void> ready = guarded(ErrorKind::internal, requests); !ready) {
     return std::unexpected(std::move(ready).error().within("opening an instance"));
   }
-  Result<std::unique_ptr<BatchThread>> thread =
-      BatchThread::create("takt-infer-" + std::to_string(lane), cpus,
-                          [self = made.get()](BatchView batch) { return self->run(batch); });
+  Result<std::unique_ptr<BatchThread>> thread = BatchThread::create(
+      "takt-infer-" + std::to_string(lane), cpus,
+      [self = made.get()](BatchView batch) { return self->run_checked(batch); });
   if (!thread) return std::unexpected(std::move(thread).error());
   made->thread_ = *std::move(thread);
   return made;
@@ -120,6 +120,13 @@ Result<void> OpenVinoInstance::submit(BatchView batch, BatchCompletion done) {
 }
 
 BatchOutcome OpenVinoInstance::run(BatchView batch) {
+  if (const Result<std::int64_t> rows = check_batch(model_->rules, batch); !rows) {
+    return {.status = std::unexpected(rows.error()), .times = {}};
+  }
+  return run_checked(batch);
+}
+
+BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
   const SystemClock clock;
   BatchOutcome outcome;
   BatchTimes& times = outcome.times;

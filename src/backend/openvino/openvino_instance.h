@@ -24,11 +24,12 @@ class OpenVinoInstance final : public Instance {
       std::shared_ptr<const CompiledVariants> model, std::span<const int> cpus, int lane);
 
   [[nodiscard]] Result<void> submit(BatchView batch, BatchCompletion done) override;
+  [[nodiscard]] BatchOutcome run(BatchView batch) override;
 
  private:
   explicit OpenVinoInstance(std::shared_ptr<const CompiledVariants> model);
 
-  BatchOutcome run(BatchView batch);
+  BatchOutcome run_checked(BatchView batch);
   Result<void> gather(ov::InferRequest& request, BatchView batch, std::int64_t rows);
   Result<ov::Tensor> gather_images(std::size_t input, BatchView batch, std::int64_t rows);
   Result<ov::Tensor> gather_tensors(std::size_t input, BatchView batch, std::int64_t rows);
@@ -37,7 +38,7 @@ class OpenVinoInstance final : public Instance {
   // Constant.
   std::shared_ptr<const CompiledVariants> model_;
 
-  // Used by the thread only.
+  // Of whoever runs a batch.
   ov::InferRequest single_;
   std::optional<ov::InferRequest> batched_;
   std::vector<ov::Tensor> staging_;  // one an input, u8, grows to the largest batch and stays

@@ -98,9 +98,9 @@ void fill(std::span<std::byte> room, DataType type, std::uint64_t seed, bool cor
 Result<std::unique_ptr<Instance>> SimulatedInstance::open(std::shared_ptr<SharedModel> model,
                                                           std::span<const int> cpus, int lane) {
   std::unique_ptr<SimulatedInstance> made(new SimulatedInstance(std::move(model)));
-  Result<std::unique_ptr<BatchThread>> thread =
-      BatchThread::create("takt-sim-" + std::to_string(lane), cpus,
-                          [self = made.get()](BatchView batch) { return self->run(batch); });
+  Result<std::unique_ptr<BatchThread>> thread = BatchThread::create(
+      "takt-sim-" + std::to_string(lane), cpus,
+      [self = made.get()](BatchView batch) { return self->run_checked(batch); });
   if (!thread) return std::unexpected(std::move(thread).error());
   made->thread_ = *std::move(thread);
   return made;
@@ -122,6 +122,13 @@ Result<void> SimulatedInstance::submit(BatchView batch, BatchCompletion done) {
 }
 
 BatchOutcome SimulatedInstance::run(BatchView batch) {
+  if (const Result<std::int64_t> rows = check_batch(model_->rules, batch); !rows) {
+    return {.status = std::unexpected(rows.error()), .times = {}};
+  }
+  return run_checked(batch);
+}
+
+BatchOutcome SimulatedInstance::run_checked(BatchView batch) {
   BatchOutcome outcome;
   outcome.times.exec_start = outcome.times.compute_start = model_->clock.now();
   std::int64_t rows = 0;

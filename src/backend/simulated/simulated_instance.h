@@ -35,11 +35,12 @@ class SimulatedInstance final : public Instance {
   ~SimulatedInstance() override;
 
   [[nodiscard]] Result<void> submit(BatchView batch, BatchCompletion done) override;
+  [[nodiscard]] BatchOutcome run(BatchView batch) override;
 
  private:
   explicit SimulatedInstance(std::shared_ptr<SharedModel> model) : model_(std::move(model)) {}
 
-  BatchOutcome run(BatchView batch);
+  BatchOutcome run_checked(BatchView batch);
   Result<void> execute(BatchView batch, const BatchPlan& plan, TimePoint start);
   Result<void> answer(BatchView batch, bool corrupt);
   Result<std::uint64_t> digest(const Sample& sample, std::int64_t row);
@@ -48,7 +49,7 @@ class SimulatedInstance final : public Instance {
   // Constant.
   std::shared_ptr<SharedModel> model_;
 
-  // Used by the thread only.
+  // Of whoever runs a batch.
   std::vector<std::uint8_t> staging_;
   Resampler resampler_;
 
