@@ -50,9 +50,12 @@ def test_every_task_has_a_process_of_its_own_and_none_stays(takt, tmp_path, conf
 
 def test_a_line_whose_workers_are_killed_judges_every_frame(takt, tmp_path, config):
     process = started(takt, config, tmp_path)
+    struck = set()
     for _ in range(10):
+        wait_until(lambda: set(workers(process.pid)) - struck, "another worker", process)
         for pid in workers(process.pid):
             os.kill(pid, signal.SIGKILL)
+            struck.add(pid)
         seen = len(whole_lines(tmp_path / "verdicts.jsonl"))
         wait_until(lambda: len(whole_lines(tmp_path / "verdicts.jsonl")) >= seen + 10,
                    "verdicts after a kill", process)
@@ -62,7 +65,8 @@ def test_a_line_whose_workers_are_killed_judges_every_frame(takt, tmp_path, conf
     assert len({record["seq"] for record in records}) == len(records)
     assert said["journal"]["accepted"] == said["journal"]["verdicts"] == len(records)
     assert len(store_rows(tmp_path / "data" / "takt.sqlite")) == len(records)
-    assert sum(worker["restarts"] for worker in said["workers"]) >= 10
+    # The last ones may not have been started again before the end.
+    assert sum(worker["restarts"] for worker in said["workers"]) >= len(struck) - 1 >= 9
     assert said["engine"]["slots_in_use"] == 0
 
 
