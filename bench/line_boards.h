@@ -45,6 +45,7 @@ class MemorySource final : public line::Source {
   std::optional<line::Frame> next() override;
   void stop() noexcept override;
   [[nodiscard]] std::string describe() const override { return "decoded boards in memory"; }
+  [[nodiscard]] Duration interval() const override { return {}; }
   [[nodiscard]] std::optional<std::uint64_t> total() const override { return std::nullopt; }
 
   // Lets `frames` go out in all, from the start; without a call there is no limit.

@@ -64,6 +64,7 @@ class Dispatcher {
   void on(ClockMoved& message);
   void on(InstancesGone& message);
   void on(InstancesBack& message);
+  void on(const scheduler::ArrivalsExpected& message) { apply(message); }
 
   // Actions of the scheduler.
   void apply(scheduler::Event event);

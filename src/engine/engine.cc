@@ -211,6 +211,11 @@ void Engine::cancel(RequestId request) {
   if (!state_->inbox->post_withdrawal(request)) ++state_->counters->cancels_dropped;
 }
 
+void Engine::expect_arrivals(ModelId model, FlowId flow, Duration min_interval, Duration deadline,
+                             int rows) {
+  state_->inbox->post(scheduler::ArrivalsExpected{model, flow, min_interval, deadline, rows});
+}
+
 Duration Engine::expected_p99(ModelId model, int rows) const {
   const engine::ServedModelPtr found = state_->registry.find(model);
   return found ? found->p99(rows) : Duration{};

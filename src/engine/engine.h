@@ -46,6 +46,8 @@ class Engine final : public InferenceClient {
                                        std::optional<std::int64_t> version = {}) const override;
   RequestId submit(InferRequest request, InferCompletion done) override;
   void cancel(RequestId request) override;
+  void expect_arrivals(ModelId model, FlowId flow, Duration min_interval, Duration deadline,
+                       int rows) override;
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const override;
 
   // The versions that serve, by name and rising version.

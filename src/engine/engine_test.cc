@@ -113,6 +113,46 @@ TEST_F(EngineTest, AModelWithoutBatchDimensionRunsRequestsAlone) {
   EXPECT_EQ(second.value(), 5);
 }
 
+TEST_F(EngineTest, ALaneIsKeptForCriticalRequestsThatWereAnnounced) {
+  start();
+  ModelRuntime slow = staged_model(stage_);
+  slow.name = "logger";
+  slow.profile = {{1, milliseconds(10), milliseconds(10)}};
+  const ModelId background = add(std::move(slow));
+  ModelRuntime quick = staged_model(stage_);
+  quick.profile = {{1, milliseconds(1), milliseconds(1)}};
+  const ModelId critical = add(std::move(quick));
+  engine_->expect_arrivals(critical, FlowId{1}, milliseconds(20), milliseconds(3), 1);
+  const auto urgent = [&](float first) {
+    InferRequest made = request(critical, first);
+    made.priority = PriorityClass::critical;
+    made.flow = FlowId{1};
+    made.deadline = clock_.now() + milliseconds(3);
+    return made;
+  };
+  Answer first;
+  submit(first, urgent(1));
+  next_run()->finish();
+  EXPECT_EQ(first.kind(), std::nullopt);
+  // It would end 5 ms after the next critical request, which can't wait so long.
+  clock_.advance(milliseconds(15));
+  Answer logged;
+  InferRequest log = request(background, 2);
+  log.priority = PriorityClass::background;
+  submit(logged, std::move(log));
+  settle();
+  EXPECT_TRUE(stage_->idle()) << "the lane is kept";
+  clock_.advance(milliseconds(5));
+  Answer second;
+  submit(second, urgent(3));
+  auto run = next_run();
+  EXPECT_EQ(run->firsts, std::vector{3.0F});
+  run->finish();
+  EXPECT_EQ(second.kind(), std::nullopt);
+  next_run()->finish();
+  EXPECT_EQ(logged.kind(), std::nullopt);
+}
+
 TEST_F(EngineTest, CriticalRequestsRunBeforeThoseThatCameEarlier) {
   start();
   const ModelId model = add(staged_model(stage_, 1, 0));

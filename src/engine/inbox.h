@@ -69,8 +69,9 @@ struct InstancesBack {
   ModelId model;
 };
 
-using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins,
-                             HurryUp, ClockMoved, InstancesGone, InstancesBack>;
+using Message =
+    std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins, HurryUp,
+                 ClockMoved, InstancesGone, InstancesBack, scheduler::ArrivalsExpected>;
 
 // Messages are worked on in turns: one thread at a time has the turn, takes what is there and works
 // on it. Whoever posts a request, a withdrawal or the end of a batch while nobody has the turn takes

@@ -80,6 +80,13 @@ class InferenceClient {
   // its end.
   virtual void cancel(RequestId request) = 0;
 
+  // Announces the critical requests of one flow to a model: each of `rows`, at least `min_interval`
+  // after the one before, to be answered within `deadline`. What runs beside them is kept short
+  // enough, and a lane idles rather than making the next one late. Replaces what was announced for
+  // this model and flow; a `min_interval` of 0 withdraws it. A hint: nothing is refused for it.
+  virtual void expect_arrivals(ModelId model, FlowId flow, Duration min_interval, Duration deadline,
+                               int rows) = 0;
+
   // Current p99 of the execution time of a batch of `rows`, for stage deadlines; zero while
   // unknown.
   [[nodiscard]] virtual Duration expected_p99(ModelId model, int rows) const = 0;

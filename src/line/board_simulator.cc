@@ -54,6 +54,8 @@ class BoardSimulator final : public Source {
     return text;
   }
 
+  Duration interval() const override { return pacer_.interval(); }
+
   std::optional<std::uint64_t> total() const override {
     if (options_.frames == 0) return std::nullopt;
     return options_.frames;

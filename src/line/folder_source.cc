@@ -111,6 +111,8 @@ class FolderSource final : public Source {
     return text;
   }
 
+  Duration interval() const override { return pacer_.interval(); }
+
   std::optional<std::uint64_t> total() const override {
     if (options_.repeat == 0) return std::nullopt;
     return total_;

@@ -31,7 +31,15 @@ void FrameFlow::set_deadline(FrameState& state) const {
     return;
   }
   state.deadline = state.frame.captured + *config_.deadline;
-  state.decide_at = state.deadline - std::min(config_.verdict_margin, *config_.deadline / 10);
+  state.decide_at = state.frame.captured + time_to_decide();
+}
+
+Duration FrameFlow::time_to_decide() const {
+  return *config_.deadline - std::min(config_.verdict_margin, *config_.deadline / 10);
+}
+
+void FrameFlow::announce(Duration interval) {
+  if (config_.deadline) stages_.announce(interval, time_to_decide());
 }
 
 void FrameFlow::accept(Frame frame) {

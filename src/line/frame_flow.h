@@ -29,6 +29,9 @@ class FrameFlow {
             const Clock& clock, VerdictPath& path, LineProbe& probe,
             std::shared_ptr<EventQueue> answers);
 
+  // Frames come `interval` apart from now on (zero: no longer): what is critical about them is
+  // announced to the engine, where the line has a deadline.
+  void announce(Duration interval);
   // Journals the frame and starts its tasks. Its verdict follows: at once if nothing is to be
   // waited for, otherwise from complete(), expire() or answer_all().
   void accept(Frame frame);
@@ -49,6 +52,7 @@ class FrameFlow {
  private:
   [[nodiscard]] FrameState take_in(Frame frame);
   void set_deadline(FrameState& state) const;
+  [[nodiscard]] Duration time_to_decide() const;  // from capture, of a line with a deadline
   void skip_all_tasks(FrameState& state, const std::string& why) const;
   [[nodiscard]] Result<TaskResult> read(const FrameState& state, const Completion& completion,
                                         const FrameRequest& request) const;

@@ -91,6 +91,8 @@ void Line::run() {
   VerdictPath path(config_, *parts_.journal, parts_.observers, sinks_, probe_);
   FrameFlow flow(config_, plan_, *parts_.client, clock_, path, probe_, events_);
   path.answer_unanswered();
+  const Duration interval = parts_.source->interval();
+  if (interval > Duration{}) flow.announce(interval);
   while (true) {
     const bool ended = source_ended_;  // read first: nothing comes after what it says is over
     const bool idle = flow.in_flight() == 0;
@@ -99,6 +101,7 @@ void Line::run() {
     take_frames(flow);
     if (ended && flow.in_flight() == 0 && ring_.size() == 0) break;
   }
+  if (interval > Duration{}) flow.announce({});
   events_->close();
   sinks_.close();
   const std::scoped_lock lock(finished_mutex_);

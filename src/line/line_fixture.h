@@ -129,6 +129,22 @@ class ScriptedClient final : public InferenceClient {
     info.signature = std::move(signature);
     models_.push_back(std::move(info));
   }
+  void expect_arrivals(ModelId model, FlowId flow, Duration min_interval, Duration deadline,
+                       int rows) override {
+    const std::scoped_lock lock(mutex_);
+    announced_.push_back({model, flow, min_interval, deadline, rows});
+  }
+  struct Announced {
+    ModelId model;
+    FlowId flow;
+    Duration min_interval;
+    Duration deadline;
+    int rows;
+  };
+  std::vector<Announced> announced() const {
+    const std::scoped_lock lock(mutex_);
+    return announced_;
+  }
   void respond(Responder responder) {
     const std::scoped_lock lock(mutex_);
     responder_ = std::move(responder);
@@ -243,6 +259,7 @@ class ScriptedClient final : public InferenceClient {
 
   std::vector<ModelInfo> models_;
   std::map<std::string, Duration> p99_;
+  std::vector<Announced> announced_;
   const std::shared_ptr<SlotPool> results_ = make_pool("results", 512);
   mutable std::mutex mutex_;
   Responder responder_;
@@ -337,6 +354,9 @@ class Collector final : public Sink, public VerdictObserver {
 class ScriptedSource final : public Source {
  public:
   std::string describe() const override { return "scripted"; }
+  Duration interval() const override { return interval_; }
+  // Before the line starts.
+  void set_interval(Duration interval) { interval_ = interval; }
   std::optional<std::uint64_t> total() const override { return std::nullopt; }
   std::optional<Frame> next() override {
     std::unique_lock lock(mutex_);
@@ -369,6 +389,7 @@ class ScriptedSource final : public Source {
   std::condition_variable changed_;
   std::deque<Frame> frames_;
   bool ended_ = false;
+  Duration interval_{};
 };
 
 // A board and its golden template, in one slot each.

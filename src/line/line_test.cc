@@ -44,6 +44,7 @@ class LineTest : public ::testing::Test {
   void start(LineConfig config) {
     auto source = std::make_unique<ScriptedSource>();
     source_ = source.get();
+    source_->set_interval(interval_);
     LineParts parts;
     parts.source = std::move(source);
     parts.client = &client_;
@@ -51,8 +52,7 @@ class LineTest : public ::testing::Test {
     parts.sinks = {&sink_};
     parts.observers = {&observer_};
     parts.clock = clock_;
-    Result<std::unique_ptr<Line>> line =
-        Line::create(std::move(config), board_tasks(), std::move(parts));
+    Result<std::unique_ptr<Line>> line = Line::create(std::move(config), tasks_, std::move(parts));
     ASSERT_TRUE(line) << line.error().message;
     line_ = std::move(*line);
     line_->start();
@@ -101,6 +101,8 @@ class LineTest : public ::testing::Test {
   Collector sink_;
   Collector observer_;
   ScriptedSource* source_ = nullptr;
+  Duration interval_{};
+  std::vector<TaskSpec> tasks_ = board_tasks();
   std::unique_ptr<Line> line_;
 };
 
@@ -117,6 +119,37 @@ TEST_F(LineTest, JudgesEveryFrameAndEndsWithItsSource) {
   EXPECT_EQ(sink_.size(), 50U);
   EXPECT_EQ(line_->stats().sinks.at(0).written, 50U);
   EXPECT_EQ(pool_->in_use(), 0U);
+}
+
+TEST_F(LineTest, APacedLineAnnouncesWhatIsCriticalAboutWholeFrames) {
+  for (TaskSpec& task : tasks_) task.priority = PriorityClass::critical;
+  tasks_[1].priority = PriorityClass::high;
+  client_.respond(all_good);
+  client_.expect_p99("classifier", 5ms);
+  interval_ = 100ms;
+  start(board_line());
+  finish();
+  const std::vector<ScriptedClient::Announced> announced = client_.announced();
+  ASSERT_EQ(announced.size(), 2U) << "the detector at the start, and again at the end";
+  EXPECT_EQ(announced[0].model, client_.find("detector", std::nullopt)->id);
+  EXPECT_EQ(announced[0].min_interval, 90ms);
+  EXPECT_EQ(announced[0].deadline, 100ms - 1ms - 5ms) << "its verdict's margin and the crops' time";
+  EXPECT_EQ(announced[0].rows, 1);
+  EXPECT_EQ(announced[1].model, announced[0].model);
+  EXPECT_EQ(announced[1].min_interval, Duration{});
+}
+
+TEST_F(LineTest, WithoutAPaceOrADeadlineNothingIsAnnounced) {
+  for (TaskSpec& task : tasks_) task.priority = PriorityClass::critical;
+  client_.respond(all_good);
+  start(board_line());
+  finish();
+  interval_ = 100ms;
+  LineConfig config = board_line();
+  config.deadline.reset();
+  start(config);
+  finish();
+  EXPECT_TRUE(client_.announced().empty());
 }
 
 TEST_F(LineTest, AFullRingMakesTheSourceWaitUnderBlock) {

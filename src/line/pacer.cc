@@ -17,6 +17,11 @@ TimePoint Pacer::due() const noexcept {
   return start_ + Duration(std::llround(seconds * 1e9));
 }
 
+Duration Pacer::interval() const noexcept {
+  if (frames_per_second_ <= 0) return {};
+  return Duration(std::llround(1e9 / frames_per_second_));
+}
+
 bool Pacer::wait() {
   if (stop_.raised()) return false;
   if (frames_per_second_ <= 0) return true;

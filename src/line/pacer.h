@@ -21,6 +21,8 @@ class Pacer {
   // starts anew (the process was suspended, or the line can't keep up). False when stopped.
   [[nodiscard]] bool wait();
 
+  [[nodiscard]] Duration interval() const noexcept;  // zero: no waiting
+
   // How often the schedule started anew.
   [[nodiscard]] std::uint64_t restarts() const noexcept { return restarts_; }
 

@@ -4,6 +4,7 @@
 // Owns: its threads, until it is destroyed. It must not outlive the clock it was given.
 #pragma once
 
+#include "core/time.h"
 #include "line/frame.h"
 
 #include <cstdint>
@@ -30,6 +31,9 @@ class Source {
 
   // For a person: "folder boards/ ({id}_test.png, {id}_temp.png), 1000 frames".
   [[nodiscard]] virtual std::string describe() const = 0;
+
+  // The time between frames that the source keeps; zero when it gives them as fast as they are taken.
+  [[nodiscard]] virtual Duration interval() const = 0;
 
   // Frames that next() gives in all; nullopt when there is no end.
   [[nodiscard]] virtual std::optional<std::uint64_t> total() const = 0;

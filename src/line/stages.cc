@@ -12,6 +12,9 @@ namespace {
 // Weight of the newest frame in the average number of crops: about the last sixteen frames count.
 constexpr double kNewest = 1.0 / 16;
 
+// A frame may come earlier than its interval by this part of it.
+constexpr int kEarlyDivisor = 10;
+
 }  // namespace
 
 Stages::Stages(const LinePlan& plan, InferenceClient& client, const Clock& clock, LineProbe& probe,
@@ -28,6 +31,19 @@ void Stages::start(FrameState& state) {
     if (plan_.tasks[i].parent) continue;
     state.tasks[i].requests.resize(1);
     submit(state, i);
+  }
+}
+
+void Stages::announce(Duration interval, Duration time) {
+  for (std::size_t i = 0; i < plan_.tasks.size(); ++i) {
+    const PlannedTask& planned = plan_.tasks[i];
+    // Crops come several at a time, and as many as there are.
+    if (planned.parent || planned.spec.priority != PriorityClass::critical) continue;
+    const Duration own = planned.spec.deadline;
+    const Duration within = (own > Duration{} ? std::min(own, time) : time) - expected_after(i);
+    if (within <= Duration{}) continue;
+    client_.expect_arrivals(planned.model.id, plan_.flow, interval - interval / kEarlyDivisor,
+                            within, 1);
   }
 }
 

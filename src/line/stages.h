@@ -29,6 +29,10 @@ class Stages {
   // Withdraws what has not been answered.
   void cancel(const FrameState& state);
 
+  // Tells the engine when to expect the critical tasks of whole frames that come `interval` apart and
+  // are decided `time` after their capture; an interval of zero takes that back.
+  void announce(Duration interval, Duration time);
+
   // The image geometry of a request, for post-processing.
   [[nodiscard]] Placement placement(const FrameState& state, std::size_t task,
                                     const FrameRequest& request) const;
