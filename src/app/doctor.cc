@@ -76,7 +76,7 @@ Finding examine_openvino() {
   const auto backend = worker::make_backend("openvino");
   if (!backend) {
     return {Level::problem, "openvino", backend.error().message,
-            "run `make setup` and build again"};
+            "no model runs on the CPU without it: `make setup`, then `make build`"};
   }
   return {Level::ok, "openvino", (*backend)->version(), ""};
 }

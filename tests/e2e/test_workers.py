@@ -51,8 +51,10 @@ def test_every_task_has_a_process_of_its_own_and_none_stays(takt, tmp_path, conf
 def test_a_line_whose_workers_are_killed_judges_every_frame(takt, tmp_path, config):
     process = started(takt, config, tmp_path)
     for _ in range(10):
-        for pid in workers(process.pid):
+        killed = set(workers(process.pid))
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: set(workers(process.pid)) - killed, "another worker", process)
         seen = len(whole_lines(tmp_path / "verdicts.jsonl"))
         wait_until(lambda: len(whole_lines(tmp_path / "verdicts.jsonl")) >= seen + 10,
                    "verdicts after a kill", process)
