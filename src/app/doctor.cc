@@ -2,6 +2,7 @@
 #include "app/doctor.h"
 
 #include "worker/backends.h"
+#include "worker/topology.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -48,6 +49,13 @@ Finding examine_cpu() {
     finding.remedy = "without AVX2 inference on the CPU is several times slower";
   }
   return finding;
+}
+
+Finding examine_topology() {
+  const auto topology = worker::machine_topology();
+  if (topology) return {Level::ok, "topology", worker::describe(*topology), ""};
+  return {Level::note, "topology", topology.error().message,
+          "workers are not placed on NUMA nodes"};
 }
 
 Finding examine_memory() {
@@ -120,6 +128,7 @@ Finding examine_cache(const std::filesystem::path& directory) {
 
 std::vector<Finding> examine(const std::filesystem::path& cache_dir) {
   return {examine_cpu(),
+          examine_topology(),
           examine_memory(),
           examine_shared_memory(),
           examine_openvino(),

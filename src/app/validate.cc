@@ -32,6 +32,10 @@ int run_validate(const ValidateOptions& options) {
   const Result<config::Config> config = load_config(options.config);
   if (!config) return report_error(config.error());
   bool valid = true;
+  if (const Result<void> checked = check_machine(*config); !checked) {
+    valid = false;
+    report_error(checked.error().within(config->file.string()));
+  }
   for (const TaskSpec& task : config->tasks) {
     if (!options.models) break;
     const Result<void> checked = check_task(*config, task);

@@ -7,6 +7,7 @@
 #include "core/suggest.h"
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -33,11 +34,24 @@ void read_lanes(Reader& reader, int& lanes) {
   reader.integer("lanes", lanes, 1, 1024);
 }
 
+Result<worker::NumaPolicy> parse_numa(std::string_view word) {
+  if (word == "auto") return worker::NumaPolicy{};
+  if (word == "off") return worker::NumaPolicy{.automatic = false, .node = {}};
+  int node = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), node);
+  if (error != std::errc{} || end != word.data() + word.size() || node < 0) {
+    return fail(ErrorKind::invalid_input,
+                "'" + std::string(word) + "'; expected auto, off, or the number of a node");
+  }
+  return worker::NumaPolicy{.automatic = false, .node = node};
+}
+
 void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
   reader.entries("devices", [&](const std::string& name, Reader& child) {
     DeviceConfig device{.name = name};
     read_lanes(child, device.lanes);
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
+    child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
     devices.push_back(device);
   });
   if (devices.empty()) devices.push_back({});
