@@ -152,7 +152,10 @@ class Loader {
     spec.load.numa_node = place.node;
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
-    spec.load.confinement = {config_.workers.sandbox, config_.workers.memory_bytes_max};
+    // Of the two limits the kernel's counts what is really used.
+    const bool by_cgroup = !config_.workers.supervisor.memory.cgroup.empty();
+    spec.load.confinement = {config_.workers.sandbox,
+                             by_cgroup ? 0 : config_.workers.memory_bytes_max};
     spec.inputs = places_.inputs;
     const Result<ModelId> added = places_.supervisor.add_worker(std::move(spec), service_of(task));
     if (!added) return std::unexpected(added.error());
@@ -228,6 +231,11 @@ int lanes_of(const config::DeviceConfig& device) {
 }
 
 Result<void> check_machine(const config::Config& config) {
+  if (const auto& cgroup = config.workers.supervisor.memory.cgroup; !cgroup.empty()) {
+    if (Result<void> checked = ipc::check_cgroup(cgroup); !checked) {
+      return std::unexpected(std::move(checked).error().within("workers.cgroup"));
+    }
+  }
   for (const config::DeviceConfig& device : config.devices) {
     if (!device.numa.node) continue;
     const Result<worker::Topology> topology = worker::machine_topology();

@@ -109,7 +109,7 @@ void read_sink(Reader& reader, const std::filesystem::path& base, std::vector<Si
   sinks.push_back(sink);
 }
 
-void read_workers(Reader& reader, WorkersConfig& workers) {
+void read_workers(Reader& reader, const std::filesystem::path& base, WorkersConfig& workers) {
   engine::SupervisorOptions& supervisor = workers.supervisor;
   reader.duration("ready_timeout", supervisor.ready_timeout);
   reader.duration("watchdog", supervisor.watchdog);
@@ -121,6 +121,13 @@ void read_workers(Reader& reader, WorkersConfig& workers) {
   reader.duration("spin", workers.spin);
   reader.boolean("sandbox", workers.sandbox);
   reader.bytes("memory_max", workers.memory_bytes_max);
+  if (!reader.has("cgroup")) return;
+  std::string cgroup;
+  reader.text("cgroup", cgroup);
+  supervisor.memory = {resolve(cgroup, base), workers.memory_bytes_max};
+  if (workers.memory_bytes_max == 0) {
+    reader.problem("cgroup", "limits what each worker uses; give memory_max, such as 2GiB");
+  }
 }
 
 // What refers to what: checked when every section has been read.
@@ -207,7 +214,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   reader.require("models", "where the models are, such as {repository: models}");
   reader.mapping("models", [&](Reader& child) { read_models(child, base, config.models); });
   read_devices(reader, config.devices);
-  reader.mapping("workers", [&](Reader& child) { read_workers(child, config.workers); });
+  reader.mapping("workers", [&](Reader& child) { read_workers(child, base, config.workers); });
   reader.require("tasks", "a mapping from name to task");
   reader.entries("tasks", [&](const std::string& name, Reader& child) {
     config.tasks.push_back(read_task(name, child));

@@ -46,7 +46,7 @@ struct WorkersConfig {
   engine::SupervisorOptions supervisor;
   Duration spin{};
   bool sandbox = false;
-  std::size_t memory_bytes_max = 0;
+  std::size_t memory_bytes_max = 0;  // of each worker; by its cgroup where one is named
 };
 
 struct LineEntry {

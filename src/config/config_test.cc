@@ -107,6 +107,18 @@ TEST(Config, ADevicesNumaIsAutoOffOrANode) {
   }
 }
 
+TEST(Config, ACgroupOfWorkersNeedsALimit) {
+  const std::string group = "cgroup: /sys/fs/cgroup/system.slice/takt.service";
+  const Result<Loaded> loaded =
+      parse("workers: {memory_max: 1GiB, " + group + "}\n" + kSmall, "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const ipc::MemoryLimit& limit = loaded->config.workers.supervisor.memory;
+  EXPECT_EQ(limit.cgroup, "/sys/fs/cgroup/system.slice/takt.service");
+  EXPECT_EQ(limit.bytes_max, std::size_t{1} << 30);
+  EXPECT_NE(problem_of("workers: {" + group + "}\n" + kSmall).find("workers.cgroup: limits"),
+            std::string::npos);
+}
+
 TEST(Config, AMistypedTaskIsNamedWithItsPlaceAndTheNearestOne) {
   const std::string problem = problem_of(with("tasks: [defects, kinds]", "tasks: [defcts, kinds]"));
   EXPECT_NE(problem.find("/site/takt.yaml:18: lines.pcb.tasks: no task 'defcts'; did you mean "
