@@ -40,7 +40,7 @@ std::string read(const fs::path& file) {
 // The files of a delegated group in an ordinary folder. The kernel makes a child's files with its
 // folder; here they must be there before.
 class FakeCgroup : public testing::Test {
- protected:
+ public:
   FakeCgroup() {
     write(group_ / "cgroup.controllers", "cpu memory pids\n");
     write(group_ / "cgroup.subtree_control", "");
@@ -48,6 +48,7 @@ class FakeCgroup : public testing::Test {
   }
   ~FakeCgroup() override { fs::remove_all(group_); }
 
+ protected:
   [[nodiscard]] fs::path child(const std::string& name) const {
     for (const char* file : {"memory.max", "memory.oom.group", "cgroup.procs"}) {
       write(group_ / name / file, "");

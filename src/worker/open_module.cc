@@ -28,7 +28,7 @@ std::string last_problem() {
 std::filesystem::path module_file(std::string_view name, const std::filesystem::path& program) {
   const std::string file = "takt-" + std::string(name) + ".so";
   const std::filesystem::path folder = program.parent_path();
-  const std::filesystem::path installed = folder.parent_path() / "lib" / "takt" / file;
+  std::filesystem::path installed = folder.parent_path() / "lib" / "takt" / file;
   std::error_code ignored;
   if (!std::filesystem::exists(folder / file, ignored) &&
       std::filesystem::exists(installed, ignored)) {

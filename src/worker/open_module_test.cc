@@ -17,10 +17,11 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 class OpenModule : public testing::Test {
- protected:
+ public:
   OpenModule() { fs::create_directories(folder_); }
   ~OpenModule() override { fs::remove_all(folder_); }
 
+ protected:
   static void expect_refused(const fs::path& file, const std::string& why) {
     const auto backend = open_module(file);
     ASSERT_FALSE(backend);
