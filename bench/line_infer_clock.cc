@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "line_infer_clock.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -115,13 +116,13 @@ CpuUse cpu_use() {
 
 }  // namespace takt::bench
 
-// The names that the linker gives to the two sides of a wrapped void ov::InferRequest::infer().
-// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
-extern "C" void __real__ZN2ov12InferRequest5inferEv(void* self);
-extern "C" void __wrap__ZN2ov12InferRequest5inferEv(void* self);
+// Every call of void ov::InferRequest::infer() comes here: the program's symbols are looked up before
+// those of any library, also by takt-openvino.so.
+extern "C" void infer_of_openvino(void* self) asm("_ZN2ov12InferRequest5inferEv");
 
-extern "C" void __wrap__ZN2ov12InferRequest5inferEv(void* self) {
+extern "C" void infer_of_openvino(void* self) {
+  static auto* const real =
+      reinterpret_cast<void (*)(void*)>(::dlsym(RTLD_NEXT, "_ZN2ov12InferRequest5inferEv"));
   const takt::bench::Stopwatch stopwatch;
-  __real__ZN2ov12InferRequest5inferEv(self);
+  real(self);
 }
-// NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)

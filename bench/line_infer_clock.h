@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much of the process's CPU time was inference: OpenVINO's threads, and calls of infer().
 // Thread-safe: every function from any thread; ThreadNameScope names the calling thread.
-// Owns: counters. The program is linked with --wrap, so that every call of infer() passes here.
+// Owns: counters. The program has OpenVINO's symbol, so that every call of infer() passes here.
 #pragma once
 
 #include <cstdint>

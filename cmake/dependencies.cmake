@@ -5,7 +5,7 @@
 #   yaml-cpp::yaml-cpp           turbojpeg::turbojpeg     rapidcheck::gtest (with rapidcheck)
 #   CLI11::CLI11, fmt::fmt       ZLIB::ZLIB               benchmark::benchmark
 #   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
-#   seccomp::seccomp
+#   seccomp::seccomp, hwloc::hwloc
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.
 
@@ -45,6 +45,7 @@ takt_find_package(ZLIB zlib1g-dev)
 takt_find_module(spng spng libspng-dev)
 takt_find_module(turbojpeg libturbojpeg libturbojpeg0-dev)
 takt_find_module(seccomp libseccomp libseccomp-dev)
+takt_find_module(hwloc hwloc libhwloc-dev)
 
 # OpenVINO and onnx.proto come from the wheels in the project's own Python environment.
 set(TAKT_VENV ${CMAKE_SOURCE_DIR}/.venv CACHE PATH "Python environment that holds the wheels")

@@ -2,6 +2,7 @@
 #include "app/doctor.h"
 
 #include "worker/backends.h"
+#include "worker/topology.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -50,6 +51,13 @@ Finding examine_cpu() {
   return finding;
 }
 
+Finding examine_topology() {
+  const auto topology = worker::machine_topology();
+  if (topology) return {Level::ok, "topology", worker::describe(*topology), ""};
+  return {Level::note, "topology", topology.error().message,
+          "workers are not placed on NUMA nodes"};
+}
+
 Finding examine_memory() {
   std::istringstream available(proc_value("/proc/meminfo", "MemAvailable"));
   std::uint64_t kib = 0;
@@ -76,7 +84,7 @@ Finding examine_openvino() {
   const auto backend = worker::make_backend("openvino");
   if (!backend) {
     return {Level::problem, "openvino", backend.error().message,
-            "run `make setup` and build again"};
+            "no model runs on the CPU without it: `make setup`, then `make build`"};
   }
   return {Level::ok, "openvino", (*backend)->version(), ""};
 }
@@ -120,6 +128,7 @@ Finding examine_cache(const std::filesystem::path& directory) {
 
 std::vector<Finding> examine(const std::filesystem::path& cache_dir) {
   return {examine_cpu(),
+          examine_topology(),
           examine_memory(),
           examine_shared_memory(),
           examine_openvino(),

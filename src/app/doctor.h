@@ -18,7 +18,7 @@ struct Finding {
   std::string remedy;  // what it costs and what to do; empty when ok
 };
 
-// Looks at processor, memory, shared memory, OpenVINO, GPU driver and libraries, and the cache folder.
+// Looks at processor, NUMA nodes and caches, memory, shared memory, OpenVINO, GPU driver and libraries, and the cache folder.
 [[nodiscard]] std::vector<Finding> examine(const std::filesystem::path& cache_dir);
 
 // Prints a table; returns the exit code: 0, or 1 when a problem keeps takt from running.

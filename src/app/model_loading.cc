@@ -6,6 +6,7 @@
 #include "repository/repository.h"
 #include "worker/backends.h"
 #include "worker/load_runtime.h"
+#include "worker/node_placement.h"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -18,11 +19,26 @@
 namespace takt::app {
 namespace {
 
-int usable_cpus() {
+// That this process may use on the device.
+int usable_cpus(const config::DeviceConfig& device) {
+  if (device.numa.node) {
+    const Result<worker::Topology> topology = worker::machine_topology();
+    if (topology) {
+      const Result<worker::NumaNode> node = worker::find_node(*topology, *device.numa.node);
+      if (node) return static_cast<int>(node->cpus.size());
+    }
+  }
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
   return std::max(1, CPU_COUNT(&set));
+}
+
+// Unknown only where nothing is to be placed.
+Result<worker::Topology> topology_for(const config::DeviceConfig& device) {
+  Result<worker::Topology> topology = worker::machine_topology();
+  if (!topology && !device.numa.node) return worker::Topology{};
+  return topology;
 }
 
 bool same_preprocess(const InputPlan& a, const InputPlan& b) {
@@ -100,11 +116,15 @@ class Loader {
 
   Result<void> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
                                    const std::vector<InputPlan>& plans) {
+    Result<worker::WorkerPlace> place;
+    if (task.isolation == Isolation::process) place = place_worker(task);
+    if (!place) return std::unexpected(std::move(place).error());
     Result<void> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : task.backends) {
       report_(fmt::format("loading {} version {} on {}", model.name, model.version, backend));
-      outcome = task.isolation == Isolation::process ? load_in_worker(backend, task, model, plans)
-                                                     : load_here(backend, task, model, plans);
+      outcome = task.isolation == Isolation::process
+                    ? load_in_worker(backend, task, model, plans, *place)
+                    : load_here(backend, task, model, plans);
       if (outcome) return outcome;
       if (&backend != &task.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
@@ -116,7 +136,8 @@ class Loader {
 
   Result<void> load_in_worker(const std::string& backend, const TaskSpec& task,
                               const ipc::ModelDescription& model,
-                              const std::vector<InputPlan>& plans) {
+                              const std::vector<InputPlan>& plans,
+                              const worker::WorkerPlace& place) {
     const config::DeviceConfig& device = config_.devices.front();
     engine::WorkerSpec spec;
     spec.name = task.name;
@@ -124,17 +145,40 @@ class Loader {
     spec.load.backend = backend;
     spec.load.inputs = plans;
     spec.load.device = device.name;
-    spec.load.instances = task.instances > 0 ? task.instances : lanes_of(device);
+    spec.load.instances = instances_of(task);
     spec.load.batch_max = task.batch_max;
     spec.load.threads_per_instance = device.threads_per_lane;
-    spec.load.cpus = task.cpus;
+    spec.load.cpus = place.cpus;
+    spec.load.numa_node = place.node;
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
-    spec.load.confinement = {config_.workers.sandbox, config_.workers.memory_bytes_max};
+    // Of the two limits the kernel's counts what is really used.
+    const bool by_cgroup = !config_.workers.supervisor.memory.cgroup.empty();
+    spec.load.confinement = {config_.workers.sandbox,
+                             by_cgroup ? 0 : config_.workers.memory_bytes_max};
     spec.inputs = places_.inputs;
     const Result<ModelId> added = places_.supervisor.add_worker(std::move(spec), service_of(task));
     if (!added) return std::unexpected(added.error());
     return {};
+  }
+
+  [[nodiscard]] int instances_of(const TaskSpec& task) const {
+    return task.instances > 0 ? task.instances : lanes_of(config_.devices.front());
+  }
+
+  Result<worker::WorkerPlace> place_worker(const TaskSpec& task) {
+    const config::DeviceConfig& device = config_.devices.front();
+    if (!placement_) {
+      Result<worker::Topology> topology = topology_for(device);
+      if (!topology) return std::unexpected(std::move(topology).error());
+      placement_.emplace(std::move(*topology), device.numa);
+    }
+    Result<worker::WorkerPlace> place =
+        placement_->place(instances_of(task) * device.threads_per_lane, task.cpus);
+    if (place && place->node) {
+      report_(fmt::format("the worker of {} runs on NUMA node {}", task.name, *place->node));
+    }
+    return place;
   }
 
   Result<void> load_here(const std::string& name, const TaskSpec& task,
@@ -148,7 +192,7 @@ class Loader {
     worker::RuntimeOptions options;
     options.inputs = plans;
     options.device = device.name;
-    options.instances = task.instances > 0 ? task.instances : lanes_of(device);
+    options.instances = instances_of(task);
     options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
     options.cpus = task.cpus;
@@ -174,6 +218,7 @@ class Loader {
   const config::Config& config_;
   const ModelPlaces& places_;
   const std::function<void(const std::string&)>& report_;
+  std::optional<worker::NodePlacement> placement_;  // when the first worker is placed
   std::map<std::string, std::unique_ptr<Backend>> backends_;
   std::map<std::pair<std::string, std::int64_t>, std::vector<InputPlan>> loaded_;
 };
@@ -181,7 +226,24 @@ class Loader {
 }  // namespace
 
 int lanes_of(const config::DeviceConfig& device) {
-  return device.lanes > 0 ? device.lanes : std::max(1, usable_cpus() / device.threads_per_lane);
+  return device.lanes > 0 ? device.lanes
+                          : std::max(1, usable_cpus(device) / device.threads_per_lane);
+}
+
+Result<void> check_machine(const config::Config& config) {
+  if (const auto& cgroup = config.workers.supervisor.memory.cgroup; !cgroup.empty()) {
+    if (Result<void> checked = ipc::check_cgroup(cgroup); !checked) {
+      return std::unexpected(std::move(checked).error().within("workers.cgroup"));
+    }
+  }
+  for (const config::DeviceConfig& device : config.devices) {
+    if (!device.numa.node) continue;
+    const Result<worker::Topology> topology = worker::machine_topology();
+    if (!topology) return std::unexpected(topology.error());
+    const Result<worker::NumaNode> node = worker::find_node(*topology, *device.numa.node);
+    if (!node) return std::unexpected(node.error().within("devices." + device.name + ".numa"));
+  }
+  return {};
 }
 
 EngineOptions engine_options(const config::Config& config) {

@@ -20,6 +20,9 @@ namespace takt::app {
 // process may use.
 [[nodiscard]] int lanes_of(const config::DeviceConfig& device);
 
+// Whether this machine has what the configuration names. Errors: invalid_input, unavailable.
+[[nodiscard]] Result<void> check_machine(const config::Config& config);
+
 [[nodiscard]] EngineOptions engine_options(const config::Config& config);
 
 // Where models go: onto threads of the engine, or into workers that look into `inputs`.

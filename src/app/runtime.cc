@@ -58,6 +58,14 @@ Result<std::unique_ptr<line::Journal>> open_temporary_journal(const TemporaryFol
 Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
                                                const std::vector<std::string>& lines,
                                                const Report& report) {
+  if (Result<void> checked = check_machine(config); !checked) {
+    return std::unexpected(std::move(checked).error());
+  }
+  if (const auto& cgroup = config.workers.supervisor.memory.cgroup; !cgroup.empty()) {
+    if (Result<void> prepared = ipc::prepare_cgroup(cgroup); !prepared) {
+      return std::unexpected(std::move(prepared).error().within("workers.cgroup"));
+    }
+  }
   std::unique_ptr<Runtime> runtime(new Runtime(config));
   // The files first: a journal that is in use is known at once, models take seconds.
   if (Result<void> opened = runtime->open_journal(); !opened) {

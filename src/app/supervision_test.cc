@@ -197,6 +197,20 @@ class Supervision : public ::testing::Test {
   std::unique_ptr<Supervisor> supervisor_;
 };
 
+TEST_F(Supervision, AWorkerThatCannotBePutUnderItsLimitIsNotStarted) {
+  write_model("model");
+  options_.memory = {.cgroup = folder_, .bytes_max = std::size_t{64} << 20};  // no control group
+  const auto keeper = engine::WorkerKeeper::start(options_, spec("model"));
+  ASSERT_FALSE(keeper);
+  EXPECT_EQ(keeper.error().kind, ErrorKind::unavailable);
+  EXPECT_NE(keeper.error().message.find("memory.max"), std::string::npos) << keeper.error().message;
+  std::size_t groups = 0;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    groups += entry.path().filename().string().starts_with("takt-") ? 1U : 0U;
+  }
+  EXPECT_EQ(groups, 0U) << "the group was left behind";
+}
+
 TEST_F(Supervision, AWorkerAnswersWhatItsGatewayAsks) {
   start();
   const ModelId model = add("m");

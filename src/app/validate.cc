@@ -29,9 +29,15 @@ Result<void> check_task(const config::Config& config, const TaskSpec& task) {
 }  // namespace
 
 int run_validate(const ValidateOptions& options) {
-  const Result<config::Config> config = load_config(options.config);
+  Result<config::Config> config = load_config(options.config);
   if (!config) return report_error(config.error());
   bool valid = true;
+  if (const Result<void> checked = check_machine(*config); !checked) {
+    valid = false;
+    report_error(checked.error().within(config->file.string()));
+  }
+  // The models are looked at outside of it: only a start prepares the group.
+  config->workers.supervisor.memory = {};
   for (const TaskSpec& task : config->tasks) {
     if (!options.models) break;
     const Result<void> checked = check_task(*config, task);

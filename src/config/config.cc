@@ -7,6 +7,7 @@
 #include "core/suggest.h"
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -33,11 +34,24 @@ void read_lanes(Reader& reader, int& lanes) {
   reader.integer("lanes", lanes, 1, 1024);
 }
 
+Result<worker::NumaPolicy> parse_numa(std::string_view word) {
+  if (word == "auto") return worker::NumaPolicy{};
+  if (word == "off") return worker::NumaPolicy{.automatic = false, .node = {}};
+  int node = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), node);
+  if (error != std::errc{} || end != word.data() + word.size() || node < 0) {
+    return fail(ErrorKind::invalid_input,
+                "'" + std::string(word) + "'; expected auto, off, or the number of a node");
+  }
+  return worker::NumaPolicy{.automatic = false, .node = node};
+}
+
 void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
   reader.entries("devices", [&](const std::string& name, Reader& child) {
     DeviceConfig device{.name = name};
     read_lanes(child, device.lanes);
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
+    child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
     devices.push_back(device);
   });
   if (devices.empty()) devices.push_back({});
@@ -95,7 +109,7 @@ void read_sink(Reader& reader, const std::filesystem::path& base, std::vector<Si
   sinks.push_back(sink);
 }
 
-void read_workers(Reader& reader, WorkersConfig& workers) {
+void read_workers(Reader& reader, const std::filesystem::path& base, WorkersConfig& workers) {
   engine::SupervisorOptions& supervisor = workers.supervisor;
   reader.duration("ready_timeout", supervisor.ready_timeout);
   reader.duration("watchdog", supervisor.watchdog);
@@ -107,6 +121,13 @@ void read_workers(Reader& reader, WorkersConfig& workers) {
   reader.duration("spin", workers.spin);
   reader.boolean("sandbox", workers.sandbox);
   reader.bytes("memory_max", workers.memory_bytes_max);
+  if (!reader.has("cgroup")) return;
+  std::string cgroup;
+  reader.text("cgroup", cgroup);
+  supervisor.memory = {resolve(cgroup, base), workers.memory_bytes_max};
+  if (workers.memory_bytes_max == 0) {
+    reader.problem("cgroup", "limits what each worker uses; give memory_max, such as 2GiB");
+  }
 }
 
 // What refers to what: checked when every section has been read.
@@ -193,7 +214,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   reader.require("models", "where the models are, such as {repository: models}");
   reader.mapping("models", [&](Reader& child) { read_models(child, base, config.models); });
   read_devices(reader, config.devices);
-  reader.mapping("workers", [&](Reader& child) { read_workers(child, config.workers); });
+  reader.mapping("workers", [&](Reader& child) { read_workers(child, base, config.workers); });
   reader.require("tasks", "a mapping from name to task");
   reader.entries("tasks", [&](const std::string& name, Reader& child) {
     config.tasks.push_back(read_task(name, child));

@@ -12,6 +12,7 @@
 #include "line/line_config.h"
 #include "line/store.h"
 #include "task/task.h"
+#include "worker/node_placement.h"
 
 #include <filesystem>
 #include <optional>
@@ -31,6 +32,7 @@ struct DeviceConfig {
   std::string name = "cpu";
   int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
   int threads_per_lane = 1;
+  worker::NumaPolicy numa{};
 };
 
 // The kind of source with its options; `recipe` is the line's.
@@ -44,7 +46,7 @@ struct WorkersConfig {
   engine::SupervisorOptions supervisor;
   Duration spin{};
   bool sandbox = false;
-  std::size_t memory_bytes_max = 0;
+  std::size_t memory_bytes_max = 0;  // of each worker; by its cgroup where one is named
 };
 
 struct LineEntry {

@@ -88,6 +88,37 @@ TEST(Config, TheExampleIsValid) {
   EXPECT_TRUE(loaded->warnings.empty());
 }
 
+TEST(Config, ADevicesNumaIsAutoOffOrANode) {
+  const auto numa_of = [](const std::string& word) {
+    const Result<Loaded> loaded =
+        parse("devices: {cpu: {numa: " + word + "}}\n" + kSmall, "/site/takt.yaml");
+    EXPECT_TRUE(loaded) << loaded.error().message;
+    return loaded ? loaded->config.devices.at(0).numa : worker::NumaPolicy{};
+  };
+  EXPECT_TRUE(numa_of("auto").automatic);
+  EXPECT_FALSE(numa_of("off").automatic);
+  EXPECT_EQ(numa_of("off").node, std::nullopt);
+  EXPECT_EQ(numa_of("1").node, 1);
+  for (const char* word : {"-1", "1.5", "node0", "on"}) {
+    EXPECT_NE(problem_of("devices: {cpu: {numa: " + std::string(word) + "}}\n" + kSmall)
+                  .find("expected auto, off, or the number of a node"),
+              std::string::npos)
+        << word;
+  }
+}
+
+TEST(Config, ACgroupOfWorkersNeedsALimit) {
+  const std::string group = "cgroup: /sys/fs/cgroup/system.slice/takt.service";
+  const Result<Loaded> loaded =
+      parse("workers: {memory_max: 1GiB, " + group + "}\n" + kSmall, "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const ipc::MemoryLimit& limit = loaded->config.workers.supervisor.memory;
+  EXPECT_EQ(limit.cgroup, "/sys/fs/cgroup/system.slice/takt.service");
+  EXPECT_EQ(limit.bytes_max, std::size_t{1} << 30);
+  EXPECT_NE(problem_of("workers: {" + group + "}\n" + kSmall).find("workers.cgroup: limits"),
+            std::string::npos);
+}
+
 TEST(Config, AMistypedTaskIsNamedWithItsPlaceAndTheNearestOne) {
   const std::string problem = problem_of(with("tasks: [defects, kinds]", "tasks: [defcts, kinds]"));
   EXPECT_NE(problem.find("/site/takt.yaml:18: lines.pcb.tasks: no task 'defcts'; did you mean "

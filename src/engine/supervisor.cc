@@ -20,7 +20,7 @@ Result<ipc::ModelDescription> describe_model(const engine::SupervisorOptions& op
     const auto ending = worker->process.wait(std::chrono::seconds(1));
     return fail(ErrorKind::unavailable,
                 "model '" + model.model + "': reading it ended the worker that read it (" +
-                    ending.value_or("no answer in time") +
+                    worker->cgroup.explained(ending.value_or("no answer in time")) +
                     "); its files are damaged or too large: export it again");
   }
   Result<ipc::WorkerReply> reply = ipc::parse_reply(message->text);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/time.h"
+#include "ipc/memory_cgroup.h"
 
 #include <sys/types.h>
 
@@ -22,6 +23,7 @@ struct SupervisorOptions {
   // Started with `arguments` and --parent PID; control socket on descriptor 3.
   std::filesystem::path program = "/proc/self/exe";
   std::vector<std::string> arguments{"worker"};
+  ipc::MemoryLimit memory;  // of each worker, kept by the kernel; prepare_cgroup() comes before
   // From the start of the process to the first batch. Compiling a model for the first time takes
   // its time; later the cache has it.
   Duration ready_timeout = std::chrono::minutes(2);

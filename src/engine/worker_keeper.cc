@@ -152,7 +152,7 @@ Result<WorkerKeeper::Incarnation> WorkerKeeper::begin() {
     // Its end says more than its silence.
     if (error.kind != ErrorKind::unavailable) return error;
     if (const auto ending = worker->process.wait(std::chrono::seconds(1))) {
-      error.message = "the worker ended while it started: " + *ending;
+      error.message = "the worker ended while it started: " + worker->cgroup.explained(*ending);
     }
     return error;
   };
@@ -175,7 +175,8 @@ Result<WorkerKeeper::Incarnation> WorkerKeeper::begin() {
   const Result<ipc::WorkerReply> attached =
       ask(control, ipc::AttachMemory{(*link)->layout()}, descriptors);
   if (!attached) return std::unexpected(explain(attached.error()));
-  return Incarnation{std::move(worker->process), std::move(control), std::move(*link)};
+  return Incarnation{std::move(worker->cgroup), std::move(worker->process), std::move(control),
+                     std::move(*link)};
 }
 
 Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,
@@ -255,7 +256,8 @@ Error WorkerKeeper::watch(Incarnation& incarnation) {
     if (watched[0].revents != 0) {
       const auto ending = incarnation.process.wait(std::chrono::seconds(1));
       return {ErrorKind::worker_lost,
-              status_.model + ": its worker ended: " + ending.value_or("nobody knows how")};
+              status_.model + ": its worker ended: " +
+                  incarnation.cgroup.explained(ending.value_or("nobody knows how"))};
     }
     if (std::optional<Error> hang = hangs(incarnation)) {
       const std::scoped_lock lock(mutex_);

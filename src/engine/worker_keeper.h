@@ -11,6 +11,7 @@
 #include "engine/remote_instance.h"
 #include "engine/supervisor_options.h"
 #include "ipc/control_socket.h"
+#include "ipc/memory_cgroup.h"
 #include "ipc/process.h"
 #include "ipc/worker_protocol.h"
 
@@ -64,6 +65,7 @@ class WorkerKeeper {
 
  private:
   struct Incarnation {
+    ipc::MemoryCgroup cgroup;  // outlives the process
     ipc::Process process;
     ipc::ControlSocket control;
     std::shared_ptr<WorkerLink> link;

@@ -17,7 +17,14 @@ Result<StartedWorker> start_worker(const SupervisorOptions& options) {
   Result<ipc::Process> process =
       ipc::Process::start(options.program, arguments, ends->second.descriptor());
   if (!process) return std::unexpected(std::move(process).error());
-  return StartedWorker{std::move(*process), std::move(ends->first)};
+  StartedWorker worker{{}, std::move(*process), std::move(ends->first)};
+  if (!options.memory.cgroup.empty()) {
+    // It waits for its first message, so that all its memory counts.
+    auto cgroup = ipc::MemoryCgroup::create(options.memory, worker.process.pid());
+    if (!cgroup) return std::unexpected(std::move(cgroup).error());
+    worker.cgroup = std::move(*cgroup);
+  }
+  return worker;
 }
 
 }  // namespace takt::engine

@@ -49,7 +49,8 @@ struct LoadModel {
   int instances = 1;
   int batch_max = 0;
   int threads_per_instance = 1;
-  std::vector<int> cpus;  // that the process may use; empty: any
+  std::vector<int> cpus;         // that the process may use; empty: any
+  std::optional<int> numa_node;  // whose memory it takes; empty: the kernel's choice
   std::filesystem::path cache_dir;
   std::string precision = "fp32";
   // A restart of what has proven itself: no parity gate, no measuring, only warm instances.

@@ -15,6 +15,7 @@ TEST(WorkerProtocol, ALoadRequestArrivesAsItWasSent) {
   sent.inputs.push_back({.name = "images", .image = image});
   sent.inputs.push_back({.name = "extra", .image = {}});
   sent.cpus = {0, 1};
+  sent.numa_node = 1;
   sent.spin = Duration(1500);
   sent.confinement = {.sandbox = true, .memory_bytes_max = 1 << 30};
   const auto parsed = parse_request(to_text(WorkerRequest(sent)));
@@ -25,6 +26,7 @@ TEST(WorkerProtocol, ALoadRequestArrivesAsItWasSent) {
   EXPECT_EQ(got.inputs[0].image->mean, (std::vector<float>{1, 2, 3}));
   EXPECT_FALSE(got.inputs[1].image);
   EXPECT_EQ(got.cpus, sent.cpus);
+  EXPECT_EQ(got.numa_node, sent.numa_node);
   EXPECT_EQ(got.spin, sent.spin);
   EXPECT_TRUE(got.confinement.sandbox);
 }

@@ -16,8 +16,8 @@ namespace takt::worker {
 
 [[nodiscard]] std::vector<std::string> backend_names();
 
-// Errors: invalid_input (no such backend; names the nearest one), unavailable (its library is
-// missing).
+// `openvino` is opened from its own file (open_module.h), here and not before. Errors: invalid_input
+// (no such backend; names the nearest one), unavailable (its file or library is missing).
 [[nodiscard]] Result<std::unique_ptr<Backend>> make_backend(std::string_view name);
 
 }  // namespace takt::worker

@@ -9,6 +9,7 @@
 #include "worker/batch_server.h"
 #include "worker/confine.h"
 #include "worker/load_runtime.h"
+#include "worker/topology.h"
 
 #include <chrono>
 #include <memory>
@@ -57,6 +58,9 @@ class WorkerProcess {
 
   Result<ipc::ModelLoaded> load_model(const ipc::LoadModel& wanted) {
     if (Result<void> bound = use_cpus(wanted.cpus); !bound) return std::unexpected(bound.error());
+    // Where that is not allowed (many containers), a page still comes from the node of the CPU that
+    // touches it first, which is one of these.
+    if (wanted.numa_node) static_cast<void>(bind_memory(*wanted.numa_node));
     const Result<repository::ModelVersion> version = find(wanted.model);
     if (!version) return std::unexpected(version.error());
     Result<std::unique_ptr<Backend>> backend = make_backend(wanted.backend);
@@ -68,7 +72,6 @@ class WorkerProcess {
     options.instances = wanted.instances;
     options.batch_max = wanted.batch_max;
     options.threads_per_instance = wanted.threads_per_instance;
-    options.cpus = wanted.cpus;
     options.cache_dir = wanted.cache_dir;
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;

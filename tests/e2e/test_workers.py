@@ -103,3 +103,13 @@ def test_workers_are_set_up_by_the_configuration(takt, tmp_path, config):
 def test_a_wrong_key_is_named(takt, config, text, said):
     config.write_text(config.read_text() + text + "\n")
     takt.run("validate", config).refused(2, said)
+
+
+@pytest.mark.parametrize("command", ["validate", "serve"])
+def test_a_cgroup_that_is_none_is_refused_before_anything_starts(takt, tmp_path, config, command):
+    config.write_text(config.read_text() +
+                      f"workers: {{memory_max: 1GiB, cgroup: {tmp_path}}}\n")
+    said = takt.run(command, config)
+    assert said.code != 0
+    said.refused(said.code, f"workers.cgroup: {tmp_path}: is no control group", "Delegate=yes")
+    assert not (tmp_path / "verdicts.jsonl").exists()
