@@ -248,6 +248,8 @@ void Dispatcher::act(const scheduler::ModelDrained& action) {
 
 void Dispatcher::act(const scheduler::LaneReserved& /*action*/) {}  // SchedulerStatistics counts it
 
+void Dispatcher::act(const scheduler::BatchLimitChanged& /*action*/) {}
+
 void Dispatcher::act(const scheduler::Stopped& /*action*/) {
   stopped_already_ = true;
   for (std::promise<void>& stopped : stopped_) stopped.set_value();

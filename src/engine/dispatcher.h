@@ -77,6 +77,7 @@ class Dispatcher {
   void act(const scheduler::ModelRefused& action);
   void act(const scheduler::ModelDrained& action);
   void act(const scheduler::LaneReserved& action);
+  void act(const scheduler::BatchLimitChanged& action);
   void act(const scheduler::Stopped& action);
 
   // Runs.
