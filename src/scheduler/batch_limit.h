@@ -26,7 +26,7 @@ class BatchLimit {
   // stayed, though the quiet time begins anew.
   bool lower(int rows_failed, TimePoint now, Duration quiet) {
     const int before = rows_;
-    rows_ = std::min(rows_, std::max(1, rows_failed / 2));
+    rows_ = std::min(rows_, (rows_failed + 1) / 2);
     if (lowered()) raise_at_ = now + quiet;
     return rows_ < before;
   }

@@ -253,8 +253,7 @@ class Invariants : public SimulationObserver {
       expect(out != nullptr &&
                  mirror_.place_of(out->instance) == std::pair(action.model, action.device),
              "a limit falls only where memory ran out");
-      expect(out == nullptr || action.rows == std::max(1, out->rows / 2),
-             "to half of what was too much");
+      expect(out == nullptr || action.rows == (out->rows + 1) / 2, "to half of what was too much");
     } else {
       expect(action.rows == std::min(2 * before, model.rows_max()), "a limit rises step by step");
       expect(
