@@ -2,6 +2,7 @@
 // `takt demo`: the example line with simulated boards, paced by what this machine can do.
 #include "app/command_run.h"
 #include "app/commands.h"
+#include "app/event_feed.h"
 #include "app/live_view.h"
 #include "app/progress.h"
 #include "app/runtime.h"
@@ -31,7 +32,7 @@ void pace(config::LineEntry& entry, double frames_per_second) {
 
 // Runs the line for the stated time; on a terminal with the live view, elsewhere with progress.
 void watch(Runtime& runtime, const DemoOptions& options, const DemoScore& score, LiveView* view,
-           const StopSignal& stop) {
+           EventFeed& feed, const StopSignal& stop) {
   const SystemClock clock;
   const TimePoint start = clock.now();
   const line::Line& line = *runtime.lines().front();
@@ -42,7 +43,13 @@ void watch(Runtime& runtime, const DemoOptions& options, const DemoScore& score,
          !runtime.finished(Duration::zero())) {
     elapsed_s = std::chrono::duration<double>(clock.now() - start).count();
     const line::LineStats stats = line.stats();
-    if (view != nullptr) view->draw(stats, score.score(), elapsed_s, options.seconds);
+    for (const std::string& event : feed.take(clock.now())) {
+      if (view != nullptr) view->on_event(event);
+      if (view == nullptr) report_line(event);
+    }
+    if (view != nullptr) {
+      view->draw(stats, runtime.engine_stats(), score.score(), elapsed_s, options.seconds);
+    }
     if (progress) progress->update(stats.verdicts);
   }
   if (progress) progress->finish();
@@ -73,7 +80,8 @@ int run_demo(const DemoOptions& options) {
   redirect(*config, temporary ? temporary->path() : options.data_dir);
 
   const StopSignal stop;
-  auto runtime = Runtime::open(*config, {entry.line.name}, &report_line);
+  EventFeed feed;  // outlives the engine
+  auto runtime = Runtime::open(*config, {entry.line.name}, &report_line, feed.observer());
   if (!runtime) return report_error(runtime.error());
   report_line("measuring what this machine can do, 3 s");
   const Result<double> capacity = (*runtime)->measure_capacity(entry, kMeasureTime);
@@ -99,7 +107,7 @@ int run_demo(const DemoOptions& options) {
   const SystemClock clock;
   const TimePoint start = clock.now();
   (*runtime)->start();
-  watch(**runtime, options, score, view ? &*view : nullptr, stop);
+  watch(**runtime, options, score, view ? &*view : nullptr, feed, stop);
   (*runtime)->close();
   if (view) view->close();
 

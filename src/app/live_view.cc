@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/live_view.h"
 
+#include "app/summary.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@ namespace takt::app {
 namespace {
 
 constexpr std::size_t kRecentMax = 8;
+constexpr std::size_t kEventWidth = 110;
 constexpr const char* kReset = "\x1b[0m";
 
 const char* color_of(Verdict verdict) {
@@ -62,8 +65,8 @@ void LiveView::on_verdict(const line::VerdictRecord& record) {
   if (recent_.size() > kRecentMax) recent_.pop_back();
 }
 
-std::string LiveView::picture(const line::LineStats& stats, const Score& score, double elapsed_s,
-                              double total_s) {
+std::string LiveView::picture(const line::LineStats& stats, const EngineStats& engine,
+                              const Score& score, double elapsed_s, double total_s) {
   std::string text = fmt::format(
       "{}  [{}] {:.0f} / {:.0f} s\n\n"
       "  boards {:<7} pass {:<6} reject {:<6} review {:<6} by fallback {}\n"
@@ -78,18 +81,21 @@ std::string LiveView::picture(const line::LineStats& stats, const Score& score, 
         task.task, ms(task.latency.p50), ms(task.latency.p99), task.requests, task.late,
         task.failed);
   }
-  text += fmt::format("  defects drawn {:<6} found {:<6} false alarms {:<5} escapes {}\n\n",
+  text += fmt::format("  defects drawn {:<6} found {:<6} false alarms {:<5} escapes {}\n",
                       score.defects, score.defects_found, score.false_alarms, score.escapes);
+  const std::string events = to_line(engine.events);
+  text += fmt::format("  events {}\n  {}\n", events.empty() ? "none" : events,
+                      last_event_.substr(0, kEventWidth));
   const std::scoped_lock lock(mutex_);
   for (const std::string& recent : recent_) text += recent + "\n";
   text += std::string(kRecentMax - recent_.size(), '\n');
   return text;
 }
 
-void LiveView::draw(const line::LineStats& stats, const Score& score, double elapsed_s,
-                    double total_s) {
+void LiveView::draw(const line::LineStats& stats, const EngineStats& engine, const Score& score,
+                    double elapsed_s, double total_s) {
   if (drawn_lines_ < 0) return;
-  const std::string text = picture(stats, score, elapsed_s, total_s);
+  const std::string text = picture(stats, engine, score, elapsed_s, total_s);
   if (drawn_lines_ > 0) fmt::print("\x1b[{}A", drawn_lines_);
   std::size_t begin = 0;
   drawn_lines_ = 0;

@@ -250,7 +250,8 @@ EngineOptions engine_options(const config::Config& config) {
   EngineOptions options;
   options.devices.clear();
   for (const config::DeviceConfig& device : config.devices) {
-    options.devices.push_back({.name = device.name, .lanes = lanes_of(device)});
+    options.devices.push_back(
+        {.name = device.name, .lanes = lanes_of(device), .memory_quiet = device.memory_quiet});
   }
   return options;
 }

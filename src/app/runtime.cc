@@ -57,7 +57,8 @@ Result<std::unique_ptr<line::Journal>> open_temporary_journal(const TemporaryFol
 
 Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
                                                const std::vector<std::string>& lines,
-                                               const Report& report) {
+                                               const Report& report,
+                                               engine::EventObserver observer) {
   if (Result<void> checked = check_machine(config); !checked) {
     return std::unexpected(std::move(checked).error());
   }
@@ -75,7 +76,9 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   runtime->repair(report);
   if (Result<void> done = runtime->continue_numbers(); !done) return std::unexpected(done.error());
 
-  Result<std::unique_ptr<Engine>> engine = Engine::create(engine_options(config));
+  EngineOptions options = engine_options(config);
+  options.observer = std::move(observer);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(std::move(options));
   if (!engine) return std::unexpected(engine.error());
   runtime->engine_ = std::move(*engine);
   std::vector<std::string> tasks;

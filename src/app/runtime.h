@@ -37,10 +37,12 @@ struct Counts {
 class Runtime {
  public:
   // Loads the models of the stated lines and opens journal, store and sinks; repairs what a killed
-  // run left. `report` is told what takes time. Errors: of the parts, with their place.
+  // run left. `report` is told what takes time, `observer` of the engine's events from then on.
+  // Errors: of the parts, with their place.
   [[nodiscard]] static Result<std::unique_ptr<Runtime>> open(const config::Config& config,
                                                              const std::vector<std::string>& lines,
-                                                             const Report& report);
+                                                             const Report& report,
+                                                             engine::EventObserver observer = {});
   ~Runtime();  // close()
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -61,6 +63,7 @@ class Runtime {
   void close();
 
   [[nodiscard]] Counts counts() const;
+  [[nodiscard]] EngineStats engine_stats() const { return engine_->stats(); }
   [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
 
  private:

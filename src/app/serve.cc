@@ -2,6 +2,7 @@
 // `takt serve`: every line of a configuration, until its sources end or a signal comes.
 #include "app/command_run.h"
 #include "app/commands.h"
+#include "app/event_feed.h"
 #include "app/runtime.h"
 #include "app/stop_signal.h"
 
@@ -40,7 +41,12 @@ int run_serve(const ServeOptions& options) {
   const SystemClock clock;
   std::vector<std::string> names;
   for (const config::LineEntry& entry : config->lines) names.push_back(entry.line.name);
-  Result<std::unique_ptr<Runtime>> runtime = Runtime::open(*config, names, &report_line);
+  EventFeed feed;  // outlives the engine
+  const auto report_events = [&feed, &clock](bool all) {
+    for (const std::string& line : feed.take(clock.now(), all)) report_line(line);
+  };
+  Result<std::unique_ptr<Runtime>> runtime =
+      Runtime::open(*config, names, &report_line, feed.observer());
   if (!runtime) return report_error(runtime.error());
   for (const config::LineEntry& entry : config->lines) {
     const auto line = (*runtime)->add_line(entry);
@@ -55,9 +61,11 @@ int run_serve(const ServeOptions& options) {
   while (!stop.wait_for(std::chrono::milliseconds(100)) &&
          !(*runtime)->finished(Duration::zero())) {
     heartbeat.tick(**runtime, clock.now());
+    report_events(false);
   }
   if (stop.requested()) report_line("stopping: frames that were accepted get their verdicts");
   (*runtime)->close();
+  report_events(true);
 
   Summary summary;
   summary.counts = (*runtime)->counts();

@@ -97,6 +97,33 @@ json line_json(const line::LineStats& stats) {
   return out;
 }
 
+json events_json(const engine::EventCounts& events) {
+  json out = json::object();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    out[std::string(to_string(static_cast<engine::EventKind>(i)))] = events[i];
+  }
+  return out;
+}
+
+json shed_json(const EngineStats& stats) {
+  json out = json::object();
+  for (std::size_t i = 0; i < stats.shed_by_class.size(); ++i) {
+    out[std::string(to_string(static_cast<PriorityClass>(i)))] = stats.shed_by_class[i];
+  }
+  return out;
+}
+
+json limits_json(const EngineStats& stats) {
+  json out = json::array();
+  for (const BatchLimitStatus& limit : stats.batch_limits) {
+    out.push_back({{"model", limit.model},
+                   {"device", limit.device},
+                   {"rows", limit.rows},
+                   {"rows_max", limit.rows_max}});
+  }
+  return out;
+}
+
 json engine_json(const EngineStats& stats) {
   return {{"submitted", stats.submitted},
           {"answered", stats.answered},
@@ -107,7 +134,11 @@ json engine_json(const EngineStats& stats) {
           {"batches", stats.batches},
           {"rows", stats.rows},
           {"batches_failed", stats.batches_failed},
+          {"retries_memory", stats.retries_memory},
           {"retries_moved", stats.retries_moved},
+          {"shed", shed_json(stats)},
+          {"events", events_json(stats.events)},
+          {"batch_limits", limits_json(stats)},
           {"slots_in_use", stats.slots_in_use}};
 }
 
@@ -123,6 +154,26 @@ std::string worker_line(const engine::WorkerStatus& worker) {
       "most {:.0f} ms; the last time: {}\n",
       worker.name, worker.restarts, worker.hangs, worker.circuits_opened,
       milliseconds(worker.recovery_last), milliseconds(worker.recovery_max), worker.last_error);
+}
+
+// Likewise: nothing when the engine had no need to give anything up.
+std::string engine_lines(const EngineStats& stats) {
+  std::string text;
+  if (const std::string events = to_line(stats.events); !events.empty()) {
+    text += "events: " + events + "\n";
+  }
+  std::string shed;
+  for (std::size_t i = 0; i < stats.shed_by_class.size(); ++i) {
+    if (stats.shed_by_class[i] == 0) continue;
+    shed += fmt::format("{}{} {}", shed.empty() ? "" : ", ",
+                        to_string(static_cast<PriorityClass>(i)), stats.shed_by_class[i]);
+  }
+  if (!shed.empty()) text += "shed for more urgent requests: " + shed + "\n";
+  for (const BatchLimitStatus& limit : stats.batch_limits) {
+    text += fmt::format("memory: batches of {} on {} have at most {} of {} rows\n", limit.model,
+                        limit.device, limit.rows, limit.rows_max);
+  }
+  return text;
 }
 
 json worker_json(const engine::WorkerStatus& worker) {
@@ -149,6 +200,16 @@ std::size_t peak_rss_bytes(const Counts& counts) {
   return bytes;
 }
 
+std::string to_line(const engine::EventCounts& events) {
+  std::string text;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (events[i] == 0) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ",
+                        to_string(static_cast<engine::EventKind>(i)), events[i]);
+  }
+  return text;
+}
+
 std::string to_table(const Summary& summary) {
   std::string text;
   for (const auto& [name, stats] : summary.counts.lines) {
@@ -160,6 +221,7 @@ std::string to_table(const Summary& summary) {
   if (summary.counts.store)
     text += fmt::format("; store: {} verdicts", summary.counts.store->stored);
   text += fmt::format("; peak memory {} MiB\n", peak_rss_bytes(summary.counts) >> 20U);
+  text += engine_lines(summary.counts.engine);
   for (const engine::WorkerStatus& worker : summary.counts.workers) {
     text += worker_line(worker);
   }

@@ -22,6 +22,9 @@ struct Summary {
 
 [[nodiscard]] std::string to_table(const Summary& summary);
 
+// The events that there were, "worker_lost 2, worker_back 2"; empty when there were none.
+[[nodiscard]] std::string to_line(const engine::EventCounts& events);
+
 // Keys: seconds, lines {NAME: {accepted, verdicts, pass, ...}}, engine, journal, store, score,
 // peak_rss_bytes. Errors: unavailable (the file can't be written).
 [[nodiscard]] Result<void> write_json(const Summary& summary, const std::filesystem::path& file);

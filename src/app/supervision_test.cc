@@ -112,8 +112,15 @@ class Supervision : public ::testing::Test {
     fs::remove_all(folder_, ignored);
   }
 
-  void start() {
-    engine_ = std::move(*Engine::create({}));
+  void start(int lanes = 1) {
+    EngineOptions engine_options;
+    engine_options.devices[0].lanes = lanes;
+    engine_options.devices[0].memory_quiet = 100ms;
+    engine_options.observer = [this](const engine::Event& event) {
+      const std::scoped_lock lock(events_mutex_);
+      events_.push_back(event);
+    };
+    engine_ = std::move(*Engine::create(std::move(engine_options)));
     supervisor_ = std::make_unique<Supervisor>(options_, *engine_);
   }
   // The parameters of the simulated device, each "key: value".
@@ -181,6 +188,19 @@ class Supervision : public ::testing::Test {
       return status.state == engine::WorkerState::serving && status.pid != before;
     });
   }
+  std::vector<engine::Event> events() {
+    const std::scoped_lock lock(events_mutex_);
+    return events_;
+  }
+  // Their kinds, in the order in which they were told.
+  std::vector<engine::EventKind> kinds() {
+    std::vector<engine::EventKind> kinds;
+    for (const engine::Event& event : events()) kinds.push_back(event.kind);
+    return kinds;
+  }
+  std::uint64_t counted(engine::EventKind kind) {
+    return engine_->stats().events[static_cast<std::size_t>(kind)];
+  }
   void expect_nothing_left() {
     EXPECT_TRUE(wait_until([&] { return inputs_->in_use() == 0; })) << inputs_->in_use();
     EXPECT_TRUE(wait_until([&] {
@@ -193,6 +213,8 @@ class Supervision : public ::testing::Test {
   std::shared_ptr<SlotPool> inputs_;
   std::shared_ptr<engine::SharedInputs> shared_ = std::make_shared<engine::SharedInputs>();
   engine::SupervisorOptions options_;
+  std::mutex events_mutex_;
+  std::vector<engine::Event> events_;  // guarded by events_mutex_
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
 };
@@ -260,7 +282,16 @@ TEST_F(Supervision, ABatchThatAKilledWorkerHadIsRunByTheNextOne) {
   send_signal(before, SIGKILL);
   ASSERT_TRUE(tally.wait_for(8));
   EXPECT_EQ(tally.good(), 8U) << tally.last_error();
-  EXPECT_GE(engine_->stats().retries_moved, 1U);
+  const std::uint64_t moved = engine_->stats().retries_moved;
+  EXPECT_GE(moved, 1U);
+  ASSERT_TRUE(wait_until([&] { return events().size() == 2; }));
+  const std::vector<engine::Event> told = events();
+  EXPECT_EQ(told[0].kind, engine::EventKind::worker_lost);
+  EXPECT_EQ(told[0].name, "m");
+  EXPECT_EQ(told[0].count, moved);
+  EXPECT_NE(told[0].text.find("killed by signal 9"), std::string::npos) << told[0].text;
+  EXPECT_EQ(told[1].kind, engine::EventKind::worker_back);
+  EXPECT_EQ(told[1].after, supervisor_->workers()[0].recovery_last);
   EXPECT_EQ(supervisor_->workers()[0].restarts, 1U);
   expect_nothing_left();
 }
@@ -301,6 +332,25 @@ TEST_F(Supervision, AStoppedProcessIsAHangAndIsReplaced) {
   EXPECT_EQ(tally.good(), 4U) << tally.last_error();
   EXPECT_EQ(supervisor_->workers()[0].hangs, 1U);
   EXPECT_TRUE(served_again(before));
+  EXPECT_NE(events().at(0).text.find("its worker hung"), std::string::npos);
+}
+
+TEST_F(Supervision, TheWatchdogFollowsTheLongestOfTheBatchesThatRan) {
+  options_.watchdog_factor = 1000;
+  options_.watchdog_min = 1ms;
+  start();
+  const ModelId model = add("m", {"base_us: 1000"});
+  const auto watchdog = [this] { return supervisor_->workers()[0].watchdog; };
+  ASSERT_TRUE(wait_until([&] { return watchdog() >= 1s; })) << "as measured at load";
+  const pid_t before = pid_of();
+  write_model("m", {"base_us: 50000"});  // the next incarnation is slower
+  send_signal(before, SIGKILL);
+  ASSERT_TRUE(served_again(before));
+  Tally tally;
+  submit(tally, model, 8);
+  ASSERT_TRUE(tally.wait_for(8));
+  EXPECT_EQ(tally.good(), 8U) << tally.last_error();
+  EXPECT_TRUE(wait_until([&] { return watchdog() >= 50s; })) << "as learned";
 }
 
 TEST_F(Supervision, WhoeverBringsAWorkerDownTwiceGetsNoThird) {
@@ -314,6 +364,7 @@ TEST_F(Supervision, WhoeverBringsAWorkerDownTwiceGetsNoThird) {
   ASSERT_TRUE(tally.wait_for(1));
   EXPECT_EQ(tally.failed(ErrorKind::worker_lost), 1U);
   EXPECT_NE(tally.last_error().find("tried before"), std::string::npos) << tally.last_error();
+  EXPECT_TRUE(tally.last_error().starts_with("m 1: its worker ended: ")) << tally.last_error();
   expect_nothing_left();
 }
 
@@ -376,6 +427,43 @@ TEST_F(Supervision, AProbeClosesTheCircuitWhenTheWorkerServesAgain) {
   submit(tally, model, 4);
   ASSERT_TRUE(tally.wait_for(4));
   EXPECT_EQ(tally.good(), 4U) << tally.last_error();
+  using enum engine::EventKind;
+  ASSERT_TRUE(wait_until([&] { return events().size() == 4; }));
+  EXPECT_EQ(kinds(), (std::vector{worker_lost, circuit_opened, worker_back, circuit_closed}));
+}
+
+TEST_F(Supervision, WhatRanOnAPoisonedDeviceRunsAgainOnItsNextWorkers) {
+  const std::string warm_up = warm_up_batches();
+  start(2);
+  const ModelId poison =
+      add("poison", {"probability.device_poisoned: 1", "faults_after: " + warm_up});
+  write_model("poison");  // its next process is well
+  const ModelId bystander = add("bystander", {"base_us: 200000"});
+  const pid_t first = pid_of(0);
+  const pid_t second = pid_of(1);
+  Tally running;
+  submit(running, bystander);
+  ASSERT_TRUE(wait_until([&] { return engine_->stats().batches_running > 0; }));
+  Tally poisoned;
+  submit(poisoned, poison);
+  ASSERT_TRUE(poisoned.wait_for(1));
+  ASSERT_TRUE(running.wait_for(1));
+  EXPECT_EQ(poisoned.good(), 1U) << poisoned.last_error();
+  EXPECT_EQ(running.good(), 1U) << running.last_error();
+  EXPECT_EQ(engine_->stats().retries_moved, 2U);
+  ASSERT_TRUE(served_again(first, 0));
+  ASSERT_TRUE(served_again(second, 1));
+  for (const engine::WorkerStatus& worker : supervisor_->workers()) {
+    EXPECT_EQ(worker.restarts, 1U) << worker.name;
+  }
+  EXPECT_EQ(counted(engine::EventKind::device_restarted), 1U);
+  const std::vector<engine::Event> told = events();
+  const auto restarted =
+      std::ranges::find(told, engine::EventKind::device_restarted, &engine::Event::kind);
+  ASSERT_NE(restarted, told.end());
+  EXPECT_EQ(restarted->count, 2U) << "both workers of the device";
+  EXPECT_EQ(restarted->name, "poison");
+  expect_nothing_left();
 }
 
 TEST_F(Supervision, APoisonedDeviceRestartsAllItsWorkers) {
@@ -399,6 +487,45 @@ TEST_F(Supervision, APoisonedDeviceRestartsAllItsWorkers) {
   submit(after, healthy, 4);
   ASSERT_TRUE(after.wait_for(4));
   EXPECT_EQ(after.good(), 4U) << after.last_error();
+}
+
+// On a device whose memory suffices for one row at a time, for a while: nothing is lost, batches
+// get smaller, and larger again when that is over.
+TEST_F(Supervision, AShortageOfMemoryMakesBatchesSmallerAndLeavesNoTrace) {
+  const int warm_up = std::stoi(warm_up_batches());
+  start();
+  const ModelId model =
+      add("m", {"base_us: 500", "memory_rows_max: 1", "faults_after: " + std::to_string(warm_up),
+                "faults_until: " + std::to_string(warm_up + 200)});
+  Tally tally;
+  std::size_t asked = 0;
+  const auto wave = [&] {
+    submit(tally, model, 16);
+    asked += 16;
+    EXPECT_TRUE(tally.wait_for(asked));
+  };
+  ASSERT_TRUE(wait_until([&] {
+    wave();
+    return counted(engine::EventKind::batch_limit_lowered) >= 2 && asked > 400;
+  }));
+  ASSERT_TRUE(wait_until([&] {
+    wave();
+    return engine_->stats().batch_limits.empty();
+  }));
+  EXPECT_EQ(tally.good(), asked) << tally.last_error();
+  std::vector<int> limits;
+  for (const engine::Event& event : events()) limits.push_back(event.rows);
+  ASSERT_GE(limits.size(), 4U);
+  EXPECT_EQ(limits[0], 2) << "half of four";
+  EXPECT_EQ(limits[1], 1);
+  EXPECT_EQ(limits.back(), 4) << "as configured";
+  const EngineStats before = engine_->stats();
+  wave();
+  const EngineStats after = engine_->stats();
+  EXPECT_EQ(after.batches_failed, before.batches_failed);
+  EXPECT_LT(after.batches - before.batches, 16U) << "batches of several rows again";
+  EXPECT_EQ(supervisor_->workers()[0].restarts, 0U);
+  expect_nothing_left();
 }
 
 TEST_F(Supervision, MemoryThatIsNotSharedIsRefusedAndNothingElse) {

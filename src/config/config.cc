@@ -52,6 +52,10 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
     read_lanes(child, device.lanes);
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
     child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
+    child.duration("memory_quiet", device.memory_quiet);
+    if (device.memory_quiet <= Duration{}) {
+      child.problem("memory_quiet", "expected a time above 0, such as 30s");
+    }
     devices.push_back(device);
   });
   if (devices.empty()) devices.push_back({});
@@ -113,6 +117,13 @@ void read_workers(Reader& reader, const std::filesystem::path& base, WorkersConf
   engine::SupervisorOptions& supervisor = workers.supervisor;
   reader.duration("ready_timeout", supervisor.ready_timeout);
   reader.duration("watchdog", supervisor.watchdog);
+  auto factor = static_cast<float>(supervisor.watchdog_factor);
+  reader.number("watchdog_factor", factor, 1, 1e6);
+  supervisor.watchdog_factor = static_cast<double>(factor);
+  reader.duration("watchdog_min", supervisor.watchdog_min);
+  if (supervisor.watchdog_min <= Duration{}) {
+    reader.problem("watchdog_min", "expected a time above 0, such as 1s: nothing would run");
+  }
   reader.duration("delay_min", supervisor.delay_min);
   reader.duration("delay_max", supervisor.delay_max);
   reader.integer("circuit_failures", supervisor.circuit_failures, 1, 1000);

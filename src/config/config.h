@@ -33,6 +33,8 @@ struct DeviceConfig {
   int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
   int threads_per_lane = 1;
   worker::NumaPolicy numa{};
+  // Until a batch limit that a shortage of memory lowered is doubled again.
+  Duration memory_quiet = std::chrono::seconds(30);
 };
 
 // The kind of source with its options; `recipe` is the line's.

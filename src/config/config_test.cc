@@ -150,6 +150,30 @@ TEST(Config, EveryProblemOfAFileIsReportedAtOnce) {
   }
 }
 
+TEST(Config, ReadsTheBoundsOfTheLadder) {
+  const std::string text = with("tasks:\n  defects:", R"(devices: {cpu: {memory_quiet: 5s}}
+workers: {watchdog_factor: 50, watchdog_min: 200ms}
+tasks:
+  defects:)");
+  const Result<Loaded> loaded = parse(text, "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->config.devices.at(0).memory_quiet, 5s);
+  EXPECT_EQ(loaded->config.workers.supervisor.watchdog_factor, 50);
+  EXPECT_EQ(loaded->config.workers.supervisor.watchdog_min, 200ms);
+}
+
+TEST(Config, BoundsOfTheLadderThatMakeNoSenseAreRefused) {
+  const auto problem = [](const std::string& section) {
+    return problem_of(with("tasks:\n  defects:", section + "\ntasks:\n  defects:"));
+  };
+  EXPECT_NE(problem("devices: {cpu: {memory_quiet: 0s}}").find("devices.cpu.memory_quiet"),
+            std::string::npos);
+  EXPECT_NE(problem("workers: {watchdog_factor: 0.5}").find("workers.watchdog_factor"),
+            std::string::npos);
+  EXPECT_NE(problem("workers: {watchdog_min: 0ms}").find("workers.watchdog_min"),
+            std::string::npos);
+}
+
 TEST(Config, WhatRefersToNothingIsRefused) {
   EXPECT_NE(problem_of(with("from: defects", "from: kinds")).find("from itself"),
             std::string::npos);

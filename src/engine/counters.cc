@@ -38,6 +38,7 @@ EngineStats Counters::read() const {
   stats.refused = refused;
   stats.expired = expired;
   stats.cancelled = cancelled;
+  for (std::size_t i = 0; i < shed.size(); ++i) stats.shed_by_class[i] = shed[i];
   stats.batches = batches;
   stats.rows = rows;
   stats.batches_failed = batches_failed;

@@ -29,6 +29,7 @@ class Counters {
   Count refused{0};
   Count expired{0};
   Count cancelled{0};
+  std::array<Count, kPriorityClassCount> shed{};
   Count batches{0};
   Count rows{0};
   Count batches_failed{0};

@@ -9,10 +9,11 @@
 
 namespace takt::engine {
 Dispatcher::Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
-                       std::shared_ptr<Counters> counters, const Clock& clock)
+                       std::shared_ptr<Counters> counters, Events& events, const Clock& clock)
     : scheduler_(std::move(scheduler)),
       inbox_(std::move(inbox)),
       counters_(std::move(counters)),
+      happenings_(events),
       clock_(clock) {}
 
 void Dispatcher::run() {
@@ -29,6 +30,7 @@ TimePoint Dispatcher::work(std::vector<Message>& messages) {
     timer_at_ = kNever;
     apply(scheduler::TimerFired{});
   }
+  if (!shed_.empty()) tell_shed();
   counters_->queue_depth = scheduler_.waiting();
   counters_->batches_running = scheduler_.running();
   return timer_at_;
@@ -73,7 +75,10 @@ void Dispatcher::on(BatchEnded& message) {
   InstanceSlot& slot = slots_[run.instance.value];
   slot.run.reset();
   slot.exec = message.exec;
-  if (message.error) settle_failure(run.instance, run, *message.error);
+  if (message.error) {
+    settle_failure(run.instance, run, *message.error);
+    apply_events();  // what is tried again should know the batch limit that follows
+  }
   advance(run.instance);
   apply_events();
 }
@@ -90,6 +95,8 @@ void Dispatcher::on(ModelCame& message) {
   }
   Model& model = models_[id];
   model.served = message.model;
+  model.device = message.added.device;
+  model.remote = slots_[numbered.front().value].remote;
   model_refused_.reset();
   apply(message.added);
   if (!model_refused_) {
@@ -203,7 +210,11 @@ void Dispatcher::act(const scheduler::StartBatch& action) {
 void Dispatcher::act(const scheduler::Refuse& action) {
   const std::unique_ptr<PendingRequest> request = take_waiting(action.request);
   if (!request) return;
-  ++counters_->refused;
+  if (action.reason == scheduler::RefusalReason::shed) {
+    note_shed(*request);
+  } else {
+    ++counters_->refused;
+  }
   request->answer_error(scheduler::describe(action).within(request->model->label()));
 }
 
@@ -246,7 +257,9 @@ void Dispatcher::act(const scheduler::ModelDrained& action) {
   models_.erase(model);
 }
 
-void Dispatcher::act(const scheduler::LaneReserved& /*action*/) {}  // SchedulerStatistics counts it
+void Dispatcher::act(const scheduler::LaneReserved& /*action*/) {
+  happenings_.count(EventKind::lane_reserved);
+}
 
 void Dispatcher::act(const scheduler::Stopped& /*action*/) {
   stopped_already_ = true;

@@ -5,6 +5,7 @@
 // Owns: the scheduler, the requests that wait, the instances and what runs on them.
 #pragma once
 
+#include "engine/events.h"
 #include "engine/inbox.h"
 #include "engine/remote_instance.h"
 #include "scheduler/scheduler.h"
@@ -21,12 +22,18 @@ namespace takt::engine {
 class Dispatcher {
  public:
   Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
-             std::shared_ptr<Counters> counters, const Clock& clock);
+             std::shared_ptr<Counters> counters, Events& events, const Clock& clock);
 
   void run();  // until the inbox is closed and empty
   [[nodiscard]] Instances take_instances();
 
  private:
+  // Requests of one class that gave way in one round.
+  struct Shed {
+    std::shared_ptr<const ServedModel> model;
+    PriorityClass priority = PriorityClass::background;
+    std::uint64_t count = 0;
+  };
   // Members of a failed run that are tried again in a smaller one.
   struct Retry {
     PendingRequests members;
@@ -48,6 +55,8 @@ class Dispatcher {
     std::shared_ptr<const ServedModel> served;
     std::optional<std::promise<Instances>> drained;  // set: it is being removed
     std::uint64_t batches_completed = 0;
+    DeviceId device;
+    RemoteInstance* remote = nullptr;  // any of those that live in its worker
   };
 
   // Returns when the scheduler wants to be called without a message.
@@ -77,6 +86,7 @@ class Dispatcher {
   void act(const scheduler::ModelRefused& action);
   void act(const scheduler::ModelDrained& action);
   void act(const scheduler::LaneReserved& action);
+  void act(const scheduler::BatchLimitChanged& action);
   void act(const scheduler::Stopped& action);
 
   // Runs.
@@ -84,11 +94,17 @@ class Dispatcher {
   void settle_failure(InstanceId id, RunningBatch& run, const Error& error);
   void lose_instances(ModelId model);
   void move(PendingRequests members, const Error& cause);
-  void split(InstanceSlot& slot, RunningBatch& run, const Error& error);
+  static void split(InstanceSlot& slot, RunningBatch& run, const Error& error);
+  static void try_in_parts(InstanceSlot& slot, PendingRequests members, std::size_t size,
+                           const Error& cause);
   void retry(InstanceId id, Retry retry);
   void advance(InstanceId id);  // the next retry, or the end of the batch as an event
   void abandon(InstanceId id);
   void publish_p99(Model& model);
+
+  // ladder.cc: what is told of it.
+  void note_shed(const PendingRequest& request);
+  void tell_shed();
 
   [[nodiscard]] std::unique_ptr<PendingRequest> take_waiting(RequestId id);
   [[nodiscard]] InstanceId free_slot();
@@ -97,6 +113,7 @@ class Dispatcher {
   scheduler::Scheduler scheduler_;
   const std::shared_ptr<Inbox> inbox_;
   const std::shared_ptr<Counters> counters_;
+  Events& happenings_;
   const Clock& clock_;
 
   std::unordered_map<RequestId, std::unique_ptr<PendingRequest>> waiting_;
@@ -108,6 +125,7 @@ class Dispatcher {
   std::optional<Error> model_refused_;  // by the event that is applied
 
   std::vector<scheduler::Action> actions_;  // scratch
+  std::vector<Shed> shed_;                  // since the last round
   std::deque<scheduler::Event> events_;     // follow from the actions under way
 };
 

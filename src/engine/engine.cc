@@ -37,7 +37,7 @@ Result<void> check_options(const EngineOptions& options) {
 scheduler::SchedulerOptions scheduler_options(const EngineOptions& options) {
   scheduler::SchedulerOptions result;
   for (const DeviceSpec& device : options.devices)
-    result.devices.push_back({.lanes = device.lanes});
+    result.devices.push_back({.lanes = device.lanes, .memory_quiet = device.memory_quiet});
   result.background_share_min = options.background_share_min;
   return result;
 }
@@ -49,7 +49,8 @@ struct Engine::State {
       : options(std::move(engine_options)),
         clock(options.clock != nullptr ? *options.clock : system_clock),
         inbox(std::make_shared<engine::Inbox>(options.inbox_depth_max)),
-        dispatcher(std::move(scheduler), inbox, counters, clock) {}
+        events(options.observer),
+        dispatcher(std::move(scheduler), inbox, counters, events, clock) {}
 
   // Waits for a drain in steps: `drain_timeout` for what waits, batch_end_wait_max for what runs,
   // then the instances are abandoned, which ends it.
@@ -70,6 +71,7 @@ struct Engine::State {
   const std::shared_ptr<engine::Counters> counters = std::make_shared<engine::Counters>();
   const std::shared_ptr<engine::Inbox> inbox;
 
+  engine::Events events;
   engine::Dispatcher dispatcher;  // of the thread, until it has ended
   std::thread thread;
 
@@ -230,13 +232,21 @@ std::vector<ModelInfo> Engine::models() const {
 EngineStats Engine::stats() const {
   EngineStats stats = state_->counters->read();
   stats.inbox_depth = state_->inbox->depth();
+  stats.events = state_->events.counts();
   for (const engine::ServedModelPtr& model : state_->registry.all()) {
     for (const SizeClassUse& use : model->outputs().use()) {
       stats.slots_in_use += use.in_use;
       stats.slots += use.count;
     }
+    const int rows = model->batch_limit();
+    if (rows < model->rows_max())
+      stats.batch_limits.push_back({model->label(), model->info().device, rows, model->rows_max()});
   }
   return stats;
+}
+
+void Engine::report(const engine::Event& event) {
+  state_->events.tell(event);
 }
 
 void Engine::clock_moved() {

@@ -50,6 +50,9 @@ class Engine final : public InferenceClient {
                        int rows) override;
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const override;
 
+  // Counts an event and tells the observer; for whoever keeps the workers.
+  void report(const engine::Event& event);
+
   // The versions that serve, by name and rising version.
   [[nodiscard]] std::vector<ModelInfo> models() const;
   [[nodiscard]] EngineStats stats() const;

@@ -86,8 +86,10 @@ class Inbox {
 
   explicit Inbox(std::size_t requests_max) : requests_max_(requests_max) {}
 
-  // What comes from callers is bounded. On failure the request is left where it was. Errors:
-  // unavailable (full, or closed). May take the turn, as post_withdrawal and post_end.
+  // What comes from callers is bounded; each class leaves an eighth more of the room than the one
+  // above it, so that a burst of lower classes leaves room for critical requests. On failure the
+  // request is left where it was. Errors: unavailable (full, or closed). May take the turn, as
+  // post_withdrawal and post_end.
   [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request);
   [[nodiscard]] bool post_withdrawal(RequestId request);
   // What the engine itself posts is bounded by its instances and callers. False when closed: the

@@ -76,6 +76,25 @@ TEST(Inbox, ARequestThatFindsNoRoomStaysWithItsCaller) {
   EXPECT_NE(second, nullptr);
 }
 
+TEST(Inbox, LowerClassesLeaveRoomForHigherOnes) {
+  const auto counters = std::make_shared<Counters>();
+  Inbox inbox(8);
+  std::uint64_t id = 0;
+  const auto post_all = [&](PriorityClass priority) {
+    int posted = 0;
+    while (true) {
+      auto made = request(++id, counters);
+      made->request.priority = priority;
+      if (!inbox.post_request(made)) return posted;
+      ++posted;
+    }
+  };
+  EXPECT_EQ(post_all(PriorityClass::background), 5);
+  EXPECT_EQ(post_all(PriorityClass::normal), 1);
+  EXPECT_EQ(post_all(PriorityClass::high), 1);
+  EXPECT_EQ(post_all(PriorityClass::critical), 1);
+}
+
 TEST(Inbox, WhoeverFindsNobodyAtWorkWorksItself) {
   Inbox inbox(4);
   std::atomic<int> here = 0;

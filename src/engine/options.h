@@ -4,8 +4,10 @@
 // Owns: plain values; the clock belongs to the caller and outlives the engine.
 #pragma once
 
+#include "core/priority.h"
 #include "core/result.h"
 #include "core/time.h"
+#include "engine/events.h"
 
 #include <array>
 #include <chrono>
@@ -19,13 +21,15 @@ namespace takt {
 struct DeviceSpec {
   std::string name = "cpu";  // what ModelRuntime::device says
   int lanes = 1;             // batches that may run on it at once
+  // As scheduler::DeviceOptions: until a batch limit that a shortage of memory lowered is doubled.
+  Duration memory_quiet = std::chrono::seconds(30);
 };
 
 struct EngineOptions {
   std::vector<DeviceSpec> devices{DeviceSpec{}};
-  // Requests on their way to the dispatcher; further ones are refused with `unavailable`. It is
-  // emptied within microseconds, so this bounds a burst, not a queue: those are
-  // ModelService::queue_depth_max.
+  // Requests on their way to the dispatcher; further ones are refused with `unavailable`, those of
+  // lower classes an eighth earlier each. It is emptied within microseconds, so this bounds a burst,
+  // not a queue: those are ModelService::queue_depth_max.
   std::size_t inbox_depth_max = 4096;
   // Rows of finished results of one model that consumers may still hold while new ones are made.
   int results_held_max = 64;
@@ -35,6 +39,7 @@ struct EngineOptions {
   // The drain time of the destructor.
   Duration drain_on_destruction_max = std::chrono::seconds(1);
   double background_share_min = 0.0;  // as scheduler::SchedulerOptions
+  engine::EventObserver observer{};   // told of every event of the engine and its workers
   const Clock* clock = nullptr;       // nullptr: the system's
 };
 
@@ -46,6 +51,14 @@ struct ModelService {
   Duration batch_delay_max{};        // how long a batch that isn't full may wait for company
 };
 
+// A model whose batches are smaller than they might be, because memory ran out.
+struct BatchLimitStatus {
+  std::string model;   // "pcb-detector 3"
+  std::string device;  // "cpu"
+  int rows = 0;
+  int rows_max = 0;
+};
+
 // Counts since the start. answered = completed + the sum of failed; submitted - answered are on
 // their way.
 struct EngineStats {
@@ -53,13 +66,15 @@ struct EngineStats {
   std::uint64_t answered = 0;
   std::uint64_t completed = 0;                                  // with a result
   std::array<std::uint64_t, kErrorKindCount> failed_by_kind{};  // by ErrorKind
-  std::uint64_t refused = 0;              // not accepted: invalid, full, too late already, stopping
-  std::uint64_t expired = 0;              // accepted, but their time ran out while they waited
-  std::uint64_t cancelled = 0;            // withdrawn while they waited
+  std::uint64_t refused = 0;    // not accepted: invalid, full, too late already, stopping
+  std::uint64_t expired = 0;    // accepted, but their time ran out while they waited
+  std::uint64_t cancelled = 0;  // withdrawn while they waited
+  // Accepted, but gave way to more urgent ones while they waited; by PriorityClass.
+  std::array<std::uint64_t, kPriorityClassCount> shed_by_class{};
   std::uint64_t batches = 0;              // handed to an instance, retries not counted
   std::uint64_t rows = 0;                 // of those batches
   std::uint64_t batches_failed = 0;       // runs that ended with an error, retries included
-  std::uint64_t retries_memory = 0;       // runs of a half after out_of_memory
+  std::uint64_t retries_memory = 0;       // runs of a part after out_of_memory
   std::uint64_t retries_alone = 0;        // runs of one request after its batch was invalid_input
   std::uint64_t retries_moved = 0;        // requests that waited again after their worker ended
   std::uint64_t outputs_exhausted = 0;    // requests that got no output slot
@@ -72,6 +87,9 @@ struct EngineStats {
   std::size_t batches_running = 0;
   std::uint32_t slots_in_use = 0;  // output slots of the models that are loaded
   std::uint32_t slots = 0;
+
+  engine::EventCounts events{};                // by EventKind
+  std::vector<BatchLimitStatus> batch_limits;  // those that are lowered now
 };
 
 }  // namespace takt

@@ -7,6 +7,7 @@
 #include "core/inference.h"
 #include "engine/worker_link.h"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -14,7 +15,8 @@
 
 namespace takt::engine {
 
-// The link to whichever incarnation serves now; null while none does.
+// What keeper and instances share: the link to whichever incarnation serves now (null while none
+// does), and how long batches take there.
 class CurrentLink {
  public:
   [[nodiscard]] std::shared_ptr<WorkerLink> get() const {
@@ -26,7 +28,13 @@ class CurrentLink {
     link_.swap(link);
   }
 
+  // The longest of the last executions of a full batch, as the engine has learned it: what the
+  // watchdog multiplies. Zero while nothing is known.
+  [[nodiscard]] Duration longest() const noexcept { return Duration(longest_ns_); }
+  void publish_longest(Duration longest) noexcept { longest_ns_ = longest.count(); }
+
  private:
+  std::atomic<Duration::rep> longest_ns_{0};
   mutable std::mutex mutex_;
   std::shared_ptr<WorkerLink> link_;  // guarded by mutex_
 };
@@ -46,6 +54,7 @@ class RemoteInstance final : public Instance {
     const std::shared_ptr<WorkerLink> link = link_->get();
     return link ? link->outputs() : nullptr;
   }
+  void publish_longest(Duration longest) noexcept { link_->publish_longest(longest); }
 
  private:
   const std::shared_ptr<CurrentLink> link_;

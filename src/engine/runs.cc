@@ -104,6 +104,8 @@ void Dispatcher::settle_failure(InstanceId id, RunningBatch& run, const Error& e
   InstanceSlot& slot = slots_[id.value];
   ++counters_->batches_failed;
   if (!slot.failure) slot.failure = error.kind;
+  if (error.kind == ErrorKind::out_of_memory)
+    events_.push_back(scheduler::RanOutOfMemory{id, run.rows});
   // Its worker has ended or will be, and the news is on its way.
   if (worth_moving(run, error.kind)) lose_instances(slot.model);
   if (slot.retry_allowed && worth_splitting(run, error.kind)) {
@@ -118,23 +120,36 @@ void Dispatcher::settle_failure(InstanceId id, RunningBatch& run, const Error& e
 // Out of memory: two halves need less at a time. Invalid input: it is one member's, and the others
 // must not fail with it, so each runs alone.
 void Dispatcher::split(InstanceSlot& slot, RunningBatch& run, const Error& error) {
-  const std::size_t size =
-      error.kind == ErrorKind::out_of_memory ? (run.members.size() + 1) / 2 : 1;
-  for (std::size_t first = 0; first < run.members.size(); first += size) {
-    const std::size_t last = std::min(first + size, run.members.size());
-    PendingRequests part(
-        std::make_move_iterator(run.members.begin() + static_cast<std::ptrdiff_t>(first)),
-        std::make_move_iterator(run.members.begin() + static_cast<std::ptrdiff_t>(last)));
-    slot.retries.push_back({std::move(part), error});
-  }
-  run.members.clear();
+  const std::size_t half = (run.members.size() + 1) / 2;
+  try_in_parts(slot, std::move(run.members), error.kind == ErrorKind::out_of_memory ? half : 1,
+               error);
 }
 
-// Only those that can still be in time are tried again.
+// Before what waits to be tried already: that is less urgent.
+void Dispatcher::try_in_parts(InstanceSlot& slot, PendingRequests members, std::size_t size,
+                              const Error& cause) {
+  auto place = slot.retries.begin();
+  for (std::size_t first = 0; first < members.size(); first += size) {
+    const std::size_t last = std::min(first + size, members.size());
+    PendingRequests part(
+        std::make_move_iterator(members.begin() + static_cast<std::ptrdiff_t>(first)),
+        std::make_move_iterator(members.begin() + static_cast<std::ptrdiff_t>(last)));
+    place = std::next(slot.retries.insert(place, {std::move(part), cause}));
+  }
+}
+
+// Only those that can still be in time are tried again. What is too large by what memory has shown
+// meanwhile isn't tried as it is.
 void Dispatcher::retry(InstanceId id, Retry again) {
   int rows = 0;
   for (const auto& member : again.members) rows += static_cast<int>(member->request.rows);
   const ModelId model = slots_[id.value].model;
+  const bool memory = again.cause.kind == ErrorKind::out_of_memory;
+  if (memory && again.members.size() > 1 &&
+      rows > scheduler_.batch_limit(model, models_.at(model).device)) {
+    const std::size_t half = (again.members.size() + 1) / 2;
+    return try_in_parts(slots_[id.value], std::move(again.members), half, again.cause);
+  }
   const TimePoint now = clock_.now();
   const Duration p99 = scheduler_.expected_p99(model, rows);
   const auto late = std::ranges::stable_partition(again.members, [&](const auto& member) {
@@ -147,9 +162,8 @@ void Dispatcher::retry(InstanceId id, Retry again) {
   }
   again.members.erase(late.begin(), late.end());
   if (again.members.empty()) return;
-  ++(again.cause.kind == ErrorKind::out_of_memory ? counters_->retries_memory
-                                                  : counters_->retries_alone);
-  start_run(id, std::move(again.members), false);
+  ++(memory ? counters_->retries_memory : counters_->retries_alone);
+  start_run(id, std::move(again.members), memory);
 }
 
 void Dispatcher::advance(InstanceId id) {
@@ -172,6 +186,8 @@ void Dispatcher::advance(InstanceId id) {
 void Dispatcher::publish_p99(Model& model) {
   const ModelId id = model.served->info().id;
   model.served->publish_p99([this, id](int rows) { return scheduler_.expected_p99(id, rows); });
+  if (model.remote != nullptr)
+    model.remote->publish_longest(scheduler_.longest(id, model.device, model.served->rows_max()));
 }
 
 // The time for this instance is over. Its requests are answered, their memory stays until it calls

@@ -54,6 +54,7 @@ Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
   model->label_ = label;
   model->output_row_bytes_ = runtime.output_bytes_max;
   const int rows_max = model->rows_max();
+  model->batch_limit_ = rows_max;
   model->p99_ns_ = std::vector<std::atomic<Duration::rep>>(static_cast<std::size_t>(rows_max));
 
   const std::vector<SizeClass> classes = output_classes(model->output_row_bytes_, rows_max,

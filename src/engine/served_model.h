@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A version in service as requests see it: its signature, the room for its outputs, its p99.
-// Thread-safe: every member from any thread; publish_p99 from the dispatcher only.
+// Thread-safe: every member from any thread; publish_* from the dispatcher only.
 // Owns: the pool of its output slots.
 #pragma once
 
@@ -35,6 +35,9 @@ class ServedModel {
 
   [[nodiscard]] Duration p99(int rows) const noexcept;
   void publish_p99(const std::function<Duration(int rows)>& p99) const;
+  // The rows that a batch of several requests may have now; rows_max() unless memory ran out.
+  [[nodiscard]] int batch_limit() const noexcept { return batch_limit_; }
+  void publish_batch_limit(int rows) const noexcept { batch_limit_ = rows; }
 
  private:
   ServedModel() = default;
@@ -43,6 +46,7 @@ class ServedModel {
   std::vector<std::size_t> output_row_bytes_;
   std::shared_ptr<SlotPool> outputs_;
   mutable std::vector<std::atomic<Duration::rep>> p99_ns_;  // [rows - 1]
+  mutable std::atomic<int> batch_limit_{0};
 };
 
 // Whether a request fits the model's signature. Errors: invalid_input, which names the input, what

@@ -23,7 +23,7 @@ bool fits(const Shape& shape, const Shape& expected, std::int64_t dimension_min)
 }
 
 std::string typed(DataType type, const Shape& shape) {
-  return std::string(to_string(type)) + to_string(shape);
+  return std::string(takt::to_string(type)) + takt::to_string(shape);
 }
 
 Result<void> check_tensor(const TensorView& tensor, DataType type, const Shape& expected) {
@@ -129,7 +129,7 @@ Result<void> check_outputs(const ServedModel& model, std::span<const OutputBuffe
     if (spec.type == DataType::bytes) continue;
     const Result<std::size_t> bytes = byte_size(spec.type, output.shape);
     if (!bytes || *bytes != output.bytes_used)
-      return wrong("its shape " + to_string(output.shape) + " doesn't agree with its " +
+      return wrong("its shape " + takt::to_string(output.shape) + " doesn't agree with its " +
                    std::to_string(output.bytes_used) + " bytes");
   }
   return {};

@@ -34,7 +34,11 @@ Result<ipc::ModelDescription> describe_model(const engine::SupervisorOptions& op
 }
 
 Supervisor::Supervisor(engine::SupervisorOptions options, Engine& engine)
-    : options_(std::move(options)), engine_(engine) {}
+    : options_([&] {
+        options.observer = [&engine](const engine::Event& event) { engine.report(event); };
+        return std::move(options);
+      }()),
+      engine_(engine) {}
 
 Supervisor::~Supervisor() {
   stop();
@@ -55,16 +59,29 @@ Result<ModelId> Supervisor::add_worker(engine::WorkerSpec spec, ModelService ser
       {.lost = [this, id = *model](const Error& /*cause*/,
                                    bool circuit_open) { engine_.lose_instances(id, circuit_open); },
        .back = [this, id = *model] { engine_.restore_instances(id); },
-       .device_poisoned =
-           [this, device = kept.device()](const Error& cause) { restart_device(device, cause); }});
+       .device_poisoned = [this, &kept](const Error& cause) { restart_device(kept, cause); }});
   return *model;
 }
 
-void Supervisor::restart_device(const std::string& device, const Error& cause) {
-  const std::scoped_lock lock(mutex_);
-  for (const auto& keeper : keepers_) {
-    if (keeper->device() == device) keeper->restart(cause);
+void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Error& cause) {
+  const std::string& device = poisoned.device();
+  std::uint64_t restarted = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& keeper : keepers_) {
+      if (keeper->device() != device) continue;
+      keeper->restart(cause);
+      ++restarted;
+    }
   }
+  engine_.report({.kind = engine::EventKind::device_restarted,
+                  .at = SystemClock().now(),
+                  .name = poisoned.name(),
+                  .device = device,
+                  .text = "its context was lost (" + cause.message + "): its " +
+                          std::to_string(restarted) +
+                          " workers start again; look at the log of the device's driver",
+                  .count = restarted});
 }
 
 void Supervisor::stop() {

@@ -35,7 +35,7 @@ class Supervisor {
   [[nodiscard]] std::vector<engine::WorkerStatus> workers() const;
 
  private:
-  void restart_device(const std::string& device, const Error& cause);
+  void restart_device(const engine::WorkerKeeper& poisoned, const Error& cause);
 
   const engine::SupervisorOptions options_;
   Engine& engine_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/time.h"
+#include "engine/events.h"
 #include "ipc/memory_cgroup.h"
 
 #include <sys/types.h>
@@ -27,8 +28,9 @@ struct SupervisorOptions {
   // From the start of the process to the first batch. Compiling a model for the first time takes
   // its time; later the cache has it.
   Duration ready_timeout = std::chrono::minutes(2);
-  // A batch that runs longer is a hang. 0: `watchdog_factor` times the p99 of a full batch as
-  // measured at load, at least `watchdog_min`.
+  // A batch that runs longer is a hang. 0: `watchdog_factor` times the longest of the last
+  // executions of a full batch (of about 256, so near their p99.9), at first the p99 as measured at
+  // load; at least `watchdog_min`.
   Duration watchdog{};
   double watchdog_factor = 20;
   Duration watchdog_min = std::chrono::seconds(1);
@@ -41,6 +43,7 @@ struct SupervisorOptions {
   int circuit_failures = 3;
   Duration probe_interval = std::chrono::seconds(5);
   Duration stop_timeout = std::chrono::seconds(2);  // for the end of its own accord
+  EventObserver observer{};                         // a Supervisor tells its engine instead
 };
 
 enum class WorkerState : std::uint8_t { starting, serving, waiting, circuit_open, stopped };
@@ -55,6 +58,7 @@ struct WorkerStatus {
   std::uint64_t restarts = 0;
   std::uint64_t hangs = 0;  // ended by the watchdog
   std::uint64_t circuits_opened = 0;
+  Duration watchdog{};       // what it is now
   Duration recovery_last{};  // from the end of a process to the next one's readiness
   Duration recovery_max{};
   std::size_t peak_rss_bytes = 0;  // of the present process

@@ -23,11 +23,24 @@ TimePoint now() {
   return SystemClock().now();
 }
 
+std::string in_ms(Duration duration) {
+  return std::to_string(std::chrono::round<std::chrono::milliseconds>(duration).count()) + " ms";
+}
+
 // How often the watchdog looks, as a share of its patience.
 constexpr int kLooksPerWatchdog = 8;
 // How often a start looks whether it is still wanted.
 constexpr auto kStopLook = std::chrono::milliseconds(50);
 constexpr auto kReapTimeout = std::chrono::hours(1);  // a killed process ends
+
+// What a person may do about an end that nobody asked for.
+std::string explained(const ipc::MemoryCgroup& cgroup, const std::string& ending) {
+  std::string by_limit = cgroup.explained(ending);
+  if (by_limit != ending) return by_limit;
+  const bool killed = ending.find("signal 9 ") != std::string::npos;
+  return ending + (killed ? "; if nobody killed it, the kernel did for want of memory: see dmesg"
+                          : "; see what it wrote before");
+}
 
 // The line "VmHWM: N kB"; 0 when the process is gone.
 std::size_t peak_rss_bytes(pid_t pid) {
@@ -108,16 +121,18 @@ void WorkerKeeper::keep() {
     }
     if (incarnation) {
       link_->set(incarnation->link);
+      const Duration recovery = now() - ended_at;
       {
         const std::scoped_lock lock(mutex_);
         status_.state = WorkerState::serving;
         if (serving_before) {
-          status_.recovery_last = now() - ended_at;
+          status_.recovery_last = recovery;
           status_.recovery_max = std::max(status_.recovery_max, status_.recovery_last);
         }
       }
       if (serving_before) {
         tell_back();
+        tell_recovery(recovery);
       } else {
         const std::scoped_lock lock(mutex_);
         first_ = Result<void>{};
@@ -194,7 +209,7 @@ Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,
     }
     if (now() >= end) {
       return fail(ErrorKind::deadline_exceeded,
-                  "the worker was not ready in time; raise worker.ready_timeout");
+                  "the worker was not ready in time; raise workers.ready_timeout");
     }
     message = control.receive(kStopLook);
   }
@@ -217,11 +232,6 @@ Result<ipc::ModelLoaded> WorkerKeeper::load(ipc::ControlSocket& control, bool tr
 
 Result<void> WorkerKeeper::serve_first(const ipc::ModelLoaded& loaded) {
   loaded_ = loaded;
-  const LatencyPoint& full = loaded.profile.back();
-  const auto scaled = std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::nano>(
-      static_cast<double>(full.p99.count()) * options_.watchdog_factor));
-  watchdog_ =
-      options_.watchdog > Duration{} ? options_.watchdog : std::max(scaled, options_.watchdog_min);
   if (!spec_.load.model.version) return fail(ErrorKind::internal, "a worker without a version");
   runtime_.name = spec_.load.model.model;
   runtime_.version = *spec_.load.model.version;
@@ -238,10 +248,22 @@ Result<void> WorkerKeeper::serve_first(const ipc::ModelLoaded& loaded) {
   return {};
 }
 
+// How long a batch may run, by what is known of the model now.
+Duration WorkerKeeper::watchdog() const noexcept {
+  if (options_.watchdog > Duration{}) return options_.watchdog;
+  const Duration learned = link_->longest();
+  const Duration longest = learned > Duration{} ? learned : loaded_.profile.back().p99;
+  const double scaled = static_cast<double>(longest.count()) * options_.watchdog_factor;
+  constexpr double kDay = 86'400e9;  // far from where the number of nanoseconds ends
+  return std::max(options_.watchdog_min,
+                  Duration(static_cast<Duration::rep>(std::min(scaled, kDay))));
+}
+
 // Returns why the incarnation must end, or has ended.
 Error WorkerKeeper::watch(Incarnation& incarnation) {
-  const auto look = std::chrono::ceil<std::chrono::milliseconds>(watchdog_ / kLooksPerWatchdog);
   while (true) {
+    const Duration patience = watchdog();
+    const auto look = std::chrono::ceil<std::chrono::milliseconds>(patience / kLooksPerWatchdog);
     std::array<pollfd, 2> watched{
         pollfd{.fd = incarnation.process.descriptor(), .events = POLLIN, .revents = 0},
         pollfd{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
@@ -251,15 +273,16 @@ Error WorkerKeeper::watch(Incarnation& incarnation) {
     }
     {
       const std::scoped_lock lock(mutex_);
+      status_.watchdog = patience;
       if (end_wanted_) return *end_wanted_;
     }
     if (watched[0].revents != 0) {
       const auto ending = incarnation.process.wait(std::chrono::seconds(1));
       return {ErrorKind::worker_lost,
-              status_.model + ": its worker ended: " +
-                  incarnation.cgroup.explained(ending.value_or("nobody knows how"))};
+              "its worker ended: " +
+                  explained(incarnation.cgroup, ending.value_or("nobody knows how"))};
     }
-    if (std::optional<Error> hang = hangs(incarnation)) {
+    if (std::optional<Error> hang = hangs(incarnation, patience)) {
       const std::scoped_lock lock(mutex_);
       ++status_.hangs;
       return std::move(*hang);
@@ -267,13 +290,11 @@ Error WorkerKeeper::watch(Incarnation& incarnation) {
   }
 }
 
-std::optional<Error> WorkerKeeper::hangs(const Incarnation& incarnation) const {
+std::optional<Error> WorkerKeeper::hangs(const Incarnation& incarnation, Duration watchdog) const {
   const std::optional<TimePoint> since = incarnation.link->longest_running_since();
-  if (!since || now() - *since < watchdog_) return std::nullopt;
-  const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(watchdog_);
-  return Error{ErrorKind::worker_lost, status_.model + ": its worker hung: a batch ran for " +
-                                           std::to_string(patience.count()) +
-                                           " ms; raise worker.watchdog if it may take longer"};
+  if (!since || now() - *since < watchdog) return std::nullopt;
+  return Error{ErrorKind::worker_lost, "its worker hung: a batch ran for " + in_ms(watchdog) +
+                                           "; raise workers.watchdog if it may take longer"};
 }
 
 void WorkerKeeper::finish(Incarnation incarnation, const Error& cause) {
@@ -300,7 +321,13 @@ void WorkerKeeper::finish(Incarnation incarnation, const Error& cause) {
     const std::scoped_lock lock(mutex_);
     status_.pid = 0;
   }
-  incarnation.link->end(cause);
+  const std::size_t requests = incarnation.link->end(cause);
+  if (!stopping) {
+    tell(EventKind::worker_lost,
+         cause.message + "; requests that it ran: " + std::to_string(requests) +
+             (requests > 0 ? ", tried again where there is time" : ""),
+         requests);
+  }
 }
 
 void WorkerKeeper::note_failed_start(const Error& error) {
@@ -313,11 +340,31 @@ void WorkerKeeper::note_failed_start(const Error& error) {
   if (failures_ == options_.circuit_failures) tell_lost(error, true);
 }
 
+void WorkerKeeper::tell_recovery(Duration after) {
+  tell(EventKind::worker_back, "serves again after " + in_ms(after), 1, after);
+  if (std::exchange(circuit_open_, false))
+    tell(EventKind::circuit_closed, "a probe serves: its requests are taken again");
+}
+
+void WorkerKeeper::open_circuit() {
+  if (std::exchange(circuit_open_, true)) return;
+  std::string cause;
+  {
+    const std::scoped_lock lock(mutex_);
+    ++status_.circuits_opened;
+    cause = status_.last_error;
+  }
+  tell(EventKind::circuit_opened, std::to_string(failures_) +
+                                      " starts in a row without one good batch: its requests are " +
+                                      "refused at once, and it is tried every " +
+                                      in_ms(options_.probe_interval) + "; the last time: " + cause);
+}
+
 bool WorkerKeeper::wait_before_next() {
   Duration delay{};
+  if (failures_ >= options_.circuit_failures) open_circuit();
   std::unique_lock lock(mutex_);
   if (failures_ >= options_.circuit_failures) {
-    if (failures_ == options_.circuit_failures) ++status_.circuits_opened;
     status_.state = WorkerState::circuit_open;
     delay = options_.probe_interval;
   } else if (failures_ > 0) {
@@ -345,6 +392,18 @@ void WorkerKeeper::bind(WorkerEvents events) {
   }
 }
 
+void WorkerKeeper::tell(EventKind kind, std::string text, std::uint64_t count,
+                        Duration after) const {
+  if (!options_.observer) return;
+  options_.observer({.kind = kind,
+                     .at = now(),
+                     .name = spec_.name,
+                     .device = spec_.load.device,
+                     .text = std::move(text),
+                     .count = count,
+                     .after = after});
+}
+
 void WorkerKeeper::tell_lost(const Error& cause, bool circuit_open) {
   const std::scoped_lock lock(mutex_);
   if (events_.lost) events_.lost(cause, circuit_open);
@@ -359,6 +418,7 @@ void WorkerKeeper::alarm(Error cause) {
   std::function<void(const Error&)> poisoned;
   {
     const std::scoped_lock lock(mutex_);
+    if (end_wanted_) return;  // it is being ended: the device has been dealt with
     if (cause.kind == ErrorKind::device_poisoned) poisoned = events_.device_poisoned;
   }
   if (poisoned) {

@@ -61,6 +61,7 @@ class WorkerKeeper {
   void stop();                       // ends the process for good and waits for it
 
   [[nodiscard]] WorkerStatus status() const;
+  [[nodiscard]] const std::string& name() const noexcept { return spec_.name; }
   [[nodiscard]] const std::string& device() const noexcept { return spec_.load.device; }
 
  private:
@@ -80,10 +81,14 @@ class WorkerKeeper {
                                              std::span<const int> descriptors = {}) const;
   [[nodiscard]] Result<void> serve_first(const ipc::ModelLoaded& loaded);
   [[nodiscard]] Error watch(Incarnation& incarnation);
-  [[nodiscard]] std::optional<Error> hangs(const Incarnation& incarnation) const;
+  [[nodiscard]] Duration watchdog() const noexcept;
+  [[nodiscard]] std::optional<Error> hangs(const Incarnation& incarnation, Duration watchdog) const;
   void finish(Incarnation incarnation, const Error& cause);
   void note_failed_start(const Error& error);
   [[nodiscard]] bool wait_before_next();  // false when it is to stop
+  void open_circuit();
+  void tell_recovery(Duration after);
+  void tell(EventKind kind, std::string text, std::uint64_t count = 1, Duration after = {}) const;
   void tell_lost(const Error& cause, bool circuit_open);
   void tell_back();
   void alarm(Error cause);
@@ -93,10 +98,10 @@ class WorkerKeeper {
   const WorkerSpec spec_;
   const std::shared_ptr<CurrentLink> link_ = std::make_shared<CurrentLink>();
   ipc::Descriptor wake_;
-  ModelRuntime runtime_;     // until take_runtime()
-  ipc::ModelLoaded loaded_;  // by the first incarnation; keeper's thread
-  Duration watchdog_{};      // keeper's thread
-  int failures_ = 0;         // in a row without one good batch; keeper's thread
+  ModelRuntime runtime_;       // until take_runtime()
+  ipc::ModelLoaded loaded_;    // by the first incarnation; keeper's thread
+  int failures_ = 0;           // in a row without one good batch; keeper's thread
+  bool circuit_open_ = false;  // as told; keeper's thread
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:

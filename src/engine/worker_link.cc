@@ -62,7 +62,7 @@ WorkerLink::WorkerLink(LinkOptions options, std::shared_ptr<const SharedInputs> 
 }
 
 WorkerLink::~WorkerLink() {
-  end({ErrorKind::worker_lost, options_.label + ": its worker was ended"});
+  end({ErrorKind::worker_lost, "its worker was ended"});
 }
 
 std::vector<int> WorkerLink::descriptors() const {
@@ -116,8 +116,8 @@ void WorkerLink::take_answers() {
 }
 
 Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {
-  const auto corrupt = [this](const std::string& what) {
-    return fail(ErrorKind::corrupt_output, options_.label + ": its worker " + what);
+  const auto corrupt = [](const std::string& what) {
+    return fail(ErrorKind::corrupt_output, "its worker " + what);
   };
   if (ticket.instance >= lanes_.size() || ticket.bytes > reply_.size()) {
     return corrupt("answered for an instance that it doesn't have");
@@ -131,7 +131,7 @@ Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {
   std::memcpy(reply_.data(), channel_.reply_area(ticket.instance).data(), ticket.bytes);
   Result<BatchOutcome> outcome =
       ipc::decode_reply(std::span(reply_).first(ticket.bytes), running->batch);
-  if (!outcome) return std::unexpected(std::move(outcome).error().within(options_.label));
+  if (!outcome) return std::unexpected(std::move(outcome).error());
   BatchCompletion done = std::move(running->done);
   running.reset();
   lock.unlock();
@@ -143,7 +143,7 @@ Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {
   return {};
 }
 
-void WorkerLink::end(const Error& cause) {
+std::size_t WorkerLink::end(const Error& cause) {
   {
     const std::scoped_lock lock(mutex_);
     if (!ended_) ended_ = cause;
@@ -152,14 +152,18 @@ void WorkerLink::end(const Error& cause) {
   completions_.interrupt();
   if (thread_.joinable()) thread_.join();
   std::vector<BatchCompletion> unanswered;
+  std::size_t requests = 0;
   {
     const std::scoped_lock lock(mutex_);
     for (Lane& lane : lanes_) {
-      if (lane.running) unanswered.push_back(std::move(lane.running->done));
+      if (!lane.running) continue;
+      requests += lane.running->batch.size();
+      unanswered.push_back(std::move(lane.running->done));
       lane.running.reset();
     }
   }
   for (BatchCompletion& done : unanswered) done({.status = std::unexpected(cause), .times = {}});
+  return requests;
 }
 
 std::optional<TimePoint> WorkerLink::longest_running_since() const {

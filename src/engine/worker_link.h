@@ -68,9 +68,9 @@ class WorkerLink {
   [[nodiscard]] Result<void> submit(std::uint32_t instance, BatchView batch, BatchCompletion done);
 
   // The worker is gone and reaped: nobody writes any more. What it answered before is still
-  // delivered, every other batch fails with `cause`, and so does every later submit. Returns when
-  // the answering thread has ended. Not from a completion.
-  void end(const Error& cause);
+  // delivered, every other batch fails with `cause`, and so does every later submit. Returns the
+  // requests of the batches that failed, when the answering thread has ended. Not from a completion.
+  std::size_t end(const Error& cause);
 
   // Since when the batch that runs longest runs.
   [[nodiscard]] std::optional<TimePoint> longest_running_since() const;

@@ -102,6 +102,34 @@ bool Scheduler::State::forget_stale(ModelState& model) {
   return forgot;
 }
 
+bool Scheduler::State::fits(const RequestArrived& event, const ModelState& model) const {
+  const ModelLimits& limits = model.limits;
+  return model.queue.depth() < limits.queue_depth_max &&
+         (limits.queue_bytes_max == 0 ||
+          event.bytes <= limits.queue_bytes_max - model.bytes_up_to(PriorityClass::background));
+}
+
+// Why the request finds no room though every lower class gave way; nothing when it finds some.
+std::optional<RefusalReason> Scheduler::State::no_room(const RequestArrived& event,
+                                                       const ModelState& model) const {
+  if (fits(event, model)) return std::nullopt;
+  const ModelLimits& limits = model.limits;
+  if (model.queue.depth() >= limits.queue_depth_max &&
+      pool_[model.queue.last()].urgency.priority <= event.priority)
+    return RefusalReason::queue_full;
+  if (limits.queue_bytes_max > 0 &&
+      event.bytes > limits.queue_bytes_max - model.bytes_up_to(event.priority))
+    return RefusalReason::queue_bytes_full;
+  return std::nullopt;
+}
+
+void Scheduler::State::shed(std::uint32_t index) {
+  const WaitingRequest& request = pool_[index];
+  ++statistics_.shed[static_cast<std::size_t>(request.urgency.priority)];
+  refuse(request.id, request.model, RefusalReason::shed);
+  leave_queue(index);
+}
+
 void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
   const Urgency urgency = urgency_of(event);
   if (event.deadline != kNever) {
@@ -114,13 +142,14 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
       return;
     }
   }
+  while (!fits(event, model)) shed(model.queue.last());
   const std::uint32_t index =
       pool_.acquire(event.request, event.model, urgency, event.rows, event.bytes);
   by_id_.emplace(event.request.value, index);
   pool_[index].work_ns = model.share_of_full_batches_ns(event.rows);
   model.queue.insert(index);
   if (pools_[model.pool].indexed) pools_[model.pool].requests.insert(pool_, index);
-  model.waiting_bytes += event.bytes;
+  model.waiting_bytes[static_cast<std::size_t>(event.priority)] += event.bytes;
   if (event.priority == PriorityClass::background) count_background(model, 1);
   if (event.deadline != kNever) {
     hopeless_at_.set(index, hopeless_at(model, event.deadline, event.rows));

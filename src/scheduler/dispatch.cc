@@ -192,7 +192,8 @@ bool Scheduler::State::hold(std::uint32_t device_index, ModelState& model) {
   }
   const LatencyProfile& profile = model.on(device_index)->profile;
   if (model.draining || stopping_ || !profile.known()) return false;
-  if (model.queue.rows() >= model.batch_rows_max()) return false;
+  const int rows_max = model.on(device_index)->limit.rows();
+  if (model.queue.rows() >= rows_max) return false;
   const TimePoint started = std::min(model.hold_started, now_);
   TimePoint until = started + model.limits.batch_delay_max;
   for (int i = 0; i < kPriorityClassCount; ++i) {
@@ -200,7 +201,7 @@ bool Scheduler::State::hold(std::uint32_t device_index, ModelState& model) {
     if (first == kNoRequest) continue;
     const TimePoint deadline = pool_[first].urgency.deadline;
     if (deadline == kNever) continue;
-    until = std::min(until, deadline - profile.p99(model.batch_rows_max()));
+    until = std::min(until, deadline - profile.p99(rows_max));
   }
   if (until <= now_) return false;
   model.hold_started = started;
@@ -325,11 +326,11 @@ void Scheduler::State::collect_claims(std::uint32_t device_index, const ModelSta
   }
 }
 
-// batch_max, or less when further lanes and instances of the model are free, here or on its other
+// The batch limit, or less when further lanes and instances of the model are free, here or on its other
 // devices: what they could start at once is not queued behind this batch's own rows.
 int Scheduler::State::rows_worth_taking(const DeviceState& device, const Batch& batch) const {
   const ModelState& model = *batch.model;
-  const int rows_max = model.batch_rows_max();
+  const int rows_max = batch.replica->limit.rows();
   int lanes = 0;
   for (const Replica& replica : model.replicas) {
     const DeviceState& place = devices_[replica.device];

@@ -21,6 +21,8 @@ std::string_view to_string(RefusalReason reason) noexcept {
       return "model_suspended";
     case RefusalReason::queue_bytes_full:
       return "queue_bytes_full";
+    case RefusalReason::shed:
+      return "shed";
   }
   return "unknown";
 }
@@ -53,6 +55,9 @@ std::string message_of(const Refuse& refusal) {
       return "its queue has no room for the request's bytes (queue_bytes_max " +
              std::to_string(refusal.limit) +
              "); send less or smaller images, add instances, or raise queue_bytes_max";
+    case RefusalReason::shed:
+      return "gave way to a more urgent request, because its queue was full; send less, add "
+             "instances, or raise queue_depth_max or queue_bytes_max";
   }
   return "refused";
 }

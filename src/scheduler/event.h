@@ -112,6 +112,14 @@ struct BatchCompleted {
   std::optional<ErrorKind> error;  // set: failed; its duration says nothing about the model
 };
 
+// A run of so many rows ended because memory ran out: told when it happens, whatever is tried with
+// its requests then. Batches of the model on that device stay smaller for a while
+// (BatchLimitChanged); a request with more rows than that runs alone.
+struct RanOutOfMemory {
+  InstanceId instance;
+  int rows = 1;
+};
+
 struct TimerFired {};
 
 // Nothing new is taken. What waits still runs, or is refused at once; Stopped follows when nothing
@@ -122,7 +130,7 @@ struct Stop {
 
 using Event = std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspended, InstanceLost,
                            InstanceReady, RequestArrived, ArrivalsExpected, RequestCancelled,
-                           BatchCompleted, TimerFired, Stop>;
+                           BatchCompleted, RanOutOfMemory, TimerFired, Stop>;
 
 // Actions -----------------------------------------------------------------------------------------
 
@@ -145,8 +153,9 @@ enum class RefusalReason : std::uint8_t {
   rows_out_of_range,
   model_suspended,
   queue_bytes_full,
+  shed,  // it waited, and gave way to a request of a higher class that found the queue full
 };
-inline constexpr int kRefusalReasonCount = 8;
+inline constexpr int kRefusalReasonCount = 9;
 
 struct Refuse {
   RequestId request;
@@ -189,10 +198,20 @@ struct LaneReserved {
   TimePoint until;
 };
 
+// How many rows a batch of the model may have on that device has changed: less after it ran out of
+// memory, step by step up to `rows_max` after each quiet time.
+struct BatchLimitChanged {
+  ModelId model;
+  DeviceId device;
+  int rows_before = 0;
+  int rows = 0;
+  int rows_max = 0;  // as the model was added
+};
+
 struct Stopped {};
 
 using Action = std::variant<StartBatch, Refuse, Expire, Cancelled, ArmTimer, ModelRefused,
-                            ModelDrained, LaneReserved, Stopped>;
+                            ModelDrained, LaneReserved, BatchLimitChanged, Stopped>;
 
 // Stable lower-case name for metrics labels.
 [[nodiscard]] std::string_view to_string(RefusalReason reason) noexcept;

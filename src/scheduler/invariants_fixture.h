@@ -33,10 +33,16 @@ class Invariants : public SimulationObserver {
       suspended_.insert(suspended->model.value);
     if (const auto* ready = std::get_if<InstanceReady>(&event))
       suspended_.erase(ready->model.value);
+    if (const auto* out = std::get_if<RanOutOfMemory>(&event)) {
+      const auto [model, device] = mirror_.place_of(out->instance);
+      mirror_.postpone_raise(model, device, now + memory_quiet(device));
+    }
+    shed_now_ = 0;
     for (const Action& action : actions) {
       std::visit([this](const auto& asked) { check(asked); }, action);
     }
     check_nothing_overdue();
+    check_limits_rise();
     for (std::uint32_t i = 0; i < workload_.options.devices.size(); ++i)
       check_not_idle(DeviceId{i});
     expect(mirror_.waiting() == scheduler.waiting(), "the same requests wait");
@@ -99,6 +105,9 @@ class Invariants : public SimulationObserver {
              "a batch takes its model's requests in order of urgency");
     }
     expect(rows == action.rows && rows <= model.rows_max(), "a batch never exceeds batch_max rows");
+    const DeviceId device = model.instances.at(action.instance.value).device;
+    expect(action.requests.size() == 1 || rows <= model.limit(device),
+           "a batch of several requests keeps the limit that memory leaves");
     expect(action.requests.size() == 1 || model.added.limits.batch_max > 0,
            "without a batch dimension a request is alone");
     expect(action.expected_end <= deadline, "no member of a batch is late by the profile");
@@ -148,9 +157,11 @@ class Invariants : public SimulationObserver {
       expect(mirror_.remove(action.request), "a request is answered once");
       return;
     }
+    if (action.reason == RefusalReason::shed) return check_shed(action, arrived);
     expect(arrived != nullptr && arrived->request == action.request,
-           "only an arriving request is refused");
+           "only an arriving request is refused, apart from what gives way to it");
     if (arrived == nullptr) return;
+    expect(shed_now_ == 0, "nothing gives way to a request that is refused");
     expect((action.reason == RefusalReason::model_suspended) ==
                suspended_.contains(arrived->model.value),
            "a suspended model takes nothing, until an instance is ready");
@@ -158,16 +169,34 @@ class Invariants : public SimulationObserver {
     if (action.reason == RefusalReason::queue_full) {
       expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
              "unavailable only when the queue is full");
+      expect(model.waiting.back().urgency.priority <= arrived->priority,
+             "never refused for room while a request of a lower class waits there");
     }
     if (action.reason == RefusalReason::cannot_meet_deadline) {
       expect(action.kind == ErrorKind::deadline_exceeded && arrived->deadline != kNever,
              "refused for its deadline only when it has one");
     }
     if (action.reason == RefusalReason::queue_bytes_full) {
-      expect(model.bytes_waiting() > model.added.limits.queue_bytes_max,
-             "unavailable only when the queue has no room for its bytes");
+      expect(model.bytes_waiting(arrived->priority) > model.added.limits.queue_bytes_max,
+             "unavailable only when no lower class can make room for its bytes");
     }
     expect(mirror_.refuse(action.request), "a request is answered once");
+  }
+
+  void check_shed(const Refuse& action, const RequestArrived* arrived) {
+    ++shed_now_;
+    expect(arrived != nullptr && arrived->model == action.model,
+           "a request gives way only to one that arrives in its queue");
+    if (arrived == nullptr) return;
+    const MirrorModel& model = mirror_.model(action.model);
+    const MirrorRequest& last = model.waiting.back();
+    expect(last.id == action.request, "the least urgent request gives way");
+    expect(last.urgency.priority > arrived->priority, "only a lower class gives way");
+    const ModelLimits& limits = model.added.limits;
+    expect(static_cast<int>(model.waiting.size()) > limits.queue_depth_max ||
+               (limits.queue_bytes_max > 0 && model.bytes_waiting() > limits.queue_bytes_max),
+           "a request gives way only when the queue is full");
+    expect(mirror_.remove(action.request), "a request is answered once");
   }
 
   void check(const Expire& action) {
@@ -214,6 +243,25 @@ class Invariants : public SimulationObserver {
                                 }),
            "no critical request waits behind a reservation");
   }
+  void check(const BatchLimitChanged& action) {
+    const MirrorModel& model = mirror_.model(action.model);
+    const int before = model.limit(action.device);
+    expect(action.rows_before == before && action.rows_max == model.rows_max(),
+           "a limit is told as it is");
+    if (action.rows < before) {
+      const auto* out = std::get_if<RanOutOfMemory>(event_);
+      expect(out != nullptr &&
+                 mirror_.place_of(out->instance) == std::pair(action.model, action.device),
+             "a limit falls only where memory ran out");
+      expect(out == nullptr || action.rows == (out->rows + 1) / 2, "to half of what was too much");
+    } else {
+      expect(action.rows == std::min(2 * before, model.rows_max()), "a limit rises step by step");
+      expect(
+          model.lowered.contains(action.device) && now_ >= model.lowered.at(action.device).raise_at,
+          "a limit rises only after a quiet time");
+    }
+    mirror_.note(action, now_ + memory_quiet(action.device));
+  }
   void check(const Stopped& /*action*/) {
     expect(mirror_.waiting() == 0 && mirror_.running() == 0, "stopped only when nothing is left");
   }
@@ -224,6 +272,18 @@ class Invariants : public SimulationObserver {
         expect(request.urgency.deadline > now_, "nothing waits beyond its deadline");
       }
     }
+  }
+
+  void check_limits_rise() {
+    for (const auto& [index, model] : mirror_.models()) {
+      for (const auto& [device, limit] : model.lowered) {
+        expect(limit.raise_at > now_, "a limit doesn't stay low beyond the quiet time");
+      }
+    }
+  }
+
+  [[nodiscard]] Duration memory_quiet(DeviceId device) const {
+    return workload_.options.devices[device.value].memory_quiet;
   }
 
   void moved_on(std::uint32_t model) {
@@ -287,6 +347,7 @@ class Invariants : public SimulationObserver {
   const Event* event_ = nullptr;
   const Scheduler* scheduler_ = nullptr;
   TimePoint now_{};
+  int shed_now_ = 0;  // by the present event
   bool exact_ = true;
 };
 

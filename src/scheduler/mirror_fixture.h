@@ -36,11 +36,22 @@ struct MirrorInstance {
   TimePoint expected_end;
 };
 
+// How many rows a batch of several requests may have on a device, by the actions alone.
+struct MirrorLimit {
+  int rows = 0;
+  TimePoint raise_at = kNever;
+};
+
 struct MirrorModel {
   ModelAdded added;
   std::vector<MirrorRequest> waiting;  // sorted by urgency
   std::map<std::uint32_t, MirrorInstance> instances;
+  std::map<DeviceId, MirrorLimit> lowered;  // below rows_max
 
+  [[nodiscard]] int limit(DeviceId device) const {
+    const auto found = lowered.find(device);
+    return found == lowered.end() ? rows_max() : found->second.rows;
+  }
   [[nodiscard]] int rows_max() const { return std::max(1, added.limits.batch_max); }
   [[nodiscard]] int idle(DeviceId device) const {
     return static_cast<int>(std::ranges::count_if(instances, [device](const auto& i) {
@@ -64,9 +75,13 @@ struct MirrorModel {
     const int limit = added.limits.concurrency_max;
     return !waiting.empty() && idle(device) > 0 && (limit == 0 || running() < limit);
   }
-  [[nodiscard]] std::int64_t bytes_waiting() const {
+  // Of the requests that are at least as urgent as that class.
+  [[nodiscard]] std::int64_t bytes_waiting(
+      PriorityClass priority = PriorityClass::background) const {
     std::int64_t bytes = 0;
-    for (const MirrorRequest& request : waiting) bytes += request.bytes;
+    for (const MirrorRequest& request : waiting) {
+      if (request.urgency.priority <= priority) bytes += request.bytes;
+    }
     return bytes;
   }
   [[nodiscard]] std::int64_t rows_waiting() const {
@@ -124,6 +139,19 @@ class Mirror {
     if (last_turn_ != nullptr && last_arrival_ == id) *last_turn_ = turn_before_;
     return remove(id);
   }
+  void note(const BatchLimitChanged& action, TimePoint raise_at) {
+    MirrorModel& model = models_.at(action.model.value);
+    if (action.rows < model.rows_max()) {
+      model.lowered[action.device] = {action.rows, raise_at};
+    } else {
+      model.lowered.erase(action.device);
+    }
+  }
+  // Memory ran out again: the quiet time begins anew.
+  void postpone_raise(ModelId model, DeviceId device, TimePoint raise_at) {
+    const auto found = models_.at(model.value).lowered.find(device);
+    if (found != models_.at(model.value).lowered.end()) found->second.raise_at = raise_at;
+  }
   [[nodiscard]] bool remove(RequestId id) {
     for (auto& [index, model] : models_) {
       const auto found = std::ranges::find(model.waiting, id, &MirrorRequest::id);
@@ -136,6 +164,14 @@ class Mirror {
 
   [[nodiscard]] const std::map<std::uint32_t, MirrorModel>& models() const { return models_; }
   [[nodiscard]] const MirrorModel& model(ModelId id) const { return models_.at(id.value); }
+  // The model and the device of an instance.
+  [[nodiscard]] std::pair<ModelId, DeviceId> place_of(InstanceId id) const {
+    for (const auto& [index, model] : models_) {
+      const auto found = model.instances.find(id.value);
+      if (found != model.instances.end()) return {ModelId{index}, found->second.device};
+    }
+    throw std::out_of_range("no instance " + std::to_string(id.value));
+  }
   [[nodiscard]] const MirrorRequest* find(RequestId id) const {
     for (const auto& [index, model] : models_) {
       const auto found = std::ranges::find(model.waiting, id, &MirrorRequest::id);

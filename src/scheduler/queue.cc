@@ -116,6 +116,15 @@ void UrgencyTree<kLinks>::erase(RequestPool& pool, std::uint32_t index) {
 }
 
 template <TreeLinks WaitingRequest::* kLinks>
+std::uint32_t UrgencyTree<kLinks>::last(const RequestPool& pool) const {
+  std::uint32_t node = root_;
+  while (node != kNoRequest && (pool[node].*kLinks).right != kNoRequest) {
+    node = (pool[node].*kLinks).right;
+  }
+  return node;
+}
+
+template <TreeLinks WaitingRequest::* kLinks>
 Load UrgencyTree<kLinks>::load(const RequestPool& pool) const {
   return load_of<kLinks>(pool, root_);
 }
@@ -192,6 +201,14 @@ std::uint32_t ModelQueue::first() const {
     if (tree.first() != kNoRequest) return tree.first();
   }
   return kNoRequest;
+}
+
+std::uint32_t ModelQueue::last() const {
+  std::uint32_t found = kNoRequest;
+  for (auto tree = trees_.rbegin(); found == kNoRequest && tree != trees_.rend(); ++tree) {
+    found = tree->last(*pool_);
+  }
+  return found;
 }
 
 Load ModelQueue::load_up_to(const Urgency& urgency) const {

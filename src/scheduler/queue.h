@@ -76,6 +76,7 @@ class UrgencyTree {
   void insert(RequestPool& pool, std::uint32_t index);
   void erase(RequestPool& pool, std::uint32_t index);
   [[nodiscard]] std::uint32_t first() const noexcept { return first_; }
+  [[nodiscard]] std::uint32_t last(const RequestPool& pool) const;
   [[nodiscard]] Load load(const RequestPool& pool) const;
   // Of the requests that are at least as urgent.
   [[nodiscard]] Load load_up_to(const RequestPool& pool, const Urgency& urgency) const;
@@ -105,6 +106,7 @@ class ModelQueue {
   [[nodiscard]] bool empty() const noexcept { return depth_ == 0; }
   [[nodiscard]] std::int64_t rows() const;
   [[nodiscard]] std::uint32_t first() const;  // kNoRequest when empty
+  [[nodiscard]] std::uint32_t last() const;   // the least urgent one; O(log n)
   [[nodiscard]] std::uint32_t first_of(PriorityClass priority) const {
     return tree(priority).first();
   }

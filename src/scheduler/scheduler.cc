@@ -18,6 +18,11 @@ Result<Scheduler> Scheduler::create(SchedulerOptions options) {
                                               std::to_string(kDevicesMax));
   }
   for (std::size_t i = 0; i < options.devices.size(); ++i) {
+    if (options.devices[i].memory_quiet <= Duration{}) {
+      return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
+                                                "].memory_quiet must be above 0; leave it out for "
+                                                "the default");
+    }
     if (options.devices[i].lanes >= 1) continue;
     return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
                                               "].lanes is " +
@@ -73,6 +78,11 @@ int Scheduler::queue_depth(ModelId model) const {
   return found == nullptr ? 0 : found->queue.depth();
 }
 
+int Scheduler::batch_limit(ModelId model, DeviceId device) const {
+  const Replica* const found = state_->find(model, device);
+  return found == nullptr ? 0 : found->limit.rows();
+}
+
 std::size_t Scheduler::waiting() const noexcept {
   return state_->waiting();
 }
@@ -86,6 +96,7 @@ const SchedulerStatistics& Scheduler::statistics() const noexcept {
 Scheduler::State::State(SchedulerOptions options) : options_(std::move(options)) {
   for (const DeviceOptions& device : options_.devices) {
     devices_.emplace_back(options_.profile_memory).lanes = device.lanes;
+    devices_.back().memory_quiet = device.memory_quiet;
   }
 }
 
@@ -95,6 +106,7 @@ void Scheduler::State::apply(const Event& event, TimePoint now, std::vector<Acti
   if (armed_ <= now_) armed_ = kNever;
   touched_.clear();
   expire_due();
+  if (raise_at_ <= now_) raise_limits();
   std::visit([this](const auto& happened) { on(happened); }, event);
   while (!holds_.empty() && holds_.top_key() <= now_) {
     touched_.push_back(holds_.top());
@@ -204,6 +216,7 @@ void Scheduler::State::on(const ReplicaAdded& event) {
 void Scheduler::State::add_replica(ModelState& model, const ReplicaAdded& event) {
   model.replicas.push_back({.device = event.device.value,
                             .profile = {event.profile, model.limits.batch_max},
+                            .limit = BatchLimit(model.batch_rows_max()),
                             .instances = {},
                             .idle = {}});
   devices_[event.device.value].background_waiting += model.background_waiting;
@@ -303,12 +316,10 @@ void Scheduler::State::on(const RequestArrived& event) {
     refuse(event.request, event.model, RefusalReason::model_suspended);
   } else if (event.rows < 1 || event.rows > model->batch_rows_max()) {
     refuse(event.request, event.model, RefusalReason::rows_out_of_range, model->batch_rows_max());
-  } else if (model->queue.depth() >= model->limits.queue_depth_max) {
-    refuse(event.request, event.model, RefusalReason::queue_full, model->limits.queue_depth_max);
-  } else if (model->limits.queue_bytes_max > 0 &&
-             event.bytes > model->limits.queue_bytes_max - model->waiting_bytes) {
-    refuse(event.request, event.model, RefusalReason::queue_bytes_full,
-           model->limits.queue_bytes_max);
+  } else if (const auto full = no_room(event, *model)) {
+    refuse(event.request, event.model, *full,
+           full == RefusalReason::queue_full ? model->limits.queue_depth_max
+                                             : model->limits.queue_bytes_max);
   } else {
     admit(event, *model);
   }
@@ -372,8 +383,49 @@ void Scheduler::State::on(const BatchCompleted& event) {
   model_changed(model);
 }
 
+void Scheduler::State::on(const RanOutOfMemory& event) {
+  if (event.instance.value >= instances_.size() || !instances_[event.instance.value].known) return;
+  const InstanceState& instance = instances_[event.instance.value];
+  ModelState& model = model_of(instance.model);
+  Replica& replica = *model.on(instance.device);
+  BatchLimit& limit = replica.limit;
+  const bool listed = limit.lowered();
+  const int before = limit.rows();
+  const bool fell = limit.lower(event.rows, now_, devices_[instance.device].memory_quiet);
+  if (!limit.lowered()) return;
+  if (!listed) lowered_.push_back({instance.model, instance.device});
+  raise_at_ = std::min(raise_at_, limit.raise_at());
+  if (!fell) return;
+  ++statistics_.memory_steps_down;
+  limit_changed(model, replica, before);
+}
+
+// Doubles the batch limits whose quiet time is over.
+void Scheduler::State::raise_limits() {
+  raise_at_ = kNever;
+  std::erase_if(lowered_, [this](const Lowered& lowered) {
+    ModelState* const model = find_mutable(ModelId{lowered.model});
+    Replica* const replica = model == nullptr ? nullptr : model->on(lowered.device);
+    if (replica == nullptr) return true;
+    const int before = replica->limit.rows();
+    if (replica->limit.raise_at() <= now_) {
+      replica->limit.raise(now_, devices_[lowered.device].memory_quiet);
+      ++statistics_.memory_steps_up;
+      limit_changed(*model, *replica, before);
+    }
+    raise_at_ = std::min(raise_at_, replica->limit.raise_at());
+    return !replica->limit.lowered();
+  });
+}
+
+void Scheduler::State::limit_changed(const ModelState& model, const Replica& replica,
+                                     int rows_before) {
+  out_->emplace_back(BatchLimitChanged{model.id, DeviceId{replica.device}, rows_before,
+                                       replica.limit.rows(), replica.limit.rows_max()});
+}
+
 void Scheduler::State::on(const TimerFired& /*event*/) {
-}  // expiry and holds are looked at with every event
+}  // expiry, holds and limits are looked at with every event
 
 void Scheduler::State::on(const Stop& event) {
   stopping_ = true;
@@ -399,7 +451,7 @@ void Scheduler::State::leave_queue(std::uint32_t index) {
   if (request.urgency.priority == PriorityClass::background) count_background(model, -1);
   model.queue.erase(index);
   if (pools_[model.pool].indexed) pools_[model.pool].requests.erase(pool_, index);
-  model.waiting_bytes -= request.bytes;
+  model.waiting_bytes[static_cast<std::size_t>(request.urgency.priority)] -= request.bytes;
   hopeless_at_.erase(index);
   by_id_.erase(request.id.value);
   pool_.release(index);
@@ -554,6 +606,7 @@ void Scheduler::State::finish_drains() {
 void Scheduler::State::arm_timer() {
   TimePoint wanted = hopeless_at_.empty() ? kNever : hopeless_at_.top_key();
   if (!holds_.empty()) wanted = std::min(wanted, holds_.top_key());
+  wanted = std::min(wanted, raise_at_);
   if (wanted >= armed_) return;  // the timer that fires before is harmless
   armed_ = wanted;
   out_->emplace_back(ArmTimer{wanted});

@@ -20,6 +20,8 @@ namespace takt::scheduler {
 
 struct DeviceOptions {
   int lanes = 1;  // batches that may run at once; two CPU cores are two one-thread lanes
+  // How long a model must not run out of memory before a batch limit that it lowered is doubled.
+  Duration memory_quiet = std::chrono::seconds(30);
 };
 
 struct SchedulerOptions {
@@ -44,6 +46,7 @@ struct SchedulerStatistics {
   std::uint64_t batches_lost = 0;  // with their instance
   std::uint64_t completions_ignored = 0;
   std::array<std::uint64_t, kRefusalReasonCount> refused{};  // by RefusalReason
+  std::array<std::uint64_t, kPriorityClassCount> shed{};     // of those, by the class that gave way
   std::uint64_t expired = 0;
   std::uint64_t cancelled = 0;
   // Batches of other classes started while background waited and was owed its share.
@@ -52,13 +55,16 @@ struct SchedulerStatistics {
   std::uint64_t announcements_ignored = 0;  // ArrivalsExpected that made no sense
   // Batches that stayed smaller so that an expected critical request can be in time.
   std::uint64_t batches_bounded = 0;
-  std::uint64_t reservations = 0;  // LaneReserved
-  Duration reserved_time{};        // that devices spent so
+  std::uint64_t reservations = 0;       // LaneReserved
+  Duration reserved_time{};             // that devices spent so
+  std::uint64_t memory_steps_down = 0;  // BatchLimitChanged, after RanOutOfMemory
+  std::uint64_t memory_steps_up = 0;    // after a quiet time
 };
 
 class Scheduler {
  public:
-  // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration below 0).
+  // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration
+  // below 0, memory_quiet not above 0).
   [[nodiscard]] static Result<Scheduler> create(SchedulerOptions options);
   Scheduler(Scheduler&&) noexcept;
   Scheduler& operator=(Scheduler&&) noexcept;
@@ -79,6 +85,8 @@ class Scheduler {
   // To be kept, and given to merge_profile when the model is loaded again; empty if unknown.
   [[nodiscard]] std::vector<ProfilePoint> profile(ModelId model, DeviceId device) const;
   [[nodiscard]] int queue_depth(ModelId model) const;
+  // Rows that a batch of several requests may have there now; 0 for what it doesn't know.
+  [[nodiscard]] int batch_limit(ModelId model, DeviceId device) const;
   [[nodiscard]] std::size_t waiting() const noexcept;
   [[nodiscard]] std::size_t running() const noexcept;  // batches
   [[nodiscard]] const SchedulerStatistics& statistics() const noexcept;

@@ -57,6 +57,7 @@ struct SimulatedBatch {
   TimePoint started;
   Duration exec{};
   bool failed = false;
+  int rows = 0;
   bool lost = false;  // with its instance; the completion still comes, as it may in life
   std::vector<RequestId> requests;
 };
@@ -85,6 +86,7 @@ class Hash {
   void add(const ModelRefused& a) { add(6), add(a.model.value); }
   void add(const ModelDrained& a) { add(7), add(a.model.value); }
   void add(const LaneReserved& a) { add(9), add(a.device.value); }
+  void add(const BatchLimitChanged& a) { add(10), add(static_cast<std::uint64_t>(a.rows)); }
   void add(const Stopped& /*a*/) { add(8); }
 
  private:
@@ -231,6 +233,7 @@ class Simulation {
     batch.requests.assign(action.requests.begin(), action.requests.end());
     batch.exec = draw(simulated, times_[instance.times], action.rows);
     batch.failed = random_.chance(simulated.failure_probability);
+    batch.rows = action.rows;
     instance.batch = action.batch;
     plan(batch.exec, Pending::Kind::completion, action.batch.value);
     batches_.resize(std::max<std::size_t>(batches_.size(), action.batch.value + 1));
@@ -251,9 +254,15 @@ class Simulation {
 
   void complete(std::uint64_t id) {
     SimulatedBatch& batch = batches_[id];
-    if (!batch.lost) end(batch, batch.failed);
-    const auto error = batch.failed ? std::optional(ErrorKind::internal) : std::nullopt;
-    apply(BatchCompleted{BatchId{id}, batch.instance, batch.exec, error});
+    const SimulatedModel& model = workload_.models[instances_[batch.instance.value].model];
+    const bool too_large = model.memory_rows_max > 0 && batch.rows > model.memory_rows_max &&
+                           now_.time_since_epoch() < model.memory_short_until;
+    BatchCompleted completed{BatchId{id}, batch.instance, batch.exec, std::nullopt};
+    if (batch.failed) completed.error = ErrorKind::internal;
+    if (too_large) completed.error = ErrorKind::out_of_memory;
+    if (!batch.lost) end(batch, completed.error.has_value());
+    if (too_large) apply(RanOutOfMemory{completed.instance, batch.rows});
+    apply(completed);
   }
 
   void end(SimulatedBatch& batch, bool failed) {
@@ -324,6 +333,7 @@ class Simulation {
   void obey(const ModelRefused& action) { model_refused_ = action.error; }
   void obey(const ModelDrained& /*action*/) {}
   void obey(const LaneReserved& /*action*/) {}
+  void obey(const BatchLimitChanged& /*action*/) {}
   void obey(const Stopped& /*action*/) { result_.stopped = true; }
 
   StreamResult& stream_of(RequestId id) { return result_.streams[requests_[id.value].stream]; }

@@ -50,6 +50,10 @@ struct SimulatedModel {
   ExecutionTimes times = ExecutionTimes::around;
   double slowdown = 1.0;  // real durations are the profile's times this
   double failure_probability = 0;
+  // Batches with more rows run out of memory, and fail, when they end before `memory_short_until`;
+  // 0: never.
+  int memory_rows_max = 0;
+  Duration memory_short_until = Duration::max();
 };
 
 // Every instance is lost after an exponential time and comes back after `down`.

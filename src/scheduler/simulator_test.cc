@@ -100,6 +100,17 @@ void announce(ArrivalProcess& process, SimulatedModel& model) {
                             .rows = process.rows_max});
 }
 
+void run_short_of_memory(Random& random, Workload& workload) {
+  for (DeviceOptions& device : workload.options.devices) {
+    device.memory_quiet = us(random.between(2'000, 100'000));
+  }
+  for (SimulatedModel& model : workload.models) {
+    if (random.chance(0.3)) continue;
+    model.memory_rows_max = static_cast<int>(random.between(1, 8));
+    model.memory_short_until = us(random.between(10'000, 400'000));
+  }
+}
+
 Workload random_workload(std::uint64_t seed) {
   Random random(seed);
   Workload workload;
@@ -131,6 +142,7 @@ Workload random_workload(std::uint64_t seed) {
     workload.suspensions.mean_between = us(random.between(20'000, 200'000));
     workload.suspensions.down = us(random.between(1'000, 20'000));
   }
+  if (random.chance(0.25)) run_short_of_memory(random, workload);
   return workload;
 }
 
@@ -167,6 +179,9 @@ TEST(SchedulerSimulation, ReachesEveryKindOfEndOfARequest) {
   std::uint64_t ignored = 0;
   std::uint64_t reservations = 0;
   std::uint64_t bounded = 0;
+  std::array<std::uint64_t, kPriorityClassCount> shed{};
+  std::uint64_t steps_down = 0;
+  std::uint64_t steps_up = 0;
   for (std::uint64_t seed = 1; seed <= 100; ++seed) {
     const auto result = simulate(random_workload(seed));
     ASSERT_TRUE(result);
@@ -182,6 +197,9 @@ TEST(SchedulerSimulation, ReachesEveryKindOfEndOfARequest) {
     ignored += result->statistics.completions_ignored;
     reservations += result->statistics.reservations;
     bounded += result->statistics.batches_bounded;
+    for (std::size_t i = 0; i < shed.size(); ++i) shed[i] += result->statistics.shed[i];
+    steps_down += result->statistics.memory_steps_down;
+    steps_up += result->statistics.memory_steps_up;
   }
   EXPECT_GT(sum.in_time, 1000U);
   EXPECT_GT(sum.late, 0U);
@@ -192,6 +210,11 @@ TEST(SchedulerSimulation, ReachesEveryKindOfEndOfARequest) {
   EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::queue_full)], 0U);
   EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::queue_bytes_full)], 0U);
   EXPECT_GT(sum.refused[static_cast<std::size_t>(RefusalReason::model_suspended)], 0U);
+  EXPECT_GT(shed[static_cast<std::size_t>(PriorityClass::background)], 0U);
+  EXPECT_GT(shed[static_cast<std::size_t>(PriorityClass::normal)], 0U);
+  EXPECT_EQ(shed[static_cast<std::size_t>(PriorityClass::critical)], 0U);
+  EXPECT_GT(steps_down, 0U);
+  EXPECT_GT(steps_up, 0U);
   EXPECT_GT(reservations, 0U);
   EXPECT_GT(bounded, 0U);
   EXPECT_GT(lost_batches, 0U);

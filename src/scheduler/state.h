@@ -4,6 +4,7 @@
 // Owns: everything that the scheduler knows.
 #pragma once
 
+#include "scheduler/batch_limit.h"
 #include "scheduler/expected_arrivals.h"
 #include "scheduler/fair_turns.h"
 #include "scheduler/indexed_heap.h"
@@ -23,6 +24,7 @@ namespace takt::scheduler {
 struct Replica {
   std::uint32_t device = 0;
   LatencyProfile profile;
+  BatchLimit limit;
   std::vector<std::uint32_t> instances;         // ready ones, running or idle
   std::vector<std::uint32_t> idle;              // of those
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
@@ -50,6 +52,12 @@ struct ModelState {
   [[nodiscard]] int batch_rows_max() const noexcept {
     return limits.batch_max > 0 ? limits.batch_max : 1;
   }
+  // Of what waits and is at least as urgent as that class.
+  [[nodiscard]] std::int64_t bytes_up_to(PriorityClass priority) const noexcept {
+    std::int64_t bytes = 0;
+    for (std::size_t i = 0; i <= static_cast<std::size_t>(priority); ++i) bytes += waiting_bytes[i];
+    return bytes;
+  }
   [[nodiscard]] Replica* on(std::uint32_t device) noexcept {
     const auto found = std::ranges::find(replicas, device, &Replica::device);
     return found == replicas.end() ? nullptr : &*found;
@@ -74,7 +82,7 @@ struct ModelState {
   int running = 0;                // of those
   bool draining = false;
   bool suspended = false;
-  std::int64_t waiting_bytes = 0;
+  std::array<std::int64_t, kPriorityClassCount> waiting_bytes{};  // by class
   std::int64_t background_waiting = 0;
   std::vector<ArrivalsExpected> announced;
   Duration waiting_work{};                   // least work of its queue, as counted in its pool
@@ -118,6 +126,7 @@ struct DeviceState {
   explicit DeviceState(Duration memory) : expected(memory) {}
 
   int lanes = 1;
+  Duration memory_quiet{};
   std::vector<std::uint32_t> running;  // instances
   // Models with a request waiting and an instance that may start it, by their first request.
   IndexedHeap<Urgency> runnable;
@@ -153,6 +162,7 @@ class Scheduler::State {
   void on(const ArrivalsExpected& event);
   void on(const RequestCancelled& event);
   void on(const BatchCompleted& event);
+  void on(const RanOutOfMemory& event);
   void on(const TimerFired& event);
   void on(const Stop& event);
   [[nodiscard]] Result<void> check(const ModelAdded& event) const;
@@ -168,6 +178,8 @@ class Scheduler::State {
   void end_batch(InstanceState& instance, std::uint32_t index);
   void refuse_waiting(ModelState& model, RefusalReason reason);
   void expire_due();
+  void raise_limits();
+  void limit_changed(const ModelState& model, const Replica& replica, int rows_before);
   void arm_timer();
   void finish_drains();
   void model_changed(ModelState& model);
@@ -176,6 +188,10 @@ class Scheduler::State {
 
   // admission.cc
   void admit(const RequestArrived& event, ModelState& model);
+  [[nodiscard]] std::optional<RefusalReason> no_room(const RequestArrived& event,
+                                                     const ModelState& model) const;
+  [[nodiscard]] bool fits(const RequestArrived& event, const ModelState& model) const;
+  void shed(std::uint32_t index);
   bool forget_stale(ModelState& model);
   [[nodiscard]] Urgency urgency_of(const RequestArrived& event);
   void refuse(RequestId request, ModelId model, RefusalReason reason, std::int64_t limit = 0,
@@ -248,6 +264,12 @@ class Scheduler::State {
   IndexedHeap<TimePoint> hopeless_at_;  // waiting requests, by when they can't be in time any more
   IndexedHeap<TimePoint> holds_;        // devices that leave work waiting until then
   std::array<FairTurns, kPriorityClassCount> turns_;
+  struct Lowered {
+    std::uint32_t model = 0;
+    std::uint32_t device = 0;
+  };
+  std::vector<Lowered> lowered_;          // batch limits below the model's own
+  TimePoint raise_at_ = kNever;           // when the first of them may rise
   std::vector<std::uint32_t> drains_;     // models to look at when the event has been handled
   std::vector<std::uint32_t> touched_;    // devices to dispatch
   std::vector<std::uint32_t> deferring_;  // devices that leave work to a faster one

@@ -70,6 +70,26 @@ def test_a_line_whose_workers_are_killed_judges_every_frame(takt, tmp_path, conf
     assert said["engine"]["slots_in_use"] == 0
 
 
+def test_the_end_and_the_return_of_a_worker_are_said_and_counted(takt, tmp_path, config):
+    process = started(takt, config, tmp_path)
+    before = workers(process.pid)
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(workers(process.pid)) - set(before)) == 1, "a new worker", process)
+    seen = len(whole_lines(tmp_path / "verdicts.jsonl"))
+    wait_until(lambda: len(whole_lines(tmp_path / "verdicts.jsonl")) >= seen + 20,
+               "verdicts of the new worker", process)
+    finished = stop(process)
+    finished.ok()
+    said = [line.split(" ", 3) for line in finished.err.splitlines()
+            if " worker_lost " in line or " worker_back " in line]
+    assert [line[2] for line in said] == ["worker_lost", "worker_back"], finished.err
+    assert "killed by signal 9" in said[0][3]
+    assert "serves again after" in said[1][3]
+    assert "events: worker_lost 1, worker_back 1" in finished.out
+    events = summary(tmp_path / "summary.json")["engine"]["events"]
+    assert events["worker_lost"] == events["worker_back"] == 1
+
+
 def test_a_killed_gateway_leaves_no_worker(takt, tmp_path, config):
     process = started(takt, config, tmp_path)
     mine = workers(process.pid)
@@ -99,6 +119,7 @@ def test_workers_are_set_up_by_the_configuration(takt, tmp_path, config):
 @pytest.mark.parametrize("text, said", [
     ("workers: {watchdogs: 1s}", "did you mean 'watchdog'"),
     ("workers: {circuit_failures: 0}", "circuit_failures"),
+    ("workers: {watchdog_min: 0s}", "watchdog_min"),
 ])
 def test_a_wrong_key_is_named(takt, config, text, said):
     config.write_text(config.read_text() + text + "\n")

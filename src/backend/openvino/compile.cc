@@ -5,6 +5,7 @@
 #include "backend/openvino/read_model.h"
 #include "core/suggest.h"
 
+#include <malloc.h>
 #include <openvino/core/preprocess/pre_post_process.hpp>
 #include <openvino/op/constant.hpp>
 #include <openvino/runtime/properties.hpp>
@@ -223,6 +224,14 @@ Result<CompiledVariants> compile(std::shared_ptr<ov::Core> core, const ModelSour
   variants.rules = *std::move(rules);
   variants.core = std::move(core);
   return variants;
+}
+
+void release_memory(const CompiledVariants& model) {
+  // Handles that share what they name; release_memory is a non-const member of them.
+  ov::CompiledModel single = model.single;
+  single.release_memory();
+  if (std::optional<ov::CompiledModel> batched = model.batched) batched->release_memory();
+  ::malloc_trim(0);
 }
 
 }  // namespace takt::ov_backend

@@ -28,6 +28,11 @@ struct CompiledVariants {
   std::size_t weights_bytes = 0;
 };
 
+// Gives back to the system what the compiled models, and then the allocator, keep between runs: the
+// next run takes it again. Waits for runs of other instances. 278 MiB became 187 MiB for a detector
+// that had run a batch of eight.
+void release_memory(const CompiledVariants& model);
+
 // Errors: as Backend::load, without the model's name in front.
 [[nodiscard]] Result<CompiledVariants> compile(std::shared_ptr<ov::Core> core,
                                                const ModelSource& source,

@@ -3,6 +3,8 @@
 #include "backend/openvino/openvino_backend.h"
 
 #include "backend/conformance/conformance_fixture.h"
+#include "backend/openvino/compile.h"
+#include "backend/openvino/openvino_instance.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -49,6 +51,49 @@ class OpenVino : public testing::Test {
 
   std::unique_ptr<Backend> backend_ = make_openvino_backend().value();
 };
+
+// What an instance does after it ran out of memory.
+TEST_F(OpenVino, AnswersTheSameAfterItsCachesWereFreed) {
+  LoadOptions options = options_of(conv_net());
+  options.batch_max = 4;
+  auto compiled = ov_backend::compile(std::make_shared<ov::Core>(),
+                                      {"pcb", 1, model_file(conv_net().file)}, options);
+  ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
+  const auto model = std::make_shared<const ov_backend::CompiledVariants>(*std::move(compiled));
+  const auto instance = ov_backend::OpenVinoInstance::open(model, {}, 0).value();
+  for (const std::int64_t rows : {4, 1}) {
+    Request before = make_request(model->rules.signature, 1, rows);
+    ASSERT_TRUE(run(*instance, before).status.has_value());
+    ov_backend::release_memory(*model);
+    Request after = make_request(model->rules.signature, 1, rows);
+    ASSERT_TRUE(run(*instance, after).status.has_value());
+    EXPECT_TRUE(std::ranges::equal(before.floats(1), after.floats(1)));
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // they bring their own allocator
+std::size_t resident_bytes() {
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages >> pages;
+  return pages * 4096;
+}
+
+TEST_F(OpenVino, FreedCachesGoBackToTheSystem) {
+  auto compiled =
+      ov_backend::compile(std::make_shared<ov::Core>(), {"pcb", 1, model_file(conv_net().file)},
+                          options_of(conv_net()));
+  ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
+  constexpr std::size_t kBlocks = 16384;
+  constexpr std::size_t kBlockBytes = 4000;  // small ones, which stay with the allocator when freed
+  std::vector<std::vector<char>> blocks;
+  for (std::size_t i = 0; i < kBlocks; ++i) blocks.emplace_back(kBlockBytes, 'x');
+  blocks.erase(blocks.begin(), blocks.end() - 1);  // the last one pins the end of the heap
+  const std::size_t before = resident_bytes();
+  ov_backend::release_memory(*compiled);
+  EXPECT_LT(resident_bytes() + kBlocks * kBlockBytes / 2, before);
+}
+#endif
 
 TEST_F(OpenVino, NamesTheFileThatIsMissing) {
   expect_refused("missing", {}, {"missing.onnx", "does not exist"});

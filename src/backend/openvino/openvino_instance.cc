@@ -149,8 +149,20 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
     }
     return {};
   });
+  if (!outcome.status && outcome.status.error().kind == ErrorKind::out_of_memory) free_caches();
   times.exec_end = clock.now();
   return outcome;
+}
+
+// After a batch that ran out of memory: the smaller one that follows must not want for what the
+// larger one left behind.
+void OpenVinoInstance::free_caches() {
+  for (ov::Tensor& memory : staging_) memory = {};
+  // A failure to free is no failure of the batch, which has failed already.
+  static_cast<void>(guarded(ErrorKind::internal, [this]() -> Result<void> {
+    release_memory(*model_);
+    return {};
+  }));
 }
 
 Result<void> OpenVinoInstance::gather(ov::InferRequest& request, BatchView batch,

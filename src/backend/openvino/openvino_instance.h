@@ -34,6 +34,7 @@ class OpenVinoInstance final : public Instance {
   Result<ov::Tensor> gather_images(std::size_t input, BatchView batch, std::int64_t rows);
   Result<ov::Tensor> gather_tensors(std::size_t input, BatchView batch, std::int64_t rows);
   std::span<std::uint8_t> staging(std::size_t input, std::size_t bytes);
+  void free_caches();
 
   // Constant.
   std::shared_ptr<const CompiledVariants> model_;

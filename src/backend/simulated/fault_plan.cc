@@ -17,6 +17,7 @@ BatchPlan FaultPlan::next(std::int64_t rows) {
 
 std::optional<Fault> FaultPlan::fault_of(std::uint64_t batch, std::int64_t rows) const {
   if (batch <= parameters_.faults_after) return std::nullopt;
+  if (parameters_.faults_until > 0 && batch > parameters_.faults_until) return std::nullopt;
   for (const ScheduledFault& scheduled : parameters_.faults) {
     if (scheduled.batch == batch) return scheduled.fault;
   }

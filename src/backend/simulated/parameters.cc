@@ -118,6 +118,7 @@ const std::vector<std::string>& known_keys() {
                                              "seed",
                                              "faults",
                                              "faults_after",
+                                             "faults_until",
                                              "hang_us",
                                              "crash_allowed",
                                              "memory_rows_max",
@@ -152,6 +153,9 @@ Result<void> read_parameter(Parameters& into, std::string_view key, std::string_
   if (key == "faults") return assign(into.faults, read_schedule(value));
   if (key == "faults_after") {
     return assign(into.faults_after, read_number<std::uint64_t>(value, 0, UINT64_MAX));
+  }
+  if (key == "faults_until") {
+    return assign(into.faults_until, read_number<std::uint64_t>(value, 0, UINT64_MAX));
   }
   if (key == "crash_allowed") return assign(into.crash_allowed, read_bool(value));
   if (key == "memory_rows_max") {

@@ -42,6 +42,7 @@ struct Parameters {
   std::uint64_t seed = 1;
   std::vector<ScheduledFault> faults;
   std::uint64_t faults_after = 0;  // batches of a load that are spared, such as its warm-up
+  std::uint64_t faults_until = 0;  // the last batch of a load that isn't spared; 0: no end
   std::array<double, kFaultCount> probability{};  // of each fault, a batch
   std::int64_t memory_rows_max = 0;  // larger batches fail with out_of_memory; 0: no limit
   Duration hang{};                   // 0: until the instance is destroyed

@@ -65,6 +65,15 @@ TEST_F(Simulated, FaultsHaveTheKindThatTheEngineActsOn) {
   EXPECT_EQ(error_kind(*instance), ErrorKind::device_poisoned);
 }
 
+TEST_F(Simulated, FaultsHaveABeginningAndAnEnd) {
+  const auto instance = open({{"simulated.probability.failure", "1"},
+                              {"simulated.faults_after", "1"},
+                              {"simulated.faults_until", "2"}});
+  EXPECT_TRUE(run_one(*instance).status.has_value());
+  EXPECT_EQ(error_kind(*instance), ErrorKind::internal);
+  EXPECT_TRUE(run_one(*instance).status.has_value());
+}
+
 TEST_F(Simulated, PoisonReachesEveryInstanceUntilANewLoad) {
   const auto first = open({{"simulated.faults", "device_poisoned@1"}});
   const auto second = model_->open_instance({"cpu", 1}).value();
