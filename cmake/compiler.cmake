@@ -45,6 +45,12 @@ else()
   set(TAKT_SANITIZE_SUMMARY none)
 endif()
 
+# libFuzzer finds new inputs by what they reach, so every layer counts its edges. Clang alone has it.
+option(TAKT_FUZZ "Build the fuzz targets, and nothing that they don't need" OFF)
+if(TAKT_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link -Wno-unknown-warning-option)
+endif()
+
 # ccache: nohashdir, and paths left absolute, so that every build folder of one checkout shares
 # hits whatever its depth (a base_dir would make the relative paths differ).
 option(TAKT_CCACHE "Use ccache where it is installed" ON)

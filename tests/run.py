@@ -23,7 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "test-results"
-PRESET_FOLDER = {"release": "build", "asan": "build/asan", "tsan": "build/tsan"}
+PRESET_FOLDER = {"release": "build", "asan": "build/asan", "tsan": "build/tsan",
+                 "fuzz": "build/fuzz"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ SUITES = [
           ctest("release"), {"RC_PARAMS": "max_success=10000", "TAKT_LONG": "1"}),
     Suite("e2e-long", "end to end, the long ones", 120, "release",
           pytest("tests/e2e", "-m", "long")),
+    Suite("fuzz", "libFuzzer on what crosses processes, TAKT_FUZZ_SECONDS a target", 60, "fuzz",
+          (sys.executable, "tests/fuzz/run_fuzzers.py", "--junitxml={report}", "--jobs={jobs}")),
     Suite("lint", "clang-tidy over every source file", 60, "release",
           (sys.executable, "tests/tidy/lint.py", "--junitxml={report}", "--jobs={jobs}")),
 ]
@@ -66,7 +69,7 @@ SUITES = [
 GROUPS = {
     "check": ["tidy", "unit"],
     "test": ["tidy", "unit", "asan", "e2e"],
-    "long": ["tsan", "properties", "e2e-long", "lint"],
+    "long": ["tsan", "properties", "e2e-long", "fuzz", "lint"],
 }
 
 

@@ -86,6 +86,10 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
     if (std::ranges::find(lines, entry.line.name) == lines.end()) continue;
     tasks.insert(tasks.end(), entry.line.tasks.begin(), entry.line.tasks.end());
   }
+  for (const TaskSpec& task : config.tasks) {
+    const bool wanted = std::ranges::find(tasks, task.name) != tasks.end();
+    if (wanted && !task.fallback_task.empty()) tasks.push_back(task.fallback_task);
+  }
   if (Result<void> made = runtime->make_pools(lines); !made) return std::unexpected(made.error());
   auto inputs = std::make_shared<engine::SharedInputs>();
   for (const auto& [line, pool] : runtime->pools_) inputs->add(pool);

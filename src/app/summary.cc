@@ -40,6 +40,11 @@ std::string line_table(const std::string& name, const line::LineStats& stats, do
                         task.task, task.answered, task.late, task.failed, task.requests,
                         ms(task.latency.p50), ms(task.latency.p99), ms(task.compute.p50));
   }
+  for (const line::TaskStats& task : stats.tasks) {
+    if (task.fallback_asked == 0) continue;
+    text += fmt::format("  {}: its fallback was asked for {} frames and answered {}\n", task.task,
+                        task.fallback_asked, task.fallback_answered);
+  }
   for (const line::SinkStats& sink : stats.sinks) {
     text += fmt::format("  sink {:<11} {:>8} written, {} failed {}\n", sink.name, sink.written,
                         sink.failures, sink.last_error);
@@ -87,6 +92,8 @@ json line_json(const line::LineStats& stats) {
                                {"late", task.late},
                                {"failed", task.failed},
                                {"not_run", task.not_run},
+                               {"fallback_asked", task.fallback_asked},
+                               {"fallback_answered", task.fallback_answered},
                                {"requests", task.requests},
                                {"latency", quantiles_json(task.latency)},
                                {"compute", quantiles_json(task.compute)}};

@@ -174,9 +174,27 @@ class References {
         reader_.problem(place + ".crop.from", "a task can't take its crops from itself");
       }
     }
+    if (!task.fallback_task.empty()) check_fallback_task(place + ".fallback", task);
     if (task.fallback == Verdict::pass) {
       loaded_.warnings.push_back(place + ".fallback: pass lets parts through that nobody judged");
     }
+  }
+
+  void check_fallback_task(const std::string& place, const TaskSpec& task) {
+    require_task(place, task.fallback_task, task_names_);
+    const TaskSpec* const fallback = find_task(task.fallback_task);
+    if (fallback == nullptr) return;
+    if (std::ranges::count(task_names_, fallback->name) > 1) {
+      reader_.problem(place, "another task is named '" + fallback->name + "'; rename it");
+    }
+    if (const auto checked = check_fallback(task, *fallback); !checked) {
+      reader_.problem(place, checked.error().message);
+    }
+  }
+
+  const TaskSpec* find_task(const std::string& name) {
+    const auto found = std::ranges::find(config().tasks, name, &TaskSpec::name);
+    return found == config().tasks.end() ? nullptr : &*found;
   }
 
   void check_line(const LineEntry& entry) {
@@ -198,6 +216,12 @@ class References {
 
   void check_task_of_line(const std::string& place, const LineEntry& entry, const TaskSpec& task) {
     if (task.crop) require_task(place + ".tasks", task.crop->from_task, entry.line.tasks);
+    check_images(entry, task);
+    const TaskSpec* const fallback = find_task(task.fallback_task);
+    if (fallback != nullptr) check_images(entry, *fallback);
+  }
+
+  void check_images(const LineEntry& entry, const TaskSpec& task) {
     const std::vector<std::string> roles = image_roles(entry.source);
     for (const TaskInput& input : task.inputs) {
       for (const std::string& role : input.images) {
@@ -228,7 +252,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   reader.mapping("workers", [&](Reader& child) { read_workers(child, base, config.workers); });
   reader.require("tasks", "a mapping from name to task");
   reader.entries("tasks", [&](const std::string& name, Reader& child) {
-    config.tasks.push_back(read_task(name, child));
+    read_task(name, child, config.tasks);
   });
   reader.entries("lines", [&](const std::string& name, Reader& child) {
     config.lines.push_back(read_line(name, base, child));

@@ -212,5 +212,42 @@ TEST(Config, WhatIsNoConfigurationIsAnErrorAndNotACrash) {
   EXPECT_FALSE(load("/tmp"));
 }
 
+TEST(Config, AFallbackIsAVerdictAnotherTaskOrAnotherModel) {
+  const Result<Loaded> loaded = parse(
+      with("priority: critical", "fallback: {model: small, else: reject}"), "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->config.tasks.size(), 3U);
+  const TaskSpec& task = loaded->config.tasks[0];
+  const TaskSpec& other = loaded->config.tasks[1];
+  EXPECT_EQ(task.fallback, Verdict::reject);
+  EXPECT_EQ(task.fallback_task, "defects.fallback");
+  EXPECT_EQ(other.name, "defects.fallback");
+  EXPECT_EQ(other.model, "small");
+  EXPECT_EQ(other.postprocess.classes, task.postprocess.classes);
+  EXPECT_TRUE(other.fallback_task.empty());
+}
+
+TEST(Config, AFallbackThatCannotStandInIsNamed) {
+  const auto problem = [](const std::string& fallback) {
+    return problem_of(with("priority: critical", "fallback: " + fallback));
+  };
+  EXPECT_NE(problem("{task: smal}").find("tasks.defects.fallback: no task 'smal'"),
+            std::string::npos);
+  EXPECT_NE(problem("{task: kinds}").find("crops of its own"), std::string::npos);
+  EXPECT_NE(problem("{task: defects}").find("defects -> defects"), std::string::npos);
+  EXPECT_NE(problem("{else: review}").find("expected one of task and model"), std::string::npos);
+  EXPECT_NE(problem("{task: kinds, model: small}").find("expected one of task and model"),
+            std::string::npos);
+  EXPECT_NE(problem("{model: small, els: review}").find("did you mean 'else'?"), std::string::npos);
+  EXPECT_NE(problem("later").find("unknown verdict"), std::string::npos);
+}
+
+TEST(Config, PassingWhatNoFallbackModelJudgedIsAWarningToo) {
+  const Result<Loaded> loaded =
+      parse(with("priority: critical", "fallback: {model: small, else: pass}"), "/site/takt.yaml");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->warnings.size(), 1U);
+}
+
 }  // namespace
 }  // namespace takt::config

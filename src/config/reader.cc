@@ -68,11 +68,13 @@ bool Reader::has(std::string_view key) {
 }
 
 bool Reader::is_mapping(std::string_view key) {
-  return find(key).IsMap();
+  const YAML::Node child = find(key);
+  return child.IsDefined() && child.IsMap();
 }
 
 bool Reader::is_list(std::string_view key) {
-  return find(key).IsSequence();
+  const YAML::Node child = find(key);
+  return child.IsDefined() && child.IsSequence();
 }
 
 std::vector<std::string> Reader::keys() const {

@@ -35,7 +35,7 @@ class Reader {
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] bool has(std::string_view key);
-  [[nodiscard]] bool is_mapping(std::string_view key);
+  [[nodiscard]] bool is_mapping(std::string_view key);  // false when it is absent
   [[nodiscard]] bool is_list(std::string_view key);
   [[nodiscard]] std::vector<std::string> keys() const;  // in the file's order
 

@@ -113,9 +113,42 @@ void read_inputs(Reader& reader, TaskSpec& task) {
   }
 }
 
+// A verdict, or who is asked before it comes to that: {task: NAME} or {model: NAME}, with else:.
+// Returns the model, if it is one.
+std::string read_fallback(Reader& reader, TaskSpec& task) {
+  std::string model;
+  if (!reader.is_mapping("fallback")) {
+    reader.word<Verdict>("fallback", task.fallback, &parse_verdict);
+    return model;
+  }
+  reader.mapping("fallback", [&](Reader& child) {
+    child.text("task", task.fallback_task);
+    child.text("model", model);
+    child.word<Verdict>("else", task.fallback, &parse_verdict);
+  });
+  if (task.fallback_task.empty() == model.empty()) {
+    reader.problem("fallback",
+                   "expected one of task and model, such as {model: pcb-detector-small, else: "
+                   "review}");
+  }
+  return model;
+}
+
+// The same task with another model; it is asked where the first one's fails.
+TaskSpec with_model(const TaskSpec& task, const std::string& model) {
+  TaskSpec other = task;
+  other.name = task.name + ".fallback";
+  other.model = model;
+  other.version.reset();
+  other.crop.reset();
+  other.fallback_task.clear();
+  other.fallback = Verdict::review;  // nobody asks for it
+  return other;
+}
+
 }  // namespace
 
-TaskSpec read_task(const std::string& name, Reader& reader) {
+void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& tasks) {
   TaskSpec task;
   task.name = name;
   reader.require("model", "the name of a model of the repository");
@@ -133,7 +166,7 @@ TaskSpec read_task(const std::string& name, Reader& reader) {
   reader.mapping("crop", [&](Reader& child) { read_crop(child, task.crop.emplace()); });
   reader.word<PriorityClass>("priority", task.priority, &parse_priority);
   reader.duration("deadline", task.deadline);
-  reader.word<Verdict>("fallback", task.fallback, &parse_verdict);
+  const std::string fallback_model = read_fallback(reader, task);
   reader.integer("batch_max", task.batch_max, 0, 4096);
   reader.integer("instances", task.instances, 0, 64);
   reader.texts("backends", task.backends);
@@ -142,7 +175,9 @@ TaskSpec read_task(const std::string& name, Reader& reader) {
   reader.integer("queue_depth_max", task.queue_depth_max, 1, 1'000'000);
   reader.bytes("queue_bytes_max", task.queue_bytes_max);
   reader.integer("concurrency_max", task.concurrency_max, 0, 1024);
-  return task;
+  if (!fallback_model.empty()) task.fallback_task = task.name + ".fallback";
+  tasks.push_back(task);
+  if (!fallback_model.empty()) tasks.push_back(with_model(task, fallback_model));
 }
 
 }  // namespace takt::config

@@ -8,10 +8,12 @@
 #include "task/task.h"
 
 #include <string>
+#include <vector>
 
 namespace takt::config {
 
-// Reads one task. What is wrong goes to the reader's problems.
-[[nodiscard]] TaskSpec read_task(const std::string& name, Reader& reader);
+// Adds one task to `tasks`, and where its fallback is another model, the task NAME.fallback that runs
+// it. What is wrong goes to the reader's problems.
+void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& tasks);
 
 }  // namespace takt::config

@@ -2,6 +2,8 @@
 #include "ipc/batch_wire.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -15,9 +17,9 @@ constexpr std::size_t kMessageBytesMax = 512;
 constexpr std::uint64_t kSamplesMax = 1 << 16;
 
 // Fixed records, copied by value: both sides are one build, so there is no byte order and no
-// version to agree on.
+// version to agree on. No record has padding, in which old content of the stack would cross.
 struct WireShape {
-  std::uint32_t rank = 0;
+  std::uint64_t rank = 0;
   std::int64_t dimensions[kRankMax] = {};
 };
 struct WireSample {
@@ -32,6 +34,7 @@ struct WireInput {
 };
 struct WireTensor {
   DataType type = DataType::fp32;
+  std::uint8_t zeros[7] = {};
   WireShape shape;
   Place place;
   std::uint64_t bytes = 0;
@@ -42,7 +45,9 @@ struct WireImage {
   std::int32_t height = 0;
   std::int32_t stride_bytes = 0;
   PixelFormat format = PixelFormat::gray8;
+  std::uint8_t zeros[3] = {};
 };
+using WireRegion = std::array<std::uint32_t, 4>;  // the bits of x, y, width, height
 struct WireOutputRoom {
   Place place;
   std::uint64_t bytes = 0;
@@ -50,12 +55,14 @@ struct WireOutputRoom {
 struct WireOutcome {
   std::uint32_t failed = 0;
   ErrorKind kind = ErrorKind::internal;
+  std::uint8_t zeros[3] = {};
   std::uint32_t message_bytes = 0;
   std::uint32_t samples = 0;
   std::int64_t times_ns[4] = {};
 };
 struct WireOutput {
   DataType type = DataType::fp32;
+  std::uint8_t zeros[7] = {};
   WireShape shape;
   std::uint64_t bytes_used = 0;
 };
@@ -67,6 +74,7 @@ class Writer {
   template <typename T>
   void put(const T& value) {
     static_assert(std::is_trivially_copyable_v<T>);
+    static_assert(std::has_unique_object_representations_v<T>, "no padding");
     put_bytes({reinterpret_cast<const std::byte*>(&value), sizeof(T)});
   }
   void put_bytes(std::span<const std::byte> bytes) {
@@ -126,7 +134,7 @@ Result<WireShape> to_wire(const Shape& shape) {
                                               " dimensions; a worker takes up to " +
                                               std::to_string(kRankMax));
   }
-  WireShape wire{.rank = static_cast<std::uint32_t>(shape.size())};
+  WireShape wire{.rank = shape.size()};
   std::ranges::copy(shape, wire.dimensions);
   return wire;
 }
@@ -152,11 +160,15 @@ Result<void> put_images(Writer& writer, const ImageStack& stack, const RegionTab
   }
   writer.put(WireInput{.kind = WireInputKind::images,
                        .images = static_cast<std::uint32_t>(stack.images.size())});
-  writer.put(stack.region);
+  writer.put(std::bit_cast<WireRegion>(stack.region));
   for (const ImageView& image : stack.images) {
     const std::optional<Place> place = regions.find(image.pixels, image.byte_size());
     if (!place) return unshared("an image");
-    writer.put(WireImage{*place, image.width, image.height, image.stride_bytes, image.format});
+    writer.put(WireImage{.place = *place,
+                         .width = image.width,
+                         .height = image.height,
+                         .stride_bytes = image.stride_bytes,
+                         .format = image.format});
   }
   return {};
 }
@@ -167,13 +179,16 @@ Result<void> put_tensor(Writer& writer, const TensorView& tensor, const RegionTa
   Result<WireShape> shape = to_wire(tensor.shape);
   if (!shape) return std::unexpected(std::move(shape).error());
   writer.put(WireInput{.kind = WireInputKind::tensor});
-  writer.put(WireTensor{tensor.type, *shape, *place, tensor.bytes.size()});
+  writer.put(WireTensor{
+      .type = tensor.type, .shape = *shape, .place = *place, .bytes = tensor.bytes.size()});
   return {};
 }
 
 bool get_images(Reader& reader, std::uint32_t count, const RegionTable& regions,
                 ImageStack& stack) {
-  if (count > kImagesMax || !reader.get(stack.region)) return false;
+  WireRegion region{};
+  if (count > kImagesMax || !reader.get(region)) return false;
+  stack.region = std::bit_cast<Region>(region);
   for (std::uint32_t i = 0; i < count; ++i) {
     WireImage wire;
     if (!reader.get(wire) || !known(wire.format)) return false;
@@ -255,7 +270,7 @@ std::size_t request_bytes_max(std::size_t samples, std::size_t inputs,
                               std::size_t outputs) noexcept {
   const std::size_t input =
       sizeof(WireInput) +
-      std::max(sizeof(WireTensor), sizeof(Region) + kImagesMax * sizeof(WireImage));
+      std::max(sizeof(WireTensor), sizeof(WireRegion) + kImagesMax * sizeof(WireImage));
   return sizeof(std::uint64_t) +
          samples * (sizeof(WireSample) + inputs * input + outputs * sizeof(WireOutputRoom));
 }
@@ -337,7 +352,7 @@ Result<std::size_t> encode_reply(std::span<std::byte> room, BatchView batch,
     for (const OutputBuffer& output : batch[i].outputs) {
       Result<WireShape> shape = to_wire(output.shape);
       if (!shape) return std::unexpected(std::move(shape).error());
-      writer.put(WireOutput{output.type, *shape, output.bytes_used});
+      writer.put(WireOutput{.type = output.type, .shape = *shape, .bytes_used = output.bytes_used});
     }
   }
   return writer.used();

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <random>
@@ -71,6 +72,20 @@ TEST_F(BatchWire, TheOtherSideSeesTheSameBatchInItsOwnMemory) {
 TEST_F(BatchWire, ABatchFitsInTheRoomThatIsSaidToBeEnough) {
   const std::array batch{sample(), sample(), sample()};
   EXPECT_LE(encoded(batch).size(), request_bytes_max(3, 2, 1));
+}
+
+// What was on the stack before must not cross with it.
+TEST_F(BatchWire, TheSameBatchIsTheSameBytes) {
+  const std::array batch{sample()};
+  const auto dirty_stack = [](int value) {
+    std::array<volatile char, 4096> garbage;
+    for (volatile char& byte : garbage) byte = static_cast<char>(value);
+  };
+  dirty_stack(0x55);
+  const auto first = encoded(batch);
+  const std::vector<std::byte> kept(first.begin(), first.end());
+  dirty_stack(0xaa);
+  EXPECT_TRUE(std::ranges::equal(encoded(batch), kept));
 }
 
 TEST_F(BatchWire, MemoryThatIsNotSharedIsRefused) {

@@ -15,7 +15,7 @@ namespace takt::ipc {
 
 // A place in shared memory as both processes can name it.
 struct Place {
-  std::uint32_t region = 0;
+  std::uint64_t region = 0;
   std::uint64_t offset = 0;
   friend bool operator==(const Place&, const Place&) = default;
 };
@@ -29,7 +29,7 @@ class RegionTable {
   // Nothing when `bytes` at `address` lie in no region as a whole.
   [[nodiscard]] std::optional<Place> find(const void* address, std::size_t bytes) const noexcept {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
-    for (std::uint32_t i = 0; i < regions_.size(); ++i) {
+    for (std::size_t i = 0; i < regions_.size(); ++i) {
       const auto base = reinterpret_cast<std::uintptr_t>(regions_[i].data());
       if (at >= base && at - base < regions_[i].size()) {
         const std::uint64_t offset = at - base;

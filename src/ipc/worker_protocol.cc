@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <type_traits>
 #include <utility>
 
@@ -74,12 +76,16 @@ using nlohmann::json;
 
 // {"is": index of the alternative, "with": its fields}
 template <typename Variant>
-std::string text_of(const Variant& message) {
+json json_of(const Variant& message) {
   json fields;
   std::visit([&fields](const auto& value) { fields = value; }, message);
-  const json whole{{"is", message.index()}, {"with", std::move(fields)}};
+  return {{"is", message.index()}, {"with", std::move(fields)}};
+}
+
+template <typename Variant>
+std::string text_of(const Variant& message) {
   // A message may quote a file that is not UTF-8.
-  return whole.dump(-1, ' ', false, json::error_handler_t::replace);
+  return json_of(message).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 template <typename Variant, std::size_t Index = 0>
@@ -93,18 +99,123 @@ bool read_alternative(std::size_t wanted, const json& fields, Variant& message) 
   }
 }
 
+// Bounds that the two sides never reach; beyond them, sums and products could overflow.
+constexpr int kDepthMax = 8;
+constexpr int kBatchMax = 1 << 16;
+constexpr std::size_t kOutputRowBytesMax = std::size_t{1} << 32;
+constexpr Duration kLatencyMax = std::chrono::hours(24);
+
+std::unexpected<Error> broken(const std::string& why) {
+  return fail(ErrorKind::invalid_input, "a broken control message: " + why);
+}
+
+bool takes_fractions(std::string_view field) {
+  return field == "scale" || field == "mean" || field == "stddev";
+}
+
+// Throws at what can't be converted safely: fractions where the field is a whole number, which may be
+// too large for it, and nesting without end.
+json parsed(std::string_view text) {
+  std::string field;
+  return json::parse(text, [&field](int depth, json::parse_event_t event, const json& part) {
+    if (depth > kDepthMax) throw json::other_error::create(501, "it nests too deep", nullptr);
+    if (event == json::parse_event_t::key) field = part.get<std::string>();
+    if (part.is_number_float() && !takes_fractions(field)) {
+      throw json::other_error::create(501, "a fraction in '" + field + "'", nullptr);
+    }
+    return true;
+  });
+}
+
+// A whole message is what this build would write itself; where it isn't, something was cut, wrapped
+// round or left over.
 template <typename Variant>
 Result<Variant> message_of(std::string_view text) {
   try {
-    const json whole = json::parse(text);
+    const json whole = parsed(text);
     Variant message;
-    if (read_alternative(whole.at("is").get<std::size_t>(), whole.at("with"), message)) {
-      return message;
+    if (!read_alternative(whole.at("is").get<std::size_t>(), whole.at("with"), message)) {
+      return broken("no such message");
     }
-    return fail(ErrorKind::invalid_input, "an unknown control message");
+    if (json_of(message) != whole) return broken("a number or a field that can't be");
+    return message;
   } catch (const json::exception& error) {
-    return fail(ErrorKind::invalid_input, std::string("a broken control message: ") + error.what());
+    return broken(error.what());
   }
+}
+
+Result<void> check(const Signature& signature) {
+  if (signature.batch_max < 0 || signature.batch_max > kBatchMax) return broken("batch_max");
+  for (const auto* side : {&signature.inputs, &signature.outputs}) {
+    for (const TensorSpec& spec : *side) {
+      if (spec.type > DataType::bytes) return broken("the type of '" + spec.name + "'");
+      if (std::ranges::any_of(spec.shape, [](std::int64_t size) { return size < -1; })) {
+        return broken("the shape of '" + spec.name + "'");
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> check(const LatencyPoint& point) {
+  const bool times =
+      std::min(point.p50, point.p99) >= Duration{} && std::max(point.p50, point.p99) <= kLatencyMax;
+  if (!times || point.batch < 1 || point.batch > kBatchMax) return broken("profile");
+  return {};
+}
+
+Result<void> check(const ModelLoaded& loaded) {
+  const bool sizes_fit = std::ranges::all_of(
+      loaded.output_bytes_max, [](std::size_t bytes) { return bytes <= kOutputRowBytesMax; });
+  if (!sizes_fit || loaded.output_bytes_max.size() != loaded.signature.outputs.size()) {
+    return broken("output_bytes_max");
+  }
+  if (loaded.profile.empty()) return broken("no profile");
+  for (const LatencyPoint& point : loaded.profile) {
+    if (Result<void> checked = check(point); !checked) return checked;
+  }
+  return check(loaded.signature);
+}
+
+Result<void> check(const LoadModel& load) {
+  for (const InputPlan& plan : load.inputs) {
+    if (!plan.image) continue;
+    if (plan.image->color > PixelFormat::bgr8 || plan.image->fit > Fit::letterbox) {
+      return broken("the preprocessing of '" + plan.name + "'");
+    }
+  }
+  return {};
+}
+
+Result<void> check(const Error& error) {
+  if (static_cast<int>(error.kind) >= kErrorKindCount) return broken("an unknown error");
+  return {};
+}
+
+Result<void> check(const ModelDescription& description) {
+  return check(description.signature);
+}
+
+Result<void> check(const DescribeModel& /*value*/) {
+  return {};
+}
+Result<void> check(const AttachMemory& /*value*/) {  // WorkerChannel checks the layout
+  return {};
+}
+Result<void> check(const Attached& /*value*/) {
+  return {};
+}
+Result<void> check(const StopWorker& /*value*/) {
+  return {};
+}
+
+template <typename Variant>
+Result<Variant> checked_message(std::string_view text) {
+  Result<Variant> message = message_of<Variant>(text);
+  if (!message) return message;
+  Result<void> checked = std::visit([](const auto& value) { return check(value); }, *message);
+  if (!checked) return std::unexpected(std::move(checked).error());
+  return message;
 }
 
 }  // namespace
@@ -116,16 +227,10 @@ std::string to_text(const WorkerReply& reply) {
   return text_of(reply);
 }
 Result<WorkerRequest> parse_request(std::string_view text) {
-  return message_of<WorkerRequest>(text);
+  return checked_message<WorkerRequest>(text);
 }
 Result<WorkerReply> parse_reply(std::string_view text) {
-  Result<WorkerReply> reply = message_of<WorkerReply>(text);
-  if (!reply) return reply;
-  auto* const error = std::get_if<Error>(&*reply);
-  if (error != nullptr && static_cast<int>(error->kind) >= kErrorKindCount) {
-    return fail(ErrorKind::invalid_input, "a control message with an unknown error");
-  }
-  return reply;
+  return checked_message<WorkerReply>(text);
 }
 
 }  // namespace takt::ipc

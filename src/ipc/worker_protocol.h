@@ -80,7 +80,8 @@ using WorkerReply = std::variant<Error, ModelDescription, ModelLoaded, Attached>
 
 [[nodiscard]] std::string to_text(const WorkerRequest& request);
 [[nodiscard]] std::string to_text(const WorkerReply& reply);
-// Errors: invalid_input.
+// What the other side says is believed when it is what this build would say, and could be true:
+// known types, sizes and times in bounds, a size for each output, a profile. Errors: invalid_input.
 [[nodiscard]] Result<WorkerRequest> parse_request(std::string_view text);
 [[nodiscard]] Result<WorkerReply> parse_reply(std::string_view text);
 

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+
 namespace takt::ipc {
 namespace {
 
@@ -34,6 +39,7 @@ TEST(WorkerProtocol, ALoadRequestArrivesAsItWasSent) {
 TEST(WorkerProtocol, RepliesArriveAsTheyWereSent) {
   ModelLoaded loaded;
   loaded.signature.inputs.push_back({.name = "x", .type = DataType::uint8, .shape = {-1, 4}});
+  loaded.signature.outputs.push_back({.name = "y", .type = DataType::fp32, .shape = {4}});
   loaded.signature.batch_max = 8;
   loaded.output_bytes_max = {16};
   loaded.profile.push_back({.batch = 1, .p50 = Duration(5), .p99 = Duration(9)});
@@ -55,6 +61,67 @@ TEST(WorkerProtocol, WhatIsNoMessageIsAnError) {
                            "{\"is\":0,\"with\":{\"kind\":200,\"message\":\"\"}}"}) {
     EXPECT_FALSE(parse_reply(text)) << text;
   }
+}
+
+// {"is":2} with one field changed: what a worker of the same build never says.
+std::string loaded_with(const std::string& was, const std::string& becomes) {
+  ModelLoaded loaded;
+  loaded.signature.inputs.push_back({.name = "x", .type = DataType::uint8, .shape = {7, 4}});
+  loaded.signature.outputs.push_back({.name = "y", .type = DataType::fp32, .shape = {3}});
+  loaded.signature.batch_max = 8;
+  loaded.output_bytes_max = {16};
+  loaded.profile.push_back({.batch = 2, .p50 = Duration(5), .p99 = Duration(9)});
+  std::string text = to_text(WorkerReply(loaded));
+  const std::size_t at = text.find(was);
+  EXPECT_NE(at, std::string::npos) << was << " in " << text;
+  return at == std::string::npos ? text : text.replace(at, was.size(), becomes);
+}
+
+TEST(WorkerProtocol, WhatCannotBeTrueOfAModelIsAnError) {
+  ASSERT_TRUE(parse_reply(loaded_with("\"p50\":5", "\"p50\":6")));
+  const std::array<std::pair<const char*, const char*>, 15> lies{{
+      {"\"type\":1}", "\"type\":14}"},
+      {"\"type\":1}", "\"type\":256}"},
+      {"\"type\":1}", "\"type\":-1}"},
+      {"\"shape\":[7,4]", "\"shape\":[-2,4]"},
+      {"\"shape\":[7,4]", "\"shape\":[7,1e30]"},
+      {"\"batch_max\":8", "\"batch_max\":-1"},
+      {"\"batch_max\":8", "\"batch_max\":4294967296"},
+      {"\"batch_max\":8", "\"batch_max\":1e30"},
+      {"\"output_bytes_max\":[16]", "\"output_bytes_max\":[]"},
+      {"\"output_bytes_max\":[16]", "\"output_bytes_max\":[-1]"},
+      {"\"profile\":[{\"batch\":2", "\"profile\":[{\"batch\":0"},
+      {"\"p50\":5", "\"p50\":-5"},
+      {"\"p99\":9", "\"p99\":9223372036854775807"},
+      {"\"p99\":9", "\"p99\":0.5"},
+      {"{\"is\":2", "{\"is\":2.5"},
+  }};
+  for (const auto& [was, becomes] : lies) {
+    const auto parsed = parse_reply(loaded_with(was, becomes));
+    ASSERT_FALSE(parsed) << becomes;
+    EXPECT_EQ(parsed.error().kind, ErrorKind::invalid_input) << becomes;
+  }
+}
+
+TEST(WorkerProtocol, UnknownWordsOfALoadRequestAreAnError) {
+  LoadModel load;
+  load.inputs.push_back({.name = "x", .image = ImagePreprocess{}});
+  const std::string text = to_text(WorkerRequest(load));
+  ASSERT_TRUE(parse_request(text));
+  for (const auto& [was, becomes] :
+       {std::pair{"\"color\":0", "\"color\":3"}, std::pair{"\"fit\":1", "\"fit\":2"},
+        std::pair{"\"pad_value\":114", "\"pad_value\":256"}}) {
+    std::string changed = text;
+    const std::size_t at = changed.find(was);
+    ASSERT_NE(at, std::string::npos) << text;
+    changed.replace(at, std::string_view(was).size(), becomes);
+    EXPECT_FALSE(parse_request(changed)) << becomes;
+  }
+}
+
+TEST(WorkerProtocol, AMessageThatNestsWithoutEndIsAnError) {
+  EXPECT_FALSE(parse_reply("{\"is\":3,\"with\":" + std::string(30'000, '[') +
+                           std::string(30'000, ']') + "}"));
 }
 
 }  // namespace

@@ -35,7 +35,22 @@ std::string reason_of(const TaskFinding& finding) {
   if (finding.state == TaskState::failed && finding.error) {
     reason += " " + std::string(to_string(finding.error->kind));
   }
+  if (finding.stand_in && finding.stand_in->error) {
+    reason += "; its fallback " + finding.stand_in->model + ", asked after " +
+              std::string(to_string(finding.stand_in->cause.kind)) + ": " +
+              std::string(to_string(finding.stand_in->error->kind));
+  }
   return reason;
+}
+
+// Says what a verdict rests on; speaks for none.
+void add_stand_ins(const FrameFindings& findings, std::vector<std::string>& reasons) {
+  for (const TaskFinding& finding : findings.tasks) {
+    if (finding.state != TaskState::answered || !finding.stand_in) continue;
+    reasons.push_back("task:" + finding.task + " answered by its fallback " +
+                      finding.stand_in->model + ": " +
+                      std::string(to_string(finding.stand_in->cause.kind)));
+  }
 }
 
 void add_fallbacks(const DecisionSpec& spec, const FrameFindings& findings,
@@ -99,6 +114,7 @@ Decision decide(const DecisionSpec& spec, const FrameFindings& findings) {
   if (decision.reasons.empty() && decision.verdict != Verdict::pass) {
     decision.reasons.emplace_back("no rule");
   }
+  add_stand_ins(findings, decision.reasons);
   return decision;
 }
 

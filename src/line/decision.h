@@ -116,7 +116,8 @@ struct DecisionSpec {
 struct Decision {
   Verdict verdict = Verdict::review;
   // What spoke, the deciding first: "rule:open-circuit open x2 max 0.97", "task:defects late",
-  // "dropped", "damaged: golden image missing", "no rule". Never empty for reject and review.
+  // "dropped", "damaged: golden image missing", "no rule". Never empty for reject and review. Last,
+  // whose answers come from a fallback: "task:defects answered by its fallback small: worker_lost".
   std::vector<std::string> reasons;
   std::string route;
   bool by_fallback = false;  // at least one task did not answer, or none could

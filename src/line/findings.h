@@ -39,16 +39,26 @@ struct SeenClass {
   std::optional<std::size_t> detection{};
 };
 
+// The model that was asked where the task's own failed.
+struct StandIn {
+  std::string task;  // whose model it is
+  std::string model;
+  std::int64_t version = 0;
+  Error cause;                   // why it was asked: the first failure of the task's own model
+  std::optional<Error> error{};  // set: it failed too
+};
+
 struct TaskFinding {
   std::string task;
   TaskState state = TaskState::answered;
-  std::optional<Error> error;  // set unless answered
+  std::optional<Error> error;  // set unless answered; of the task's own model
   Verdict fallback = Verdict::review;
   std::string from_task;  // of a task that looks at crops
   // What came in, also when not everything did.
   std::vector<SeenDetection> detections;
   std::vector<SeenClass> classes;
   std::optional<DistanceResult> distance;
+  std::optional<StandIn> stand_in{};
 };
 
 struct FrameFindings {

@@ -8,6 +8,7 @@
 #include "core/image.h"
 #include "core/result.h"
 #include "core/time.h"
+#include "line/findings.h"
 #include "memory/slot_pool.h"
 #include "task/task.h"
 
@@ -62,6 +63,7 @@ struct TaskReport {
   TimePoint finished;
   Duration compute{};  // compute_start to compute_end, the sum over its requests
   int requests = 0;    // 1, or the number of crops
+  std::optional<StandIn> stand_in{};
 };
 
 struct VerdictRecord {

@@ -86,13 +86,17 @@ void FrameFlow::complete(Completion completion) {
   TaskRun& run = state.tasks[completion.task];
   FrameRequest& request = run.requests[completion.request];
   if (!request.open) return;
-  request.open = false;
-  --run.requests_open;
   if (completion.result) {
     const BatchTimes& times = completion.result->timings.batch;
     run.report.compute += times.compute_end - times.compute_start;
   }
-  take_result(run, plan_.tasks[completion.task], request, read(state, completion, request));
+  Result<TaskResult> result = read(state, completion, request);
+  if (!result && stages_.fall_back(state, completion.task, completion.request, result.error())) {
+    return;
+  }
+  request.open = false;
+  --run.requests_open;
+  take_result(run, plan_.tasks[completion.task], request, std::move(result));
   if (run.requests_open > 0) return;
   finish(state, run, clock_.now());
   stages_.start_children(state, completion.task);
@@ -102,8 +106,9 @@ void FrameFlow::complete(Completion completion) {
 Result<TaskResult> FrameFlow::read(const FrameState& state, const Completion& completion,
                                    const FrameRequest& request) const {
   if (!completion.result) return std::unexpected(completion.result.error());
-  return plan_.tasks[completion.task].postprocessor->run(
-      completion.result->outputs, stages_.placement(state, completion.task, request));
+  return asked(plan_.tasks[completion.task], request)
+      .postprocessor->run(completion.result->outputs,
+                          stages_.placement(state, completion.task, request));
 }
 
 void FrameFlow::expire() {

@@ -25,7 +25,7 @@ Result<Answer> any_answer(const std::string& model) {
       break;
   }
   if (model == "matcher") return distance_at(1, 1, static_cast<float>(*rc::gen::inRange(0, 3)));
-  if (model == "classifier") {
+  if (model.starts_with("classifier")) {
     return classified(static_cast<std::size_t>(*rc::gen::inRange(0, 3)), 0.8F);
   }
   std::vector<Detection> detections;
@@ -82,7 +82,8 @@ void one_step(Bench& bench, int& frames) {
 }
 
 RC_GTEST_PROP(FrameFlowProperty, EveryFrameGetsExactlyOneVerdictAndEverySlotComesBack, ()) {
-  Bench bench(any_line());
+  Bench bench(any_line(),
+              *rc::gen::arbitrary<bool>() ? board_tasks_with_fallbacks() : board_tasks());
   int frames = 0;
   const int steps = *rc::gen::inRange(1, 120);
   for (int i = 0; i < steps; ++i) {
@@ -102,10 +103,20 @@ RC_GTEST_PROP(FrameFlowProperty, EveryFrameGetsExactlyOneVerdictAndEverySlotCome
   for (const VerdictRecord& record : bench.observer.records()) {
     RC_ASSERT(record.verdict == Verdict::pass || !record.reasons.empty());
     RC_ASSERT(!(record.by_fallback && record.verdict == Verdict::pass));
+    for (const TaskReport& task : record.tasks) {
+      // Asked at most once, after a failure that isn't the input's; where it failed, so has the task.
+      if (!task.stand_in) continue;
+      RC_ASSERT(task.stand_in->cause.kind != ErrorKind::invalid_input);
+      RC_ASSERT(!task.stand_in->error || task.error.has_value());
+      RC_ASSERT(!task.error || record.by_fallback);
+    }
   }
   const LineStats stats = bench.stats();
   RC_ASSERT(stats.accepted == stats.verdicts);
   RC_ASSERT(stats.verdicts == stats.pass + stats.review + stats.reject);
+  for (const TaskStats& task : stats.tasks) {
+    RC_ASSERT(task.fallback_answered <= std::min(task.fallback_asked, task.answered));
+  }
   RC_ASSERT(bench.pool->in_use() == 0U);
   RC_ASSERT(bench.client.results().in_use() == 0U);
 }

@@ -508,5 +508,142 @@ TEST(FrameFlow, EveryTaskIsCountedByWhatBecameOfIt) {
   EXPECT_EQ(bench.stats().by_fallback, 2U);
 }
 
+class FallbackModel : public ::testing::Test {
+ protected:
+  // What is said of the task `defects`, the others having answered that there is nothing.
+  std::string reason() {
+    for (const std::string& reason : bench.verdict().reasons) {
+      if (reason.starts_with("task:defects ")) return reason;
+    }
+    return {};
+  }
+
+  Bench bench{board_line(), board_tasks_with_fallbacks()};
+};
+
+TEST_F(FallbackModel, IsNotAskedWhileTheTasksOwnModelAnswers) {
+  bench.accept();
+  EXPECT_EQ(bench.client.waiting("detector-small"), 0U);
+  bench.answer("detector", found({}));
+  bench.answer("matcher", distance_at(0, 0, 0));
+  EXPECT_TRUE(bench.verdict().reasons.empty());
+  EXPECT_FALSE(bench.verdict().tasks[0].stand_in);
+  EXPECT_EQ(bench.stats().tasks[0].fallback_asked, 0U);
+}
+
+TEST_F(FallbackModel, AnswersInTheTasksPlaceWhateverTookTheFirstAnswer) {
+  for (const ErrorKind kind :
+       {ErrorKind::worker_lost, ErrorKind::unavailable, ErrorKind::deadline_exceeded,
+        ErrorKind::out_of_memory, ErrorKind::corrupt_output, ErrorKind::device_poisoned,
+        ErrorKind::internal}) {
+    bench.accept();
+    bench.answer("matcher", distance_at(0, 0, 0));
+    bench.answer("detector", std::unexpected(error_of(kind)));
+    ASSERT_EQ(bench.client.waiting("detector-small"), 1U) << to_string(kind);
+    bench.answer("detector-small", found({}));
+    const VerdictRecord record = bench.verdict();
+    EXPECT_EQ(record.verdict, Verdict::pass);
+    EXPECT_FALSE(record.by_fallback) << "a model has judged";
+    EXPECT_EQ(reason(), "task:defects answered by its fallback detector-small: " +
+                            std::string(to_string(kind)));
+    EXPECT_FALSE(record.tasks[0].error);
+    ASSERT_TRUE(record.tasks[0].stand_in);
+    EXPECT_EQ(record.tasks[0].stand_in->task, "defects-small");
+    EXPECT_EQ(record.tasks[0].stand_in->cause.kind, kind);
+  }
+  EXPECT_EQ(bench.stats().tasks[0].answered, 7U);
+  EXPECT_EQ(bench.stats().tasks[0].fallback_asked, 7U);
+  EXPECT_EQ(bench.stats().tasks[0].fallback_answered, 7U);
+}
+
+TEST_F(FallbackModel, IsAskedWithTheSameImagesClassAndDeadline) {
+  bench.accept();
+  const InferRequest& own = bench.client.request("detector");
+  const auto pixels = std::get<ImageStack>(own.inputs.at(0)).images.at(1).pixels;
+  const TimePoint deadline = own.deadline;
+  bench.answer("detector", std::unexpected(error_of(ErrorKind::worker_lost)));
+  const InferRequest& second = bench.client.request("detector-small");
+  EXPECT_EQ(std::get<ImageStack>(second.inputs.at(0)).images.at(1).pixels, pixels);
+  EXPECT_EQ(second.deadline, deadline);
+  EXPECT_EQ(second.priority, bench.tasks[0].priority);
+  EXPECT_EQ(second.holds.size(), 2U);
+}
+
+TEST_F(FallbackModel, ItsClassesAreReadInItsOwnOrder) {
+  bench.accept();
+  bench.answer("matcher", distance_at(0, 0, 0));
+  bench.answer("detector", std::unexpected(error_of(ErrorKind::worker_lost)));
+  bench.answer("detector-small", found({detection(0, 0.9F)}));
+  bench.answer("classifier", classified(0, 0.9F));
+  ASSERT_EQ(bench.verdicts(), 1U);
+  EXPECT_EQ(bench.verdict().verdict, Verdict::reject);
+  EXPECT_EQ(bench.verdict().detections.at(0).class_name, "short");
+  EXPECT_EQ(bench.verdict().detections.at(0).task, "defects") << "rules know the task by its name";
+  EXPECT_EQ(bench.verdict().reasons.back(),
+            "task:defects answered by its fallback detector-small: worker_lost");
+}
+
+TEST_F(FallbackModel, OnlyTheCropThatFailedIsAskedAgain) {
+  bench.accept();
+  bench.answer("matcher", distance_at(0, 0, 0));
+  bench.answer("detector",
+               found({detection(0, 0.9F, {10, 10, 20, 20}), detection(1, 0.8F, {30, 30, 40, 40})}));
+  bench.answer("classifier", classified(0, 0.9F));
+  bench.answer("classifier", std::unexpected(error_of(ErrorKind::out_of_memory)));
+  ASSERT_EQ(bench.client.waiting("classifier-second"), 1U);
+  const auto& stack = std::get<ImageStack>(bench.client.request("classifier-second").inputs.at(0));
+  EXPECT_EQ(stack.region, crop_window({30, 30, 40, 40}, *bench.tasks[2].crop));
+  bench.answer("classifier-second", classified(1, 0.9F));
+  ASSERT_EQ(bench.verdicts(), 1U);
+  EXPECT_FALSE(bench.verdict().by_fallback);
+}
+
+TEST_F(FallbackModel, ThatFailsAsWellLeavesTheVerdictThatIsDeclared) {
+  bench.accept();
+  bench.answer("matcher", distance_at(0, 0, 0));
+  bench.answer("detector", std::unexpected(error_of(ErrorKind::worker_lost)));
+  bench.answer("detector-small", std::unexpected(error_of(ErrorKind::unavailable)));
+  ASSERT_EQ(bench.verdicts(), 1U);
+  EXPECT_EQ(bench.verdict().verdict, Verdict::review);
+  EXPECT_TRUE(bench.verdict().by_fallback);
+  EXPECT_EQ(reason(),
+            "task:defects failed worker_lost; its fallback detector-small, asked after "
+            "worker_lost: unavailable");
+  EXPECT_EQ(bench.stats().tasks[0].fallback_asked, 1U);
+  EXPECT_EQ(bench.stats().tasks[0].fallback_answered, 0U);
+}
+
+TEST_F(FallbackModel, ThatIsNotInTimeIsGivenUpAtTheDeadline) {
+  bench.accept();
+  bench.answer("matcher", distance_at(0, 0, 0));
+  bench.answer("detector", std::unexpected(error_of(ErrorKind::worker_lost)));
+  bench.pass_time(200ms);
+  ASSERT_EQ(bench.verdicts(), 1U);
+  EXPECT_EQ(bench.verdict().verdict, Verdict::review);
+  EXPECT_EQ(reason(),
+            "task:defects late; its fallback detector-small, asked after worker_lost: "
+            "deadline_exceeded");
+  EXPECT_EQ(bench.client.cancelled(), 1U) << "the request to the fallback";
+  bench.answer("detector-small", found({}));
+  EXPECT_EQ(bench.verdicts(), 1U);
+  EXPECT_EQ(bench.stats().late_results, 1U);
+}
+
+TEST_F(FallbackModel, IsNotAskedWhereTheInputIsWrong) {
+  bench.accept();
+  bench.answer("matcher", distance_at(0, 0, 0));
+  bench.answer("detector", std::unexpected(error_of(ErrorKind::invalid_input)));
+  EXPECT_EQ(bench.client.waiting("detector-small"), 0U);
+  EXPECT_EQ(reason(), "task:defects failed invalid_input");
+}
+
+TEST_F(FallbackModel, IsNotAskedWhenNoTimeIsLeft) {
+  bench.accept();
+  bench.client.answer("detector", std::unexpected(error_of(ErrorKind::worker_lost)));
+  bench.clock.advance(200ms);
+  bench.pump();
+  EXPECT_EQ(bench.client.waiting("detector-small"), 0U);
+}
+
 }  // namespace
 }  // namespace takt::line

@@ -95,18 +95,28 @@ FrameState new_frame(FrameSeq seq, Frame frame, const LinePlan& plan) {
   return state;
 }
 
+const PlannedTask& asked(const PlannedTask& task, const FrameRequest& request) {
+  return request.to_fallback ? *task.fallback : task;
+}
+
 void take_result(TaskRun& run, const PlannedTask& task, const FrameRequest& request,
                  Result<TaskResult> result) {
+  TaskFinding& finding = run.finding;
+  if (!result && request.to_fallback) {
+    if (!finding.stand_in->error) finding.stand_in->error = std::move(result).error();
+    take_error(run, finding.stand_in->cause);
+    return;
+  }
   if (!result) {
     take_error(run, std::move(result).error());
     return;
   }
-  TaskFinding& finding = run.finding;
+  const PlannedTask& asked_task = asked(task, request);
   if (const auto* detections = std::get_if<std::vector<Detection>>(&*result)) {
-    take_detections(finding, task, *detections);
+    take_detections(finding, asked_task, *detections);
   } else if (const auto* classification = std::get_if<Classification>(&*result)) {
-    finding.classes.push_back(
-        {task.class_name(classification->class_index), classification->score, request.detection});
+    finding.classes.push_back({asked_task.class_name(classification->class_index),
+                               classification->score, request.detection});
   } else if (auto* distance = std::get_if<DistanceResult>(&*result)) {
     take_distance(finding, std::move(*distance));
   }
@@ -119,6 +129,7 @@ void finish(FrameState& state, TaskRun& run, TimePoint now) {
   run.report.finished = now;
   run.report.requests = static_cast<int>(run.requests.size());
   run.report.error = run.finding.error;
+  run.report.stand_in = run.finding.stand_in;
   --state.tasks_open;
 }
 
@@ -126,6 +137,7 @@ void give_up(FrameState& state, TaskRun& run, TaskState why, Error error, TimePo
   if (run.phase == TaskRun::Phase::done) return;
   if (run.finding.state == TaskState::answered) {
     run.finding.state = why;
+    if (run.finding.stand_in && !run.finding.stand_in->error) run.finding.stand_in->error = error;
     run.finding.error = std::move(error);
   }
   finish(state, run, now);

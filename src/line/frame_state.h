@@ -24,6 +24,7 @@ struct FrameRequest {
   Region region;                         // width 0: the whole image
   std::optional<std::size_t> detection;  // of the parent, for a crop
   bool open = true;                      // not answered yet
+  bool to_fallback = false;              // the task's own model has failed
 };
 
 struct TaskRun {
@@ -48,6 +49,9 @@ struct FrameState {
 
 // A frame none of whose tasks has begun.
 [[nodiscard]] FrameState new_frame(FrameSeq seq, Frame frame, const LinePlan& plan);
+
+// The task whose model a request goes to.
+[[nodiscard]] const PlannedTask& asked(const PlannedTask& task, const FrameRequest& request);
 
 // Adds what one request found. An error makes the task failed, or late when time ran out.
 void take_result(TaskRun& run, const PlannedTask& task, const FrameRequest& request,

@@ -112,11 +112,14 @@ class ScriptedClient final : public InferenceClient {
                       {"labels", DataType::int64, {-1}},
                       {"scores", DataType::fp32, {-1}}},
                      8});
+    add("detector-small", models_.front().signature);
     add("matcher", {{{"board", DataType::fp32, single}, {"golden", DataType::fp32, single}},
                     {{"distance", DataType::fp32, {8, 8}}},
                     8});
     add("classifier",
         {{{"images", DataType::fp32, {2, 32, 32}}}, {{"probabilities", DataType::fp32, {3}}}, 4});
+    add("classifier-second",
+        {{{"images", DataType::fp32, {2, 48, 48}}}, {{"probabilities", DataType::fp32, {3}}}, 4});
   }
   // What still waits is answered, as the engine does when it stops.
   ~ScriptedClient() override { answer_all(Error{ErrorKind::unavailable, "stopped"}); }
@@ -434,6 +437,24 @@ inline std::vector<TaskSpec> board_tasks() {
   kinds.preprocess.fit = Fit::stretch;
   kinds.crop = CropSpec{"defects", 1.5F, 8, 0.25F, 3};
   return {defects, difference, kinds};
+}
+
+// The same with a fallback for the detector and one for the classifier.
+inline std::vector<TaskSpec> board_tasks_with_fallbacks() {
+  std::vector<TaskSpec> tasks = board_tasks();
+  TaskSpec small = tasks[0];
+  small.name = "defects-small";
+  small.model = "detector-small";
+  small.postprocess.classes = {"short", "open"};  // in its own order
+  TaskSpec second = tasks[2];
+  second.name = "kinds-second";
+  second.model = "classifier-second";
+  second.crop.reset();
+  tasks[0].fallback_task = small.name;
+  tasks[2].fallback_task = second.name;
+  tasks.push_back(small);
+  tasks.push_back(second);
+  return tasks;
 }
 
 // Rejects what the detector is sure of, passes what nobody objects to, in 100 ms.

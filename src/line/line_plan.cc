@@ -97,6 +97,25 @@ Result<PlannedTask> plan_task(const TaskSpec& spec, const InferenceClient& clien
   return task;
 }
 
+Result<void> plan_fallback(PlannedTask& task, std::span<const TaskSpec> tasks,
+                           std::span<const std::string> known, const InferenceClient& client) {
+  const std::string& name = task.spec.fallback_task;
+  if (name.empty()) return {};
+  const std::string place = place_of(task.spec) + ".fallback";
+  const auto found = std::ranges::find(tasks, name, &TaskSpec::name);
+  if (found == tasks.end()) {
+    return fail(ErrorKind::invalid_input,
+                place + ": no task '" + name + "'" + suggestion(name, known));
+  }
+  if (Result<void> checked = check_fallback(task.spec, *found); !checked) {
+    return std::unexpected(std::move(checked).error().within(place));
+  }
+  Result<PlannedTask> planned = plan_task(*found, client);
+  if (!planned) return std::unexpected(std::move(planned).error());
+  task.fallback = std::make_shared<const PlannedTask>(std::move(*planned));
+  return {};
+}
+
 Result<void> link(LinePlan& plan, std::span<const std::string> names) {
   for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
     if (!plan.tasks[i].spec.crop) continue;
@@ -178,6 +197,9 @@ Result<LinePlan> make_plan(const LineConfig& config, std::span<const TaskSpec> t
     }
     Result<PlannedTask> task = plan_task(*found, client);
     if (!task) return std::unexpected(std::move(task).error());
+    if (auto made = plan_fallback(*task, tasks, known, client); !made) {
+      return std::unexpected(made.error());
+    }
     plan.tasks.push_back(std::move(*task));
   }
   const std::vector<std::string> names = plan.names();

@@ -25,8 +25,9 @@ struct PlannedTask {
   std::vector<std::vector<std::string>> roles;  // of the images of each model input
   int model_width = 0;                          // of the first input
   int model_height = 0;
-  std::optional<std::size_t> parent;  // the task whose detections are cropped
-  std::vector<std::size_t> children;  // the tasks that crop this one's detections
+  std::optional<std::size_t> parent;            // the task whose detections are cropped
+  std::vector<std::size_t> children;            // the tasks that crop this one's detections
+  std::shared_ptr<const PlannedTask> fallback;  // null: none
 
   [[nodiscard]] std::string class_name(int index) const;
 };
@@ -39,7 +40,7 @@ struct LinePlan {
 
 // Resolves config.tasks. Errors: invalid_input (unknown task, a cascade in a circle, images that
 // don't fit the model's inputs, an input without a fixed size, post-processing that doesn't fit,
-// a decision that names what isn't there), unavailable (the model doesn't serve). The message
+// a fallback that gives something else, a decision that names what isn't there), unavailable (the model doesn't serve). The message
 // begins with the task's or line's place in the configuration.
 [[nodiscard]] Result<LinePlan> make_plan(const LineConfig& config, std::span<const TaskSpec> tasks,
                                          const InferenceClient& client);

@@ -123,5 +123,27 @@ TEST_F(LinePlanTest, LimitsOfZeroAreRefused) {
   EXPECT_THAT(refused_after([](LineConfig& c) { c.tasks.clear(); }), HasSubstr("tasks"));
 }
 
+TEST_F(LinePlanTest, AFallbackIsPlannedBesideItsTask) {
+  tasks_ = board_tasks_with_fallbacks();
+  const Result<LinePlan> plan = make_plan(config_, tasks_, client_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  ASSERT_TRUE(plan->tasks[0].fallback);
+  EXPECT_EQ(plan->tasks[0].fallback->model.name, "detector-small");
+  EXPECT_EQ(plan->tasks[2].fallback->model_width, 48) << "its model may have another size";
+  EXPECT_THAT(plan->names(), ElementsAre("defects", "difference", "kinds"));
+}
+
+TEST_F(LinePlanTest, AFallbackThatIsNotThereOrGivesSomethingElseIsRefused) {
+  tasks_ = board_tasks_with_fallbacks();
+  tasks_[0].fallback_task = "defects-smal";
+  EXPECT_THAT(refused(), AllOf(StartsWith("tasks.defects.fallback: "),
+                               HasSubstr("did you mean 'defects-small'?")));
+  tasks_[0].fallback_task = "difference";
+  EXPECT_THAT(refused(), AllOf(StartsWith("tasks.defects.fallback: "), HasSubstr("distance")));
+  tasks_ = board_tasks_with_fallbacks();
+  tasks_[3].model = "nobody";
+  EXPECT_THAT(refused(), AllOf(StartsWith("tasks.defects-small: "), HasSubstr("nobody")));
+}
+
 }  // namespace
 }  // namespace takt::line

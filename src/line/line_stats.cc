@@ -64,6 +64,10 @@ void LineProbe::task(std::size_t index, TaskState state, const TaskReport& repor
   const std::scoped_lock lock(mutex_);
   TaskCounts& task = tasks_[index];
   task.counts.requests += static_cast<std::uint64_t>(report.requests);
+  if (report.stand_in) {
+    ++task.counts.fallback_asked;
+    if (state == TaskState::answered) ++task.counts.fallback_answered;
+  }
   switch (state) {
     case TaskState::answered:
       ++task.counts.answered;

@@ -36,6 +36,8 @@ struct TaskStats {
   std::uint64_t late = 0;
   std::uint64_t failed = 0;
   std::uint64_t not_run = 0;
+  std::uint64_t fallback_asked = 0;     // its own model failed
+  std::uint64_t fallback_answered = 0;  // of answered: by its fallback's model
   std::uint64_t requests = 0;
   std::uint64_t crops_left_out = 0;  // above crops_max
   Quantiles latency;                 // first submit to last answer

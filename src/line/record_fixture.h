@@ -72,7 +72,14 @@ inline VerdictRecord sample_record(const std::string& line, std::uint64_t seq,
                   .submitted = {},
                   .finished = {}};
   late.error = Error{ErrorKind::deadline_exceeded, "too late"};
-  record.tasks = {report, late};
+  TaskReport stood_in = report;
+  stood_in.task = "difference";
+  stood_in.stand_in = StandIn{"difference-small",
+                              "pcb-matcher-small",
+                              2,
+                              {ErrorKind::worker_lost, "its worker ended"},
+                              Error{ErrorKind::out_of_memory, "no room"}};
+  record.tasks = {report, late, stood_in};
   record.latency = std::chrono::milliseconds(15);
   record.lateness = std::chrono::microseconds(-200);
   record.known_defects = {{"open", {9, 20, 31, 41}}};

@@ -25,6 +25,19 @@ Box box_from(const json& corners) {
   return {corners.at(0), corners.at(1), corners.at(2), corners.at(3)};
 }
 
+json stand_in_json(const StandIn& stand_in) {
+  json out{{"task", stand_in.task},
+           {"model", stand_in.model},
+           {"version", stand_in.version},
+           {"cause_kind", to_string(stand_in.cause.kind)},
+           {"cause", stand_in.cause.message}};
+  if (stand_in.error) {
+    out["error_kind"] = to_string(stand_in.error->kind);
+    out["error"] = stand_in.error->message;
+  }
+  return out;
+}
+
 json task_json(const TaskReport& task) {
   json out{{"task", task.task},
            {"model", task.model},
@@ -36,6 +49,7 @@ json task_json(const TaskReport& task) {
     out["error_kind"] = to_string(task.error->kind);
     out["error"] = task.error->message;
   }
+  if (task.stand_in) out["fallback"] = stand_in_json(*task.stand_in);
   return out;
 }
 
@@ -44,6 +58,18 @@ ErrorKind error_kind_from(const std::string& name) {
     if (to_string(static_cast<ErrorKind>(i)) == name) return static_cast<ErrorKind>(i);
   }
   return ErrorKind::internal;
+}
+
+StandIn stand_in_from(const json& in) {
+  StandIn stand_in;
+  stand_in.task = in.at("task");
+  stand_in.model = in.at("model");
+  stand_in.version = in.at("version");
+  stand_in.cause = {error_kind_from(in.at("cause_kind")), in.at("cause")};
+  if (in.contains("error")) {
+    stand_in.error = Error{error_kind_from(in.at("error_kind")), in.at("error")};
+  }
+  return stand_in;
 }
 
 TaskReport task_from(const json& in) {
@@ -56,6 +82,7 @@ TaskReport task_from(const json& in) {
   task.requests = in.at("requests");
   if (in.contains("error"))
     task.error = Error{error_kind_from(in.at("error_kind")), in.at("error")};
+  if (in.contains("fallback")) task.stand_in = stand_in_from(in.at("fallback"));
   return task;
 }
 

@@ -19,6 +19,11 @@ TEST(RecordJson, HasTheKeysThatToolsRead) {
   EXPECT_EQ(json.at("detections").at(0).at("box").dump(), "[10.0,20.5,30.0,40.25]");
   EXPECT_EQ(json.at("detections").at(0).at("score").dump(), "0.9712");
   EXPECT_EQ(json.at("tasks").at(1).at("error_kind"), "deadline_exceeded");
+  EXPECT_FALSE(json.at("tasks").at(0).contains("fallback"));
+  const nlohmann::json& fallback = json.at("tasks").at(2).at("fallback");
+  EXPECT_EQ(fallback.at("model"), "pcb-matcher-small");
+  EXPECT_EQ(fallback.at("cause_kind"), "worker_lost");
+  EXPECT_EQ(fallback.at("error_kind"), "out_of_memory");
 }
 
 TEST(RecordJson, ReadsBackWhatItWrote) {

@@ -69,30 +69,55 @@ void Stages::submit(FrameState& state, std::size_t task) {
   run.phase = TaskRun::Phase::running;
   run.report.submitted = clock_.now();
   run.requests_open = run.requests.size();
-  const TimePoint deadline = stage_deadline(state, task);
   for (std::size_t i = 0; i < run.requests.size(); ++i) {
-    Result<InferRequest> made = request(state, task, run.requests[i].region);
-    if (!made) {
+    if (Result<void> sent = send(state, task, i); !sent) {
       run.requests[i].open = false;
       --run.requests_open;
-      take_result(run, plan_.tasks[task], run.requests[i], std::unexpected(made.error()));
-      continue;
+      take_result(run, plan_.tasks[task], run.requests[i], std::unexpected(sent.error()));
     }
-    made->deadline = deadline;
-    run.requests[i].id = client_.submit(std::move(*made), [answers = answers_, seq = state.seq,
-                                                           task, i](Result<InferResult> result) {
-      answers->post({.seq = seq, .task = task, .request = i, .result = std::move(result)});
-    });
   }
   if (run.requests_open == 0) finish(state, run, clock_.now());
 }
 
-Result<InferRequest> Stages::request(const FrameState& state, std::size_t task,
-                                     const Region& region) const {
+Result<void> Stages::send(FrameState& state, std::size_t task, std::size_t request_index) {
+  FrameRequest& sent = state.tasks[task].requests[request_index];
+  const PlannedTask& asked_task = asked(plan_.tasks[task], sent);
+  Result<InferRequest> made = request(state, asked_task, sent.region);
+  if (!made) return std::unexpected(std::move(made).error());
+  made->priority = plan_.tasks[task].spec.priority;
+  made->deadline = stage_deadline(state, task, asked_task);
+  sent.id = client_.submit(std::move(*made), [answers = answers_, seq = state.seq, task,
+                                              request_index](Result<InferResult> result) {
+    answers->post(
+        {.seq = seq, .task = task, .request = request_index, .result = std::move(result)});
+  });
+  return {};
+}
+
+bool Stages::fall_back(FrameState& state, std::size_t task, std::size_t request_index,
+                       const Error& cause) {
   const PlannedTask& planned = plan_.tasks[task];
+  TaskRun& run = state.tasks[task];
+  FrameRequest& failed = run.requests[request_index];
+  if (!planned.fallback || failed.to_fallback) return false;
+  // What is wrong with the input is wrong for every model, and nobody waits for what was withdrawn.
+  if (cause.kind == ErrorKind::invalid_input || cause.kind == ErrorKind::cancelled) return false;
+  if (clock_.now() >= state.decide_at) return false;
+  failed.to_fallback = true;
+  if (!run.finding.stand_in) {
+    const ModelInfo& model = planned.fallback->model;
+    run.finding.stand_in =
+        StandIn{planned.spec.fallback_task, model.name, model.version, cause, {}};
+  }
+  const Result<void> sent = send(state, task, request_index);
+  if (!sent && !run.finding.stand_in->error) run.finding.stand_in->error = sent.error();
+  return sent.has_value();
+}
+
+Result<InferRequest> Stages::request(const FrameState& state, const PlannedTask& planned,
+                                     const Region& region) const {
   InferRequest made;
   made.model = planned.model.id;
-  made.priority = planned.spec.priority;
   made.flow = plan_.flow;
   for (const std::vector<std::string>& roles : planned.roles) {
     ImageStack stack;
@@ -154,7 +179,7 @@ void Stages::cancel(const FrameState& state) {
 
 Placement Stages::placement(const FrameState& state, std::size_t task,
                             const FrameRequest& request) const {
-  const PlannedTask& planned = plan_.tasks[task];
+  const PlannedTask& planned = asked(plan_.tasks[task], request);
   const Result<const FrameImage*> image = image_of(state.frame, planned.roles.front().front());
   if (!image) return {};
   return place(request.region, (*image)->view.width, (*image)->view.height, planned.model_width,
@@ -163,31 +188,31 @@ Placement Stages::placement(const FrameState& state, std::size_t task,
 
 // What a task's answer is needed by, so that what follows it can still be in time. Where that can't
 // be reached any more, the later stages are given up rather than the first.
-TimePoint Stages::stage_deadline(const FrameState& state, std::size_t task) const {
+TimePoint Stages::stage_deadline(const FrameState& state, std::size_t task,
+                                 const PlannedTask& asked_task) const {
   const TaskSpec& spec = plan_.tasks[task].spec;
   TimePoint end = state.decide_at;
   if (spec.deadline > Duration::zero()) end = std::min(end, state.frame.captured + spec.deadline);
   const Duration after = expected_after(task);
   if (end == kNever || after == Duration::zero()) return end;
   const TimePoint early = end - after;
-  return early < clock_.now() + expected_of(task) ? end : early;
+  return early < clock_.now() + expected_of(task, asked_task) ? end : early;
 }
 
 // The longest way from a task's answer to the last answer that depends on it.
 Duration Stages::expected_after(std::size_t task) const {
   Duration longest{};
   for (const std::size_t child : plan_.tasks[task].children) {
-    longest = std::max(longest, expected_of(child) + expected_after(child));
+    longest = std::max(longest, expected_of(child, plan_.tasks[child]) + expected_after(child));
   }
   return longest;
 }
 
-Duration Stages::expected_of(std::size_t task) const {
-  const PlannedTask& planned = plan_.tasks[task];
+Duration Stages::expected_of(std::size_t task, const PlannedTask& asked_task) const {
   const int rows = std::max(1, static_cast<int>(std::ceil(crops_lately_[task])));
-  const int batch_max = std::max(1, planned.model.signature.batch_max);
+  const int batch_max = std::max(1, asked_task.model.signature.batch_max);
   const int batches = (rows + batch_max - 1) / batch_max;
-  return client_.expected_p99(planned.model.id, std::min(rows, batch_max)) * batches;
+  return client_.expected_p99(asked_task.model.id, std::min(rows, batch_max)) * batches;
 }
 
 }  // namespace takt::line

@@ -26,6 +26,10 @@ class Stages {
   void start(FrameState& state);
   // Starts the tasks that look at crops of what `task` found, or ends them if it didn't answer.
   void start_children(FrameState& state, std::size_t task);
+  // Asks the task's fallback instead of its own model, which failed with `cause`. False where there
+  // is none, where it would fail as well, or where no time is left.
+  [[nodiscard]] bool fall_back(FrameState& state, std::size_t task, std::size_t request,
+                               const Error& cause);
   // Withdraws what has not been answered.
   void cancel(const FrameState& state);
 
@@ -39,12 +43,15 @@ class Stages {
 
  private:
   void submit(FrameState& state, std::size_t task);
-  [[nodiscard]] Result<InferRequest> request(const FrameState& state, std::size_t task,
+  [[nodiscard]] Result<void> send(FrameState& state, std::size_t task, std::size_t request);
+  [[nodiscard]] Result<InferRequest> request(const FrameState& state, const PlannedTask& task,
                                              const Region& region) const;
   [[nodiscard]] std::vector<FrameRequest> crops(const FrameState& state, std::size_t child);
-  [[nodiscard]] TimePoint stage_deadline(const FrameState& state, std::size_t task) const;
+  [[nodiscard]] TimePoint stage_deadline(const FrameState& state, std::size_t task,
+                                         const PlannedTask& asked_task) const;
   [[nodiscard]] Duration expected_after(std::size_t task) const;
-  [[nodiscard]] Duration expected_of(std::size_t task) const;
+  // Of `asked_task`'s model, for as many rows as `task` needs.
+  [[nodiscard]] Duration expected_of(std::size_t task, const PlannedTask& asked_task) const;
 
   const LinePlan& plan_;
   InferenceClient& client_;

@@ -14,7 +14,14 @@
 #include <system_error>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)  // clang
+#if __has_feature(address_sanitizer)
+#define TAKT_ASAN
+#endif
+#elif defined(__SANITIZE_ADDRESS__)  // GCC
+#define TAKT_ASAN
+#endif
+#if defined(TAKT_ASAN)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))

@@ -11,18 +11,24 @@ namespace {
 
 struct Entry {
   std::string_view name;
+  std::string_view result;  // what its TaskResult holds
   postprocess::Made (*make)(const PostprocessSpec&, const Signature&);
 };
 
 constexpr std::array kEntries{
-    Entry{"yolo", postprocess::make_yolo},
-    Entry{"boxes_labels_scores", postprocess::make_boxes_labels_scores},
-    Entry{"detr", postprocess::make_detr},
-    Entry{"softmax", postprocess::make_softmax},
-    Entry{"embedding_distance", postprocess::make_embedding_distance},
-    Entry{"distance_map", postprocess::make_distance_map},
-    Entry{"raw", postprocess::make_raw},
+    Entry{"yolo", "detections", postprocess::make_yolo},
+    Entry{"boxes_labels_scores", "detections", postprocess::make_boxes_labels_scores},
+    Entry{"detr", "detections", postprocess::make_detr},
+    Entry{"softmax", "a class", postprocess::make_softmax},
+    Entry{"embedding_distance", "a distance", postprocess::make_embedding_distance},
+    Entry{"distance_map", "a distance", postprocess::make_distance_map},
+    Entry{"raw", "tensors", postprocess::make_raw},
 };
+
+std::string_view result_of(const TaskSpec& task) {
+  const auto* const entry = std::ranges::find(kEntries, task.postprocess.name, &Entry::name);
+  return entry == kEntries.end() ? std::string_view{} : entry->result;
+}
 
 Result<void> check_numbers(const PostprocessSpec& spec) {
   const auto refuse = [](const std::string& field, float found, const std::string& expected) {
@@ -71,6 +77,35 @@ std::vector<std::string> postprocessor_names() {
   names.reserve(kEntries.size());
   for (const Entry& entry : kEntries) names.emplace_back(entry.name);
   return names;
+}
+
+Result<void> check_fallback(const TaskSpec& task, const TaskSpec& fallback) {
+  const auto refuse = [](const std::string& why) { return fail(ErrorKind::invalid_input, why); };
+  if (!fallback.fallback_task.empty()) {
+    return refuse("a fallback has none of its own: " + task.name + " -> " + fallback.name + " -> " +
+                  fallback.fallback_task + "; say else: review");
+  }
+  if (fallback.crop) {
+    return refuse("task '" + fallback.name +
+                  "' cuts crops of its own; a fallback looks where the task that it stands in for "
+                  "looks");
+  }
+  if (fallback.model == task.model && fallback.version == task.version) {
+    return refuse("it runs the same model '" + task.model + "', which fails with it");
+  }
+  if (result_of(fallback) != result_of(task)) {
+    return refuse("'" + fallback.postprocess.name + "' gives " + std::string(result_of(fallback)) +
+                  ", but '" + task.postprocess.name + "' gives " + std::string(result_of(task)));
+  }
+  std::vector<std::string> expected = task.postprocess.classes;
+  std::vector<std::string> found = fallback.postprocess.classes;
+  std::ranges::sort(expected);
+  std::ranges::sort(found);
+  if (found != expected) {
+    return refuse("task '" + fallback.name + "' has other classes than '" + task.name +
+                  "'; the rules know those of '" + task.name + "'");
+  }
+  return {};
 }
 
 Result<std::unique_ptr<Postprocessor>> make_postprocessor(const PostprocessSpec& spec,

@@ -75,9 +75,12 @@ struct TaskSpec {
   std::optional<CropSpec> crop;  // empty: the whole frame
   PriorityClass priority = PriorityClass::normal;
   Duration deadline{};  // zero: the line's frame deadline
-  Verdict fallback = Verdict::review;
-  int batch_max = 0;  // rows executed together at most; 0: as config.pbtxt says
-  int instances = 0;  // 0: one for each lane of its device
+  // Another task, whose model is asked where this one's fails while time is left; empty: none. It
+  // answers in this task's place: with its class, its deadline and its crops.
+  std::string fallback_task;
+  Verdict fallback = Verdict::review;  // where no model answers
+  int batch_max = 0;                   // rows executed together at most; 0: as config.pbtxt says
+  int instances = 0;                   // 0: one for each lane of its device
   std::vector<std::string> backends{"openvino"};  // in order of preference
   Isolation isolation = Isolation::process;
   std::vector<int> cpus;            // that its worker may use; empty: any
@@ -131,6 +134,11 @@ class Postprocessor {
 [[nodiscard]] Result<std::unique_ptr<Postprocessor>> make_postprocessor(const PostprocessSpec& spec,
                                                                         const Signature& signature);
 [[nodiscard]] std::vector<std::string> postprocessor_names();
+
+// Whether `fallback` may answer in the place of `task`. Errors: invalid_input (results of another
+// kind or with other classes, the same model, crops or a fallback of its own); the message begins
+// with what is wrong, not with a place.
+[[nodiscard]] Result<void> check_fallback(const TaskSpec& task, const TaskSpec& fallback);
 
 // The square window of a detection, as CropSpec says.
 [[nodiscard]] Region crop_window(const Box& box, const CropSpec& spec) noexcept;

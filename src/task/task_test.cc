@@ -83,5 +83,53 @@ TEST(MakePostprocessor, UnknownLayoutListsTheKnownOnes) {
             "softmax: unknown layout 'logit'; did you mean 'logits'?");
 }
 
+class CheckFallback : public ::testing::Test {
+ protected:
+  CheckFallback() {
+    task.name = "defects";
+    task.model = "large";
+    task.fallback_task = "small";
+    task.postprocess = {.name = "yolo", .classes = {"open", "short"}};
+    fallback = task;
+    fallback.name = "small";
+    fallback.model = "small";
+    fallback.fallback_task.clear();
+  }
+  std::string refused() {
+    const Result<void> checked = check_fallback(task, fallback);
+    return checked ? "accepted" : checked.error().message;
+  }
+  TaskSpec task;
+  TaskSpec fallback;
+};
+
+TEST_F(CheckFallback, AnyModelThatGivesTheSameKindOfResultMayStandIn) {
+  EXPECT_EQ(refused(), "accepted");
+  fallback.postprocess.name = "detr";
+  fallback.postprocess.classes = {"short", "open"};
+  EXPECT_EQ(refused(), "accepted");
+}
+
+TEST_F(CheckFallback, WhatGivesSomethingElseIsRefused) {
+  fallback.postprocess.name = "softmax";
+  EXPECT_EQ(refused(), "'softmax' gives a class, but 'yolo' gives detections");
+  fallback.postprocess = {.name = "yolo", .classes = {"open"}};
+  EXPECT_NE(refused().find("other classes"), std::string::npos);
+}
+
+TEST_F(CheckFallback, AChainIsRefusedWithItsPath) {
+  fallback.fallback_task = "defects";
+  EXPECT_NE(refused().find("defects -> small -> defects"), std::string::npos) << refused();
+}
+
+TEST_F(CheckFallback, TheSameModelAndCropsOfItsOwnAreRefused) {
+  fallback.model = task.model;
+  EXPECT_NE(refused().find("same model 'large'"), std::string::npos);
+  fallback.version = 2;
+  EXPECT_EQ(refused(), "accepted") << "an older version may work where the newest fails";
+  fallback.crop.emplace();
+  EXPECT_NE(refused().find("crops"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace takt

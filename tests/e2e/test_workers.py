@@ -8,6 +8,7 @@ from pathlib import Path
 import pictures
 import pytest
 import takt_yaml
+import tiny_models
 from program import stop, store_rows, summary, verdicts, wait_until, whole_lines
 
 
@@ -134,3 +135,83 @@ def test_a_cgroup_that_is_none_is_refused_before_anything_starts(takt, tmp_path,
     assert said.code != 0
     said.refused(said.code, f"workers.cgroup: {tmp_path}: is no control group", "Delegate=yes")
     assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+FALLBACK_TASK = takt_yaml.defects("detector-small").replace("  defects:", "  defects-small:")
+
+
+def test_while_a_worker_cannot_run_its_fallback_judges_every_frame(takt, tmp_path):
+    repository = tmp_path / "repository"
+    tiny_models.add(repository, "detector", tiny_models.detector())
+    tiny_models.add(repository, "detector-small", tiny_models.detector())
+    pictures.write_boards(tmp_path / "in", 20)
+    task = takt_yaml.defects().replace("fallback: review", "fallback: {task: defects-small}")
+    config = takt_yaml.write(
+        tmp_path / "takt.yaml", repository,
+        takt_yaml.line(takt_yaml.folder_source("in", repeat=0)), task + FALLBACK_TASK,
+        more="workers: {circuit_failures: 2, delay_min: 10ms, probe_interval: 100ms}\n")
+    process = started(takt, config, tmp_path)
+
+    def judged_by(model, since):
+        return lambda: len([record for record in whole_lines(tmp_path / "verdicts.jsonl")[since:]
+                            if model_of(record) == model]) >= 50
+
+    # The task's own worker was started first. It loses its model, and is tried in vain.
+    model = repository / "detector" / "1" / "model.onnx"
+    model.rename(tmp_path / "away")
+    os.kill(min(workers(process.pid)), signal.SIGKILL)
+    wait_until(judged_by("detector-small", 0), "verdicts by the fallback", process)
+    (tmp_path / "away").rename(model)
+    seen = len(whole_lines(tmp_path / "verdicts.jsonl"))
+    wait_until(judged_by("detector", seen), "verdicts by the task's own model", process)
+    stop(process).ok()
+
+    records = verdicts(tmp_path / "verdicts.jsonl")
+    said = summary(tmp_path / "summary.json")
+    assert not [record for record in records if record["by_fallback"]], "models have judged all"
+    assert len({(record["frame"], record["verdict"]) for record in records}) == 20
+    by_small = [record for record in records if model_of(record) == "detector-small"]
+    for record in by_small:
+        cause = record["tasks"][0]["fallback"]["cause_kind"]
+        assert record["reasons"][-1] == \
+            f"task:defects answered by its fallback detector-small: {cause}"
+    counts = said["lines"]["pcb"]["tasks"]["defects"]
+    assert counts["fallback_asked"] == counts["fallback_answered"] == len(by_small)
+    assert [worker["circuits_opened"] for worker in said["workers"]] == [1, 0]
+    assert said["journal"]["accepted"] == said["journal"]["verdicts"] == len(records)
+    assert said["engine"]["slots_in_use"] == 0
+
+
+def model_of(record):
+    task = record["tasks"][0]
+    return task.get("fallback", task)["model"]
+
+
+def test_another_model_for_the_same_task_is_its_fallback(takt, tmp_path):
+    """The task's own model answers the first frames and fails at all that follow."""
+    repository = tmp_path / "repository"
+    # With batches of one row the warm-up takes 201 at most.
+    failing = "max_batch_size: 1\n" + tiny_models.simulated(probability__failure=1,
+                                                            faults_after=230)
+    tiny_models.add(repository, "failing", tiny_models.detector(), config=failing)
+    tiny_models.add(repository, "detector", tiny_models.detector())
+    pictures.write_boards(tmp_path / "in", 20)
+    config = takt_yaml.write(
+        tmp_path / "takt.yaml", repository, takt_yaml.line(takt_yaml.folder_source("in", repeat=50)),
+        takt_yaml.defects("failing", "simulated").replace(
+            "fallback: review", "fallback: {model: detector, else: reject}"))
+    takt.run("validate", config).ok()
+    takt.serve(config, tmp_path / "summary.json").ok()
+    records = verdicts(tmp_path / "verdicts.jsonl")
+    assert len(records) == 1000
+    assert not [record for record in records if record["by_fallback"]], "models have judged all"
+    by_other = [record for record in records if model_of(record) == "detector"]
+    assert len(by_other) >= 500
+    assert all(record["tasks"][0]["fallback"]["task"] == "defects.fallback" and
+               record["tasks"][0]["fallback"]["cause_kind"] == "internal" for record in by_other)
+
+
+def test_a_fallback_that_cannot_stand_in_is_refused_with_its_place(takt, config):
+    text = config.read_text().replace("fallback: review", "fallback: {model: detector}")
+    config.write_text(text)
+    takt.run("validate", config).refused(2, "tasks.defects.fallback", "same model 'detector'")

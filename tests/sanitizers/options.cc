@@ -3,7 +3,7 @@
 // program behaves the same under ctest, in a debugger and from the shell.
 #include <cstdlib>
 
-#define NOT_INSTRUMENTED [[gnu::no_sanitize("address", "undefined", "thread")]]
+#define NOT_INSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
 
 // OpenVINO's TBB opens a library with RTLD_DEEPBIND, at which the sanitizers stop the program,
 // unless it is told that they are there.
