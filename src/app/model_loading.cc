@@ -83,10 +83,14 @@ class Loader {
     if (const auto loaded = loaded_.find(key); loaded != loaded_.end()) {
       return check_shared(task, loaded->second, *plans);
     }
-    if (Result<void> added = load_on_any_backend(task, *model, *plans); !added) return added;
+    Result<LoadedModel> added = load_on_any_backend(task, *model, *plans);
+    if (!added) return std::unexpected(std::move(added).error());
     loaded_.emplace(key, std::move(*plans));
+    models_.push_back(std::move(*added));
     return {};
   }
+
+  [[nodiscard]] std::vector<LoadedModel> take_models() { return std::move(models_); }
 
  private:
   static Result<void> check_shared(const TaskSpec& task, const std::vector<InputPlan>& loaded,
@@ -98,25 +102,46 @@ class Loader {
                     "model into the repository under another name");
   }
 
-  Result<void> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
-                                   const std::vector<InputPlan>& plans) {
-    Result<void> outcome = fail(ErrorKind::invalid_input, "backends: names none");
+  Result<LoadedModel> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
+                                          const std::vector<InputPlan>& plans) {
+    Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : task.backends) {
       report_(fmt::format("loading {} version {} on {}", model.name, model.version, backend));
-      outcome = task.isolation == Isolation::process ? load_in_worker(backend, task, model, plans)
-                                                     : load_here(backend, task, model, plans);
-      if (outcome) return outcome;
+      LoadedModel loaded{.id = {},
+                         .task = task.name,
+                         .key = profile_key(config_, task, model.version, backend),
+                         .stored = {}};
+      loaded.stored = stored_profile(loaded.key);
+      ModelService service = service_of(task);
+      service.learned = loaded.stored.learned;
+      outcome = task.isolation == Isolation::process
+                    ? load_in_worker(backend, task, model, plans, service)
+                    : load_here(backend, task, model, plans, service);
+      if (outcome) {
+        loaded.id = *outcome;
+        if (const auto info = places_.engine.find(model.name, model.version)) {
+          loaded.stored.batch_max = info->signature.batch_max;
+        }
+        return loaded;
+      }
       if (&backend != &task.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
                             backend, outcome.error().message));
       }
     }
-    return outcome;
+    return std::unexpected(std::move(outcome).error());
   }
 
-  Result<void> load_in_worker(const std::string& backend, const TaskSpec& task,
-                              const ipc::ModelDescription& model,
-                              const std::vector<InputPlan>& plans) {
+  StoredProfile stored_profile(const ProfileKey& key) {
+    if (places_.profiles == nullptr) return {};
+    Result<std::optional<StoredProfile>> stored = places_.profiles->read(key);
+    if (!stored) report_("warning: " + stored.error().message);
+    return stored && *stored ? std::move(**stored) : StoredProfile{};
+  }
+
+  Result<ModelId> load_in_worker(const std::string& backend, const TaskSpec& task,
+                                 const ipc::ModelDescription& model,
+                                 const std::vector<InputPlan>& plans, const ModelService& service) {
     const config::DeviceConfig& device = config_.devices.front();
     engine::WorkerSpec spec;
     spec.name = task.name;
@@ -131,14 +156,14 @@ class Loader {
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
     spec.load.confinement = {config_.workers.sandbox, config_.workers.memory_bytes_max};
+    spec.load.profile_time_max = places_.profile_time_max;
     spec.inputs = places_.inputs;
-    const Result<ModelId> added = places_.supervisor.add_worker(std::move(spec), service_of(task));
-    if (!added) return std::unexpected(added.error());
-    return {};
+    return places_.supervisor.add_worker(std::move(spec), service);
   }
 
-  Result<void> load_here(const std::string& name, const TaskSpec& task,
-                         const ipc::ModelDescription& model, const std::vector<InputPlan>& plans) {
+  Result<ModelId> load_here(const std::string& name, const TaskSpec& task,
+                            const ipc::ModelDescription& model, const std::vector<InputPlan>& plans,
+                            const ModelService& service) {
     Result<Backend*> backend = backend_of(name);
     if (!backend) return std::unexpected(backend.error());
     const Result<repository::ModelVersion> version =
@@ -153,11 +178,10 @@ class Loader {
     options.threads_per_instance = device.threads_per_lane;
     options.cpus = task.cpus;
     options.cache_dir = config_.models.cache;
+    options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
-    const Result<ModelId> added = places_.engine.add_model(std::move(*runtime), service_of(task));
-    if (!added) return std::unexpected(added.error());
-    return {};
+    return places_.engine.add_model(std::move(*runtime), service);
   }
 
   // A backend lives as long as the loading; loaded models keep what they need of it.
@@ -176,6 +200,7 @@ class Loader {
   const std::function<void(const std::string&)>& report_;
   std::map<std::string, std::unique_ptr<Backend>> backends_;
   std::map<std::pair<std::string, std::int64_t>, std::vector<InputPlan>> loaded_;
+  std::vector<LoadedModel> models_;
 };
 
 }  // namespace
@@ -229,16 +254,16 @@ Result<ipc::ModelDescription> describe_task_model(const config::Config& config,
   return ipc::ModelDescription{version->name, version->version, std::move(version->signature)};
 }
 
-Result<void> load_models(const config::Config& config, const std::vector<std::string>& tasks,
-                         const ModelPlaces& places,
-                         const std::function<void(const std::string&)>& report) {
+Result<std::vector<LoadedModel>> load_models(
+    const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,
+    const std::function<void(const std::string&)>& report) {
   Loader loader(config, places, report);
   for (const TaskSpec& task : config.tasks) {
     if (std::ranges::find(tasks, task.name) == tasks.end()) continue;
     Result<void> loaded = loader.load(task);
     if (!loaded) return std::unexpected(std::move(loaded).error().within("tasks." + task.name));
   }
-  return {};
+  return loader.take_models();
 }
 
 }  // namespace takt::app

@@ -101,6 +101,7 @@ void Dispatcher::on(ModelCame& message) {
   }
   Model& model = models_[id];
   model.served = message.model;
+  model.device = message.added.device;
   model_refused_.reset();
   apply(message.added);
   if (!model_refused_) {
@@ -163,6 +164,15 @@ void Dispatcher::on(InstancesBack& message) {
     slot.lost = false;
     apply(scheduler::InstanceReady{InstanceId{i}, message.model});
   }
+}
+
+void Dispatcher::on(ProfileWanted& message) {
+  const auto model = models_.find(message.model);
+  if (model == models_.end()) {
+    message.profile.set_value({});
+    return;
+  }
+  message.profile.set_value(scheduler_.profile(message.model, model->second.device));
 }
 
 void Dispatcher::on(ClockMoved& /*message*/) {}  // run() looks at the clock after every message

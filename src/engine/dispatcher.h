@@ -45,6 +45,7 @@ class Dispatcher {
   };
   struct Model {
     std::shared_ptr<const ServedModel> served;
+    DeviceId device;
     std::optional<std::promise<Instances>> drained;  // set: it is being removed
     std::uint64_t batches_completed = 0;
   };
@@ -60,6 +61,7 @@ class Dispatcher {
   void on(ClockMoved& message);
   void on(InstancesGone& message);
   void on(InstancesBack& message);
+  void on(ProfileWanted& message);
 
   // Actions of the scheduler.
   void apply(scheduler::Event event);

@@ -6,6 +6,7 @@
 
 #include "engine/request.h"
 #include "scheduler/event.h"
+#include "scheduler/profile.h"
 
 #include <condition_variable>
 #include <cstddef>
@@ -66,9 +67,13 @@ struct InstancesGone {
 struct InstancesBack {
   ModelId model;
 };
+struct ProfileWanted {
+  ModelId model;
+  std::promise<std::vector<scheduler::ProfilePoint>> profile;
+};
 
 using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins,
-                             HurryUp, ClockMoved, InstancesGone, InstancesBack>;
+                             HurryUp, ClockMoved, InstancesGone, InstancesBack, ProfileWanted>;
 
 class Inbox {
  public:
