@@ -37,7 +37,7 @@ std::string processor() {
 // Bytes and the latest change of the files that make up a version.
 std::string files_of(const fs::path& model, std::int64_t version) {
   std::uintmax_t bytes = 0;
-  std::int64_t changed = 0;
+  std::int64_t changed = INT64_MIN;  // the clock of files begins after today
   const auto add = [&](const fs::path& file) {
     std::error_code failure;
     const std::uintmax_t size = fs::file_size(file, failure);

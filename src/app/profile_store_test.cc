@@ -191,6 +191,10 @@ TEST_F(ProfileKeyTest, ChangesWithWhateverTheTimesDependOn) {
   EXPECT_NE(configured, before);
   std::ofstream(folder_.path() / "m" / "1" / "model.onnx") << "another";
   EXPECT_NE(key(), configured);
+  const ProfileKey written = key();
+  const fs::path file = folder_.path() / "m" / "1" / "model.onnx";
+  fs::last_write_time(file, fs::last_write_time(file) + 1s);
+  EXPECT_NE(key(), written) << "as large as before, but changed";
   const ProfileKey changed = key();
   config_.devices[0].lanes = 4;
   EXPECT_NE(key(), changed);

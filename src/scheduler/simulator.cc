@@ -461,10 +461,12 @@ class Simulation {
     const auto low = static_cast<double>(nearest.sorted[below].count());
     const auto high = static_cast<double>(nearest.sorted[above].count());
     double drawn = low + (place - static_cast<double>(below)) * (high - low);
-    if (nearest.batch != rows) {
-      drawn *= static_cast<double>(times.p50(rows).count()) /
-               static_cast<double>(std::max(Duration(1), times.p50(nearest.batch)).count());
-    }
+    // What disturbs a batch lasts as long whatever its size; a smaller one is never quicker than
+    // its share.
+    const auto typical = static_cast<double>(times.p50(nearest.batch).count());
+    const auto wanted = static_cast<double>(times.p50(rows).count());
+    if (rows > nearest.batch) drawn += wanted - typical;
+    if (rows < nearest.batch) drawn *= wanted / std::max(1.0, typical);
     return Duration(static_cast<std::int64_t>(drawn * model.slowdown));
   }
 

@@ -71,7 +71,7 @@ struct FrameProcess {
 enum class ExecutionTimes : std::uint8_t {
   exactly_p99,  // what the loaded profile says, every time
   around,       // log-normal through the loaded p50 and p99
-  sampled,  // as SimulatedModel::samples; a size without any like the nearest one, scaled by p50
+  sampled,  // as SimulatedModel::samples; a size without any like the nearest one, moved by its p50
 };
 
 struct ExecutionSamples {
