@@ -66,8 +66,7 @@ Result<std::unique_ptr<Setup>> Setup::open(const SetupOptions& options) {
   for (TaskSpec& task : setup->config_.tasks) task.isolation = Isolation::thread;
   Supervisor no_workers({}, *setup->engine_);
   const app::ModelPlaces places{*setup->engine_, no_workers, {}};
-  const Result<void> models =
-      app::load_models(setup->config_, setup->entry().line.tasks, places, &report);
+  const auto models = app::load_models(setup->config_, setup->entry().line.tasks, places, &report);
   if (!models) return std::unexpected(models.error());
   return setup;
 }

@@ -4,6 +4,7 @@
 // Owns: nothing.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -44,10 +45,27 @@ struct ValidateOptions {
   bool models = true;  // look at the repository as well
 };
 
+struct PlanOptions {
+  std::filesystem::path config = "takt.yaml";
+  int devices = 0;                    // 0: as many as are configured, and the smallest number
+  int devices_max = 16;               // of the search
+  std::string arrivals = "periodic";  // or poisson, or a CSV file
+  double load = 0;                    // share of the configured devices; 0: the lines' rates
+  std::uint64_t requests = 20'000;
+  int crops = 0;  // a frame and cascaded task; 0: crops_max
+  double miss_max_percent = 0.1;
+  std::uint64_t seed = 1;
+  bool measure = false;
+  double measure_seconds = 10;  // each model alone, and again all together
+  bool json = false;
+};
+
 [[nodiscard]] int run_demo(const DemoOptions& options);
 [[nodiscard]] int run_serve(const ServeOptions& options);
 [[nodiscard]] int run_inspect(const InspectOptions& options);
 [[nodiscard]] int run_validate(const ValidateOptions& options);
+// 0: the deadlines hold; 1: they don't.
+[[nodiscard]] int run_plan(const PlanOptions& options);
 [[nodiscard]] int run_version();
 // The main function of a worker process; control socket on descriptor 3.
 [[nodiscard]] int run_worker(int parent);

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 
@@ -24,6 +25,7 @@ struct Arguments {
   ServeOptions serve;
   InspectOptions inspect;
   ValidateOptions validate;
+  PlanOptions plan;
   std::filesystem::path cache = default_cache();
   std::string shell = "bash";
   int worker_parent = 0;
@@ -75,6 +77,48 @@ void add_validate(CLI::App& app, Arguments& arguments) {
   command->callback([&arguments] { arguments.exit_code = run_validate(arguments.validate); });
 }
 
+void add_plan(CLI::App& app, Arguments& arguments) {
+  PlanOptions& options = arguments.plan;
+  CLI::App* command = app.add_subcommand(
+      "plan", "Predict latencies, misses and utilisation, and how many devices hold the deadlines");
+  command->add_option("config,--config", options.config, "The takt.yaml; by default the one here");
+  command->add_flag("--measure", options.measure,
+                    "Load the models and measure their profiles first; nothing else should run");
+  command
+      ->add_option("--measure-seconds", options.measure_seconds,
+                   "About so long for each model, and again for all together")
+      ->check(CLI::Range(0.1, 3600.0));
+  command
+      ->add_option("--devices", options.devices,
+                   "Plan for so many devices; by default as many as are configured, and the "
+                   "smallest number that holds is searched")
+      ->check(CLI::Range(1, 64));
+  command->add_option("--devices-max", options.devices_max, "Search up to so many devices")
+      ->check(CLI::Range(1, 64));
+  command->add_option("--arrivals", options.arrivals,
+                      "periodic: the lines' rates, as a camera; poisson: the same rates at random; "
+                      "or a CSV file of requests, SECONDS,TASK[,ROWS[,LINE]]");
+  command
+      ->add_option("--load", options.load,
+                   "Scale the lines' rates to this share of what the configured devices can do")
+      ->check(CLI::Range(0.01, 10.0));
+  command->add_option("--requests", options.requests, "Simulate about so many")
+      ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{10'000'000}));
+  command
+      ->add_option("--crops", options.crops,
+                   "Crops a frame of each cascaded task; by default its crops_max")
+      ->check(CLI::Range(1, 10'000));
+  command
+      ->add_option("--miss-max", options.miss_max_percent,
+                   "Percent of a task's requests and of a line's frames that may miss")
+      ->check(CLI::Range(0.0, 100.0));
+  command->add_option("--seed", options.seed, "Of what is random");
+  command->add_flag("--json", options.json, "Print JSON in place of the table");
+  command->footer(
+      "Exit code: 0 the deadlines hold, 1 they don't or something failed, 2 bad usage.");
+  command->callback([&arguments] { arguments.exit_code = run_plan(arguments.plan); });
+}
+
 // Not for people: how takt starts its own workers.
 void add_worker(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("worker", "")->group("");
@@ -106,6 +150,7 @@ int run(int argc, char** argv) {
   add_serve(app, arguments);
   add_inspect(app, arguments);
   add_validate(app, arguments);
+  add_plan(app, arguments);
   add_small_commands(app, arguments);
   add_worker(app, arguments);
   try {

@@ -99,10 +99,14 @@ class Loader {
     if (const auto loaded = loaded_.find(key); loaded != loaded_.end()) {
       return check_shared(task, loaded->second, *plans);
     }
-    if (Result<void> added = load_on_any_backend(task, *model, *plans); !added) return added;
+    Result<LoadedModel> added = load_on_any_backend(task, *model, *plans);
+    if (!added) return std::unexpected(std::move(added).error());
     loaded_.emplace(key, std::move(*plans));
+    models_.push_back(std::move(*added));
     return {};
   }
+
+  [[nodiscard]] std::vector<LoadedModel> take_models() { return std::move(models_); }
 
  private:
   static Result<void> check_shared(const TaskSpec& task, const std::vector<InputPlan>& loaded,
@@ -114,30 +118,50 @@ class Loader {
                     "model into the repository under another name");
   }
 
-  Result<void> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
-                                   const std::vector<InputPlan>& plans) {
+  Result<LoadedModel> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
+                                          const std::vector<InputPlan>& plans) {
     Result<worker::WorkerPlace> place;
     if (task.isolation == Isolation::process) place = place_worker(task);
     if (!place) return std::unexpected(std::move(place).error());
-    Result<void> outcome = fail(ErrorKind::invalid_input, "backends: names none");
+    Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : task.backends) {
       report_(fmt::format("loading {} version {} on {}", model.name, model.version, backend));
+      LoadedModel loaded{.id = {},
+                         .task = task.name,
+                         .key = profile_key(config_, task, model.version, backend),
+                         .stored = {}};
+      loaded.stored = stored_profile(loaded.key);
+      ModelService service = service_of(task);
+      service.learned = loaded.stored.learned;
       outcome = task.isolation == Isolation::process
-                    ? load_in_worker(backend, task, model, plans, *place)
-                    : load_here(backend, task, model, plans);
-      if (outcome) return outcome;
+                    ? load_in_worker(backend, task, model, plans, service, *place)
+                    : load_here(backend, task, model, plans, service);
+      if (outcome) {
+        loaded.id = *outcome;
+        if (const auto info = places_.engine.find(model.name, model.version)) {
+          loaded.stored.batch_max = info->signature.batch_max;
+        }
+        return loaded;
+      }
       if (&backend != &task.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
                             backend, outcome.error().message));
       }
     }
-    return outcome;
+    return std::unexpected(std::move(outcome).error());
   }
 
-  Result<void> load_in_worker(const std::string& backend, const TaskSpec& task,
-                              const ipc::ModelDescription& model,
-                              const std::vector<InputPlan>& plans,
-                              const worker::WorkerPlace& place) {
+  StoredProfile stored_profile(const ProfileKey& key) {
+    if (places_.profiles == nullptr) return {};
+    Result<std::optional<StoredProfile>> stored = places_.profiles->read(key);
+    if (!stored) report_("warning: " + stored.error().message);
+    return stored && *stored ? std::move(**stored) : StoredProfile{};
+  }
+
+  Result<ModelId> load_in_worker(const std::string& backend, const TaskSpec& task,
+                                 const ipc::ModelDescription& model,
+                                 const std::vector<InputPlan>& plans, const ModelService& service,
+                                 const worker::WorkerPlace& place) {
     const config::DeviceConfig& device = config_.devices.front();
     engine::WorkerSpec spec;
     spec.name = task.name;
@@ -156,10 +180,9 @@ class Loader {
     const bool by_cgroup = !config_.workers.supervisor.memory.cgroup.empty();
     spec.load.confinement = {config_.workers.sandbox,
                              by_cgroup ? 0 : config_.workers.memory_bytes_max};
+    spec.load.profile_time_max = places_.profile_time_max;
     spec.inputs = places_.inputs;
-    const Result<ModelId> added = places_.supervisor.add_worker(std::move(spec), service_of(task));
-    if (!added) return std::unexpected(added.error());
-    return {};
+    return places_.supervisor.add_worker(std::move(spec), service);
   }
 
   [[nodiscard]] int instances_of(const TaskSpec& task) const {
@@ -181,8 +204,9 @@ class Loader {
     return place;
   }
 
-  Result<void> load_here(const std::string& name, const TaskSpec& task,
-                         const ipc::ModelDescription& model, const std::vector<InputPlan>& plans) {
+  Result<ModelId> load_here(const std::string& name, const TaskSpec& task,
+                            const ipc::ModelDescription& model, const std::vector<InputPlan>& plans,
+                            const ModelService& service) {
     Result<Backend*> backend = backend_of(name);
     if (!backend) return std::unexpected(backend.error());
     const Result<repository::ModelVersion> version =
@@ -197,11 +221,10 @@ class Loader {
     options.threads_per_instance = device.threads_per_lane;
     options.cpus = task.cpus;
     options.cache_dir = config_.models.cache;
+    options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
-    const Result<ModelId> added = places_.engine.add_model(std::move(*runtime), service_of(task));
-    if (!added) return std::unexpected(added.error());
-    return {};
+    return places_.engine.add_model(std::move(*runtime), service);
   }
 
   // A backend lives as long as the loading; loaded models keep what they need of it.
@@ -221,6 +244,7 @@ class Loader {
   std::optional<worker::NodePlacement> placement_;  // when the first worker is placed
   std::map<std::string, std::unique_ptr<Backend>> backends_;
   std::map<std::pair<std::string, std::int64_t>, std::vector<InputPlan>> loaded_;
+  std::vector<LoadedModel> models_;
 };
 
 }  // namespace
@@ -292,16 +316,16 @@ Result<ipc::ModelDescription> describe_task_model(const config::Config& config,
   return ipc::ModelDescription{version->name, version->version, std::move(version->signature)};
 }
 
-Result<void> load_models(const config::Config& config, const std::vector<std::string>& tasks,
-                         const ModelPlaces& places,
-                         const std::function<void(const std::string&)>& report) {
+Result<std::vector<LoadedModel>> load_models(
+    const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,
+    const std::function<void(const std::string&)>& report) {
   Loader loader(config, places, report);
   for (const TaskSpec& task : config.tasks) {
     if (std::ranges::find(tasks, task.name) == tasks.end()) continue;
     Result<void> loaded = loader.load(task);
     if (!loaded) return std::unexpected(std::move(loaded).error().within("tasks." + task.name));
   }
-  return {};
+  return loader.take_models();
 }
 
 }  // namespace takt::app

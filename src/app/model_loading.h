@@ -4,6 +4,7 @@
 // Owns: nothing; the engine owns what was loaded.
 #pragma once
 
+#include "app/profile_store.h"
 #include "config/config.h"
 #include "core/result.h"
 #include "engine/engine.h"
@@ -30,16 +31,26 @@ struct ModelPlaces {
   Engine& engine;
   Supervisor& supervisor;
   std::shared_ptr<const engine::SharedInputs> inputs;
+  // Where profiles of earlier runs are; null: every model is measured anew.
+  const ProfileStore* profiles = nullptr;
+  Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring each, about
+};
+
+// A version that serves, and how its profile is stored.
+struct LoadedModel {
+  ModelId id;
+  std::string task;  // the first that runs it
+  ProfileKey key;
+  StoredProfile stored;  // as it was found, if it was
 };
 
 // Loads the model of each named task: finds the version, tries the task's backends in their order
 // (a failure of all but the last is a warning), checks the inputs. `report` is told what happens,
-// before each model and on warnings. Errors: those of repository and worker, "tasks.NAME: ..." in
+// before each model and on warnings, one of them a stored profile that is damaged. Errors: those of repository and worker, "tasks.NAME: ..." in
 // front; invalid_input also when two tasks want one model with different preprocessing.
-[[nodiscard]] Result<void> load_models(const config::Config& config,
-                                       const std::vector<std::string>& tasks,
-                                       const ModelPlaces& places,
-                                       const std::function<void(const std::string&)>& report);
+[[nodiscard]] Result<std::vector<LoadedModel>> load_models(
+    const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,
+    const std::function<void(const std::string&)>& report);
 
 // What a task's model takes. Its file is read in a process of its own, unless the task runs on
 // threads of this one. Errors: those of the repository, unavailable (the reader ended).

@@ -94,10 +94,11 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   auto inputs = std::make_shared<engine::SharedInputs>();
   for (const auto& [line, pool] : runtime->pools_) inputs->add(pool);
   runtime->supervisor_ = std::make_unique<Supervisor>(config.workers.supervisor, *runtime->engine_);
-  const ModelPlaces places{*runtime->engine_, *runtime->supervisor_, std::move(inputs)};
-  if (Result<void> loaded = load_models(config, tasks, places, report); !loaded) {
-    return std::unexpected(loaded.error());
-  }
+  const ModelPlaces places{*runtime->engine_, *runtime->supervisor_, std::move(inputs),
+                           &runtime->profiles_};
+  Result<std::vector<LoadedModel>> loaded = load_models(config, tasks, places, report);
+  if (!loaded) return std::unexpected(std::move(loaded).error());
+  runtime->models_ = std::move(*loaded);
   return runtime;
 }
 
@@ -257,9 +258,22 @@ void Runtime::close() {
   if (std::exchange(closed_, true)) return;
   for (const auto& line : lines_) line->stop();
   for (const auto& line : lines_) line->join();
+  // A cache that can't be written costs the next start some learning, nothing else.
+  static_cast<void>(save_profiles());
   if (engine_) engine_->stop(std::chrono::seconds(1));
   if (supervisor_) workers_at_end_ = supervisor_->workers();
   supervisor_.reset();
+}
+
+Result<void> Runtime::save_profiles() const {
+  for (const LoadedModel& model : models_) {
+    StoredProfile profile = model.stored;
+    profile.learned = accumulate(model.stored.learned, engine_->profile(model.id));
+    const auto executed = [](const scheduler::ProfilePoint& point) { return point.executions > 0; };
+    if (std::ranges::none_of(profile.learned, executed)) continue;
+    if (Result<void> written = profiles_.write(model.key, profile); !written) return written;
+  }
+  return {};
 }
 
 Counts Runtime::counts() const {

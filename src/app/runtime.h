@@ -4,6 +4,8 @@
 // Owns: all of it, in the order in which it must end.
 #pragma once
 
+#include "app/model_loading.h"
+#include "app/profile_store.h"
 #include "app/temporary_folder.h"
 #include "config/config.h"
 #include "core/result.h"
@@ -58,8 +60,11 @@ class Runtime {
   void start();
   // True once every line has come to the end of its source.
   [[nodiscard]] bool finished(Duration wait) const;
-  // No further frames; every accepted one gets its verdict, the sinks are flushed. Then counts()
-  // is final.
+  // Keeps what was learned of the models' execution times for the next start. Errors: unavailable
+  // (the cache can't be written).
+  [[nodiscard]] Result<void> save_profiles() const;
+  // No further frames; every accepted one gets its verdict, the sinks are flushed, profiles are
+  // saved. Then counts() is final.
   void close();
 
   [[nodiscard]] Counts counts() const;
@@ -67,7 +72,8 @@ class Runtime {
   [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
 
  private:
-  explicit Runtime(const config::Config& config) : config_(config) {}
+  explicit Runtime(const config::Config& config)
+      : config_(config), profiles_(config.models.cache) {}
   Result<void> open_journal();
   Result<void> open_sinks();
   void repair(const Report& report);
@@ -77,6 +83,8 @@ class Runtime {
       const config::LineEntry& entry) const;
 
   const config::Config config_;
+  const ProfileStore profiles_;
+  std::vector<LoadedModel> models_;
   SystemClock clock_;
   std::optional<TemporaryFolder> temporary_;  // of the journal, when there is no store
   std::unique_ptr<line::Journal> journal_;

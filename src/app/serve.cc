@@ -12,12 +12,16 @@ namespace takt::app {
 
 namespace {
 
-// A line a minute, so that a log shows that the lines are alive.
+// A line a minute, so that a log shows that the lines are alive; and what was learned of the models
+// survives a killed process.
 class Heartbeat {
  public:
   void tick(const Runtime& runtime, TimePoint now) {
     if (now - last_ < kInterval) return;
     last_ = now;
+    if (const Result<void> saved = runtime.save_profiles(); !saved) {
+      report_line("warning: " + saved.error().message);
+    }
     for (const auto& line : runtime.lines()) {
       const line::LineStats stats = line->stats();
       report_line(fmt::format("{}: {} verdicts, pass {}, reject {}, review {}, by fallback {}",

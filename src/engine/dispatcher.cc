@@ -161,6 +161,15 @@ void Dispatcher::on(InstancesBack& message) {
   }
 }
 
+void Dispatcher::on(ProfileWanted& message) {
+  const auto model = models_.find(message.model);
+  if (model == models_.end()) {
+    message.profile.set_value({});
+    return;
+  }
+  message.profile.set_value(scheduler_.profile(message.model, model->second.device));
+}
+
 void Dispatcher::on(ClockMoved& /*message*/) {}  // work() looks at the clock
 
 // Actions of the scheduler ------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Dispatcher {
   void on(InstancesGone& message);
   void on(InstancesBack& message);
   void on(const scheduler::ArrivalsExpected& message) { apply(message); }
+  void on(ProfileWanted& message);
 
   // Actions of the scheduler.
   void apply(scheduler::Event event);

@@ -137,7 +137,9 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
                        .batch_delay_max = service.batch_delay_max,
                        .queue_bytes_max = service.queue_bytes_max,
                        .concurrency_max = service.concurrency_max};
-  came.added.profile = std::move(runtime.profile);
+  came.added.profile = service.learned.empty()
+                           ? std::move(runtime.profile)
+                           : scheduler::merge_profile(runtime.profile, service.learned);
   std::future<engine::Admission> admission = came.admission.get_future();
   if (!state_->inbox->post(std::move(came)))
     return fail(ErrorKind::unavailable, label + ": the engine is stopping");
@@ -247,6 +249,13 @@ EngineStats Engine::stats() const {
 
 void Engine::report(const engine::Event& event) {
   state_->events.tell(event);
+}
+
+std::vector<scheduler::ProfilePoint> Engine::profile(ModelId model) const {
+  engine::ProfileWanted wanted{model, {}};
+  std::future<std::vector<scheduler::ProfilePoint>> profile = wanted.profile.get_future();
+  if (!state_->inbox->post(std::move(wanted))) return {};
+  return profile.get();
 }
 
 void Engine::clock_moved() {

@@ -7,8 +7,10 @@
 #include "core/model_runtime.h"
 #include "engine/inference_client.h"
 #include "engine/options.h"
+#include "scheduler/profile.h"
 
 #include <memory>
+#include <vector>
 
 namespace takt {
 
@@ -56,6 +58,11 @@ class Engine final : public InferenceClient {
   // The versions that serve, by name and rising version.
   [[nodiscard]] std::vector<ModelInfo> models() const;
   [[nodiscard]] EngineStats stats() const;
+
+  // The execution times of a model by batch size as the scheduler knows them now, to be kept and
+  // given back as ModelService::learned. Waits for the dispatcher; not from a completion. Empty:
+  // not loaded, or the engine has stopped.
+  [[nodiscard]] std::vector<scheduler::ProfilePoint> profile(ModelId model) const;
 
   // Makes the dispatcher look at the clock: for clocks that don't run by themselves.
   void clock_moved();

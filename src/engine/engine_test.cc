@@ -457,6 +457,35 @@ TEST_F(EngineTest, WithoutRoomForItsOutputsARequestIsOutOfMemoryAndOthersRunOn) 
   EXPECT_EQ(again.value(), 11) << "a result that was let go makes room";
 }
 
+TEST_F(EngineTest, WhatItLearnedOfAModelIsTheNextEnginesToBeginWith) {
+  start();
+  ModelRuntime runtime = model_runtime("instant", 1, 8);
+  runtime.profile = {{1, std::chrono::milliseconds(5), std::chrono::milliseconds(6)}};
+  runtime.instances.push_back(std::make_unique<InstantInstance>());
+  const ModelId model = add(std::move(runtime));
+  for (int i = 0; i < scheduler::SlidingQuantiles::kCapacity; ++i) {
+    Answer answer;
+    submit(answer, request(model, 1));
+    answer.wait();
+  }
+  settle();
+  std::vector<scheduler::ProfilePoint> learned = engine_->profile(model);
+  ASSERT_EQ(learned.size(), 1U);
+  EXPECT_EQ(learned[0].executions, scheduler::SlidingQuantiles::kCapacity);
+  EXPECT_EQ(learned[0].p99, Duration{}) << "it answers at once";
+  EXPECT_TRUE(engine_->profile(ModelId{77}).empty());
+  engine_->stop(kPatience);
+  EXPECT_TRUE(engine_->profile(model).empty()) << "the engine has stopped";
+
+  learned[0].p50 = learned[0].p99 = std::chrono::milliseconds(2);
+  start();
+  ModelRuntime again = model_runtime("instant", 1, 8);
+  again.profile = {{1, std::chrono::milliseconds(5), std::chrono::milliseconds(6)}};
+  again.instances.push_back(std::make_unique<InstantInstance>());
+  EXPECT_EQ(engine_->expected_p99(add(std::move(again), {.learned = learned}), 1),
+            std::chrono::milliseconds(2));
+}
+
 TEST_F(EngineTest, ARequestThatDoesNotFitIsRefusedOnTheCallingThread) {
   start();
   const ModelId model = add(staged_model(stage_));

@@ -7,6 +7,7 @@
 #include "core/time.h"
 #include "engine/request.h"
 #include "scheduler/event.h"
+#include "scheduler/profile.h"
 
 #include <condition_variable>
 #include <cstddef>
@@ -68,10 +69,14 @@ struct InstancesGone {
 struct InstancesBack {
   ModelId model;
 };
+struct ProfileWanted {
+  ModelId model;
+  std::promise<std::vector<scheduler::ProfilePoint>> profile;
+};
 
-using Message =
-    std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins, HurryUp,
-                 ClockMoved, InstancesGone, InstancesBack, scheduler::ArrivalsExpected>;
+using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelGoes, StopBegins,
+                             HurryUp, ClockMoved, InstancesGone, InstancesBack, ProfileWanted,
+                             scheduler::ArrivalsExpected>;
 
 // Messages are worked on in turns: one thread at a time has the turn, takes what is there and works
 // on it. Whoever posts a request, a withdrawal or the end of a batch while nobody has the turn takes

@@ -8,6 +8,7 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "engine/events.h"
+#include "scheduler/profile.h"
 
 #include <array>
 #include <chrono>
@@ -49,6 +50,9 @@ struct ModelService {
   std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
   int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
   Duration batch_delay_max{};        // how long a batch that isn't full may wait for company
+  // Execution times of earlier runs (Engine::profile), preferred to what was measured at load where
+  // scheduler::merge_profile says so.
+  std::vector<scheduler::ProfilePoint> learned{};
 };
 
 // A model whose batches are smaller than they might be, because memory ran out.

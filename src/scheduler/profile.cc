@@ -56,6 +56,13 @@ Duration SlidingQuantiles::longest() const noexcept {
   return count_ == 0 ? Duration{} : Duration(sorted_[static_cast<std::size_t>(count_ - 1)]);
 }
 
+std::vector<Duration> SlidingQuantiles::sorted() const {
+  std::vector<Duration> values;
+  values.reserve(static_cast<std::size_t>(count_));
+  for (int i = 0; i < count_; ++i) values.emplace_back(sorted_[static_cast<std::size_t>(i)]);
+  return values;
+}
+
 std::vector<LatencyPoint> merge_profile(std::span<const LatencyPoint> measured,
                                         std::span<const ProfilePoint> stored,
                                         std::int64_t executions_min) {
@@ -236,7 +243,10 @@ std::vector<ProfilePoint> LatencyProfile::exported() const {
   for (const Knot& knot : knots_) {
     if (!knot.usable()) continue;
     const auto seen = std::ranges::find(usable_, knot.batch, &Knot::batch);
-    points.push_back({knot.batch, seen->p50, seen->p99, seen->longest, knot.executions});
+    points.push_back({knot.batch, seen->p50, seen->p99, seen->longest, knot.executions, {}});
+    if (knot.executions >= SlidingQuantiles::kCapacity) {
+      points.back().window = knot.window->sorted();
+    }
   }
   return points;
 }

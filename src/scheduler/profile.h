@@ -31,6 +31,7 @@ class SlidingQuantiles {
   // The third largest of a full window, the second largest before: one or two outliers are excused.
   [[nodiscard]] Duration p99() const noexcept;
   [[nodiscard]] Duration longest() const noexcept;
+  [[nodiscard]] std::vector<Duration> sorted() const;  // all of them, rising
 
  private:
   std::array<std::int64_t, kCapacity> by_age_{};  // nanoseconds, a ring
@@ -47,6 +48,9 @@ struct ProfilePoint {
   Duration p99{};
   Duration longest{};           // of the last 256 executions; at least the p99
   std::int64_t executions = 0;  // since the model was loaded; 0: as loaded
+  // The last 256 executions, rising, once there were so many; how they are spread is what a
+  // simulation draws from.
+  std::vector<Duration> window{};
 };
 
 // The loaded points to begin with: those measured now, except where `stored` knows a size from at

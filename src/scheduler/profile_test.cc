@@ -135,6 +135,17 @@ TEST(LatencyProfile, LeavesOutStoredPointsThatMakeNoSense) {
   EXPECT_TRUE(merge_profile({}, stored).empty());
 }
 
+TEST(LatencyProfile, ExportsItsExecutionsOnceTheWindowIsFullOfThem) {
+  LatencyProfile profile = loaded();
+  for (int i = 0; i < SlidingQuantiles::kCapacity - 1; ++i) profile.record(1, us(i), at_us(i));
+  EXPECT_TRUE(profile.exported()[0].window.empty()) << "some of it is what was loaded";
+  profile.record(1, us(1000), at_us(300));
+  const std::vector<Duration> window = profile.exported()[0].window;
+  ASSERT_EQ(window.size(), 256U);
+  EXPECT_TRUE(std::ranges::is_sorted(window));
+  EXPECT_EQ(window.back(), us(1000));
+}
+
 TEST(LatencyProfile, ForgettingReturnsToWhatWasLoaded) {
   LatencyProfile profile = loaded();
   for (int i = 0; i < 10; ++i) profile.record(2, us(5000), at_us(i));

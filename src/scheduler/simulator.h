@@ -11,13 +11,20 @@
 #include "scheduler/scheduler.h"
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace takt::scheduler {
 
-enum class ArrivalPattern : std::uint8_t { periodic, poisson };
+enum class ArrivalPattern : std::uint8_t { periodic, poisson, listed };
+
+struct ListedArrival {
+  Duration at{};  // after the start
+  int rows = 1;
+};
 
 // A stream of requests to one model.
 struct ArrivalProcess {
@@ -35,12 +42,41 @@ struct ArrivalProcess {
   FlowId flow{};
   double cancel_probability =
       0;  // withdrawn at a uniform time before the deadline (or 10 intervals)
+  std::vector<ListedArrival> listed{};  // of the pattern `listed`, rising; nothing else comes
+};
+
+// What one task asks of each frame: a request, or once its parent's are all answered so many crops.
+struct FrameStage {
+  ModelId model;
+  PriorityClass priority = PriorityClass::normal;
+  std::optional<std::size_t> parent{};  // a stage before it in the list
+  int requests = 1;
+  Duration deadline{};  // after the frame; 0: the frame's
+};
+
+// A line: frames whose stages run in parallel and in cascade, with the deadlines of stages as
+// src/line sets them. Every frame is judged as soon as it comes: ring and frames in flight have no
+// bound here.
+struct FrameProcess {
+  ArrivalPattern pattern = ArrivalPattern::periodic;  // not `listed`
+  Duration interval = std::chrono::milliseconds(10);
+  Duration phase{};
+  Duration deadline{};  // 0: without
+  FlowId flow{};
+  std::vector<FrameStage> stages;
+  std::uint64_t frames_max = UINT64_MAX;
 };
 
 // How long a batch really takes.
 enum class ExecutionTimes : std::uint8_t {
   exactly_p99,  // what the loaded profile says, every time
   around,       // log-normal through the loaded p50 and p99
+  sampled,  // as SimulatedModel::samples; a size without any like the nearest one, moved by its p50
+};
+
+struct ExecutionSamples {
+  int batch = 1;
+  std::vector<Duration> sorted;  // rising; drawn from by its quantiles
 };
 
 struct SimulatedModel {
@@ -54,6 +90,13 @@ struct SimulatedModel {
   // 0: never.
   int memory_rows_max = 0;
   Duration memory_short_until = Duration::max();
+  std::vector<ExecutionSamples> samples{};  // of `sampled`; rising batch sizes
+  // How many times longer a batch takes while every lane of its device is busy: lanes share caches
+  // and memory. Between one busy lane and all it grows evenly.
+  double contention = 1.0;
+  // What the engine adds: to a batch, which holds its lane meanwhile, and to each request.
+  Duration batch_overhead{};
+  Duration request_overhead{};
 };
 
 // Every instance is lost after an exponential time and comes back after `down`.
@@ -72,7 +115,8 @@ struct Workload {
   std::uint64_t seed = 1;
   SchedulerOptions options;
   std::vector<SimulatedModel> models;
-  std::vector<ArrivalProcess> arrivals;
+  std::vector<ArrivalProcess> arrivals{};
+  std::vector<FrameProcess> frames{};
   InstanceFaults faults;
   Suspensions suspensions;
   Duration duration = std::chrono::seconds(1);  // then the scheduler is stopped and runs empty
@@ -95,8 +139,18 @@ struct StreamResult {
   [[nodiscard]] Duration latency_quantile(double quantile) const;
 };
 
+struct FrameResult {
+  std::uint64_t offered = 0;
+  std::uint64_t in_time = 0;
+  std::uint64_t missed = 0;         // a stage was refused, expired, failed or late
+  std::vector<Duration> latencies;  // of frames whose stages were all executed; sorted
+
+  [[nodiscard]] Duration latency_quantile(double quantile) const;
+};
+
 struct SimulationResult {
-  std::vector<StreamResult> streams;  // as Workload::arrivals
+  std::vector<StreamResult> streams;  // as Workload::arrivals, then every stage of every line
+  std::vector<FrameResult> frames;    // as Workload::frames
   std::vector<Duration> lane_time;    // executed, by device
   SchedulerStatistics statistics;
   std::uint64_t events = 0;
@@ -113,8 +167,9 @@ class SimulationObserver {
                        const Scheduler& scheduler) = 0;
 };
 
-// Errors: invalid_input (an arrival names an unknown model, an interval that isn't above 0, a model
-// without a profile, options that the scheduler refuses, a model that it refuses).
+// Errors: invalid_input (an arrival or a stage names an unknown model, an interval that isn't above
+// 0, listed arrivals that fall back, a stage before its parent, a model without a profile or
+// samples, options that the scheduler refuses, a model that it refuses).
 [[nodiscard]] Result<SimulationResult> simulate(const Workload& workload,
                                                 SimulationObserver* observer = nullptr);
 

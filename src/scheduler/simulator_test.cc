@@ -340,6 +340,98 @@ TEST(SchedulerSimulation, FlowsOfOneClassShareAFullLane) {
       << "its turn comes after at most the batch that runs and one of the other flow";
 }
 
+TEST(SchedulerSimulation, ListedArrivalsComeWhenTheyAreListed) {
+  Workload workload = one_lane(us(1000), Duration{});
+  workload.arrivals[0].pattern = ArrivalPattern::listed;
+  workload.arrivals[0].listed = {{us(0)}, {us(100)}, {us(5000)}};
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  // 1 ms alone; behind the first one, 100 us after it came; alone again.
+  EXPECT_EQ(result->streams[0].latencies, (std::vector<Duration>{us(1000), us(1000), us(1900)}));
+}
+
+TEST(SchedulerSimulation, OverheadsBelongToTheLatencyAndTheLane) {
+  Workload workload = one_lane(us(1000), Duration{});
+  workload.models[0].batch_overhead = us(50);
+  workload.models[0].request_overhead = us(20);
+  workload.arrivals[0].pattern = ArrivalPattern::listed;
+  workload.arrivals[0].listed = {{us(0)}, {us(0)}};
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->streams[0].latencies, (std::vector<Duration>{us(1070), us(2120)}));
+  EXPECT_EQ(result->lane_time[0], us(2100));
+}
+
+// Two lanes, each half as fast while both are busy: the first runs 500 us alone, then both share
+// until it ends after another 1000 us, and the second, half done, needs 500 us more alone.
+TEST(SchedulerSimulation, BusyLanesSlowEachOtherDown) {
+  Workload workload = one_lane(us(1000), Duration{});
+  workload.options.devices[0].lanes = 2;
+  workload.models[0].added.instances = {InstanceId{0}, InstanceId{1}};
+  workload.models[0].contention = 2.0;
+  workload.arrivals[0].pattern = ArrivalPattern::listed;
+  workload.arrivals[0].listed = {{us(0)}, {us(500)}};
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->streams[0].latencies, (std::vector<Duration>{us(1500), us(1500)}));
+}
+
+TEST(SchedulerSimulation, SamplesAreDrawnAsTheyAreSpread) {
+  Workload workload = one_lane(us(10'000), Duration{});
+  workload.models[0].times = ExecutionTimes::sampled;
+  workload.models[0].samples = {{1, {us(1000), us(3000)}}};  // uniform between them
+  workload.duration = std::chrono::seconds(20);
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  EXPECT_NEAR(static_cast<double>(to_us(result->streams[0].latency_quantile(0.5))), 2000, 100);
+  EXPECT_GE(result->streams[0].latencies.front(), us(1000));
+  EXPECT_LE(result->streams[0].latencies.back(), us(3000));
+}
+
+// A frame asks one request of the model, then, once that is answered, three more of another.
+Workload cascade(int crops) {
+  Workload workload = one_lane(us(1000), Duration{});
+  workload.arrivals.clear();
+  SimulatedModel crop = workload.models[0];
+  crop.added.model = ModelId{1};
+  crop.added.instances = {InstanceId{1}};
+  crop.added.profile = {{1, us(200), us(200)}};
+  workload.models.push_back(crop);
+  workload.frames.push_back(
+      {.interval = us(10'000),
+       .deadline = us(5000),
+       .stages = {{.model = ModelId{0}}, {.model = ModelId{1}, .parent = 0, .requests = crops}}});
+  return workload;
+}
+
+TEST(SchedulerSimulation, CropsFollowTheirParent) {
+  const auto result = simulate(cascade(3));
+  ASSERT_TRUE(result);
+  const FrameResult& frames = result->frames[0];
+  EXPECT_EQ(frames.offered, 100U);
+  EXPECT_EQ(frames.in_time, 100U);
+  EXPECT_EQ(result->streams[0].offered, 100U);
+  EXPECT_EQ(result->streams[1].offered, 300U);
+  EXPECT_EQ(frames.latency_quantile(0.5), us(1600)) << "1 ms, then three of 200 us on one lane";
+  EXPECT_EQ(result->streams[1].latency_quantile(1.0), us(600)) << "from when the crops were asked";
+}
+
+TEST(SchedulerSimulation, AFrameWhoseParentCantBeInTimeIsMissedWithoutCrops) {
+  Workload workload = cascade(3);
+  workload.frames[0].deadline = us(900);
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->frames[0].missed, result->frames[0].offered);
+  EXPECT_EQ(result->streams[1].offered, 0U);
+}
+
+TEST(SchedulerSimulation, AFrameWithoutCropsEndsWithItsParent) {
+  const auto result = simulate(cascade(0));
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->frames[0].in_time, 100U);
+  EXPECT_EQ(result->frames[0].latency_quantile(1.0), us(1000));
+}
+
 TEST(SchedulerSimulation, RejectsAWorkloadThatMakesNoSense) {
   Workload workload = one_lane(us(1000), us(5000));
   workload.arrivals[0].model = ModelId{7};
@@ -354,6 +446,15 @@ TEST(SchedulerSimulation, RejectsAWorkloadThatMakesNoSense) {
   EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
   workload = one_lane(us(1000), us(5000));
   workload.options.devices.clear();
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+  workload = one_lane(us(1000), us(5000));
+  workload.arrivals[0].listed = {{us(5)}, {us(4)}};
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
+  workload = one_lane(us(1000), us(5000));
+  workload.models[0].times = ExecutionTimes::sampled;
+  EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input) << "without samples";
+  workload = cascade(1);
+  std::swap(workload.frames[0].stages[0], workload.frames[0].stages[1]);
   EXPECT_EQ(simulate(workload).error().kind, ErrorKind::invalid_input);
 }
 
