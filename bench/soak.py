@@ -40,6 +40,8 @@ def main() -> int:
             timeout=options.limit_minutes * 60,
             env={**os.environ, "TAKT_SOAK_REQUESTS": str(options.requests),
                  "TAKT_SOAK_REPORT": str(report)})
+        if not report.exists():
+            sys.exit(f"soak: the run ended without a report (exit code {done.returncode})")
         result = json.loads(report.read_text())
 
     missed = []

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -43,8 +44,9 @@ class Regions {
   void look_for(std::size_t region, std::int16_t delta, std::uint64_t bytes) const {
     if (region >= sizes_.size()) return;
     const auto base = reinterpret_cast<std::uintptr_t>(memory_[region].get());
+    // Not by adding to the pointer: that is undefined outside of the allocation.
     const auto* const address =
-        reinterpret_cast<const std::byte*>(base + static_cast<std::uintptr_t>(delta));
+        std::bit_cast<const std::byte*>(base + static_cast<std::uintptr_t>(delta));
     const std::optional<ipc::Place> place = table_.find(address, bytes);
     if (place) {
       require(bytes == 0 || table_.at(*place, bytes).data() == address, "what is found is there");

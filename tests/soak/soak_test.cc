@@ -11,9 +11,11 @@
 #include <nlohmann/json.hpp>
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -63,6 +65,14 @@ std::size_t requests_wanted() {
   return text == nullptr ? kRequests : static_cast<std::size_t>(std::atoll(text));
 }
 
+// What the run can't go on without.
+template <typename T>
+T needed(Result<T> result) {
+  if (result) return std::move(*result);
+  std::fprintf(stderr, "soak: %s\n", result.error().message.c_str());
+  std::abort();
+}
+
 bool wait_until(const std::function<bool()>& condition) {
   const auto end = std::chrono::steady_clock::now() + kPatience;
   while (!condition()) {
@@ -109,20 +119,20 @@ class Gateway {
     std::string pattern = (fs::temp_directory_path() / "takt-soak-XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
     const std::array classes{SizeClass{4096, static_cast<std::uint32_t>(kClients * kInFlightMax)}};
-    inputs_ = SlotPool::create("soak inputs", classes).value();
+    inputs_ = needed(SlotPool::create("soak inputs", classes));
     shared_->add(inputs_);
     engine::SupervisorOptions options;
     options.watchdog = 500ms;
     options.delay_min = 1ms;
     options.probe_interval = 50ms;
-    engine_ = Engine::create({}).value();
+    engine_ = needed(Engine::create({}));
     supervisor_ = std::make_unique<Supervisor>(options, *engine_);
     for (std::size_t i = 0; i < kModels; ++i) add_model("m" + std::to_string(i));
     const ModelInfo info = engine_->models().front();
     shape_ = info.signature.inputs.at(0).shape;
     shape_.insert(shape_.begin(), 1);
     type_ = info.signature.inputs[0].type;
-    bytes_ = byte_size(type_, shape_).value();
+    bytes_ = needed(byte_size(type_, shape_));
   }
   ~Gateway() {
     engine_->stop(1s);
@@ -136,7 +146,7 @@ class Gateway {
   [[nodiscard]] InferRequest request(std::size_t number) {
     InferRequest made;
     made.model = models_[number % kModels];
-    Slot slot = inputs_->acquire(bytes_).value();
+    Slot slot = input_slot();
     made.inputs.emplace_back(TensorView{type_, shape_, slot.bytes().first(bytes_)});
     made.holds.push_back(std::move(slot));
     // Some are in a hurry, and may be refused or too late.
@@ -148,6 +158,14 @@ class Gateway {
   [[nodiscard]] std::uint32_t inputs_in_use() const { return inputs_->in_use(); }
 
  private:
+  // A request that was answered before its batch came to an end, because its time was over, keeps its
+  // slot until then: there may be none for a moment.
+  Slot input_slot() {
+    Result<Slot> slot = inputs_->acquire(bytes_);
+    if (!slot) wait_until([&] { return (slot = inputs_->acquire(bytes_)).has_value(); });
+    return needed(std::move(slot));
+  }
+
   void add_model(const std::string& name) {
     fs::create_directories(folder_ / name / "1");
     fs::copy_file(fs::path(TAKT_TEST_MODELS) / "repository" / "good" / "1" / "model.onnx",
@@ -161,7 +179,7 @@ class Gateway {
     spec.load.batch_max = kBatchMax;
     spec.load.profile_time_max = Duration{};
     spec.inputs = shared_;
-    models_.push_back(supervisor_->add_worker(std::move(spec)).value());
+    models_.push_back(needed(supervisor_->add_worker(std::move(spec))));
   }
 
   fs::path folder_;
@@ -221,6 +239,7 @@ Outcome run(Gateway& gateway, Answers& answers, std::size_t requests) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   std::vector<std::thread> clients;
+  clients.reserve(kClients);
   for (std::size_t i = 0; i < kClients; ++i) {
     clients.emplace_back([&, i] { run_client(gateway, answers, i, requests); });
   }
@@ -320,11 +339,12 @@ Holdings holding(double seconds, std::size_t bytes) {
 
 TEST(Growth, IsTheSlopeAfterTheWarmUp) {
   const auto rss = [](const Holdings& seen) { return static_cast<double>(seen.rss_bytes); };
-  std::vector<Holdings> samples;
-  for (int i = 0; i < 20; ++i) samples.push_back(holding(i, 1000));
-  for (int i = 0; i < 80; ++i) samples.push_back(holding(20 + i, 5000));
+  std::vector<Holdings> samples(100);
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    samples[i] = holding(static_cast<double>(i), i < 20 ? 1000 : 5000);
+  }
   EXPECT_NEAR(growth(samples, rss), 0, 1e-6) << "what the warm-up takes is no growth";
-  for (int i = 20; i < 100; ++i) samples[static_cast<std::size_t>(i)].rss_bytes += 10U * i;
+  for (std::size_t i = 20; i < samples.size(); ++i) samples[i].rss_bytes += 10 * i;
   EXPECT_NEAR(growth(samples, rss), 790, 1);
 }
 
