@@ -98,6 +98,10 @@ install_venv() {
   local key
   key=$(stamp_key)
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && return
+  if [ -L "$venv" ]; then
+    fail "$venv is a link to $(readlink "$venv"), which another checkout uses" \
+         "remove the link and run this again; each checkout has its own environment"
+  fi
   step "creating the Python environment $venv" \
        "check that 'python3 -m venv' works (package python3-venv) and that the disk has 1 GB free" \
        "$python" -m venv --clear "$venv"
