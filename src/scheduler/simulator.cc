@@ -170,6 +170,7 @@ class Simulation {
     }
     for (std::uint32_t i = 0; i < workload_.frames.size(); ++i) {
       plan(workload_.frames[i].phase, Pending::Kind::frame, i);
+      announce(workload_.frames[i]);
     }
     for (const InstanceId instance : in_order_) plan_loss(instance);
     for (std::size_t i = 0; i < workload_.models.size(); ++i) plan_suspension(i);
@@ -294,6 +295,24 @@ class Simulation {
   }
 
   // Frames ----------------------------------------------------------------------------------------
+
+  // As Stages::announce of src/line, for lines that keep a pace.
+  void announce(const FrameProcess& process) {
+    constexpr int kEarlyDivisor = 10;
+    if (process.pattern != ArrivalPattern::periodic || process.deadline <= Duration{}) return;
+    for (std::size_t i = 0; i < process.stages.size(); ++i) {
+      const FrameStage& stage = process.stages[i];
+      if (stage.parent || stage.priority != PriorityClass::critical) continue;
+      const Duration time = stage.deadline > Duration{} ? std::min(process.deadline, stage.deadline)
+                                                        : process.deadline;
+      const Duration within = time - expected_after(process, i);
+      if (within <= Duration{}) continue;
+      apply(ArrivalsExpected{.model = stage.model,
+                             .flow = process.flow,
+                             .min_interval = process.interval - process.interval / kEarlyDivisor,
+                             .deadline = within});
+    }
+  }
 
   void begin_frame(std::uint32_t index) {
     const FrameProcess& process = workload_.frames[index];

@@ -425,6 +425,25 @@ TEST(SchedulerSimulation, AFrameWhoseParentCantBeInTimeIsMissedWithoutCrops) {
   EXPECT_EQ(result->streams[1].offered, 0U);
 }
 
+// 3 ms of other work come just before each frame, whose deadline leaves no time for it: a lane that
+// knows of the frames waits for them.
+TEST(SchedulerSimulation, CriticalFramesOfALineThatKeepsAPaceAreAnnounced) {
+  Workload workload = cascade(0);
+  workload.frames[0].stages.resize(1);
+  workload.frames[0].stages[0].priority = PriorityClass::critical;
+  workload.frames[0].deadline = us(2000);
+  workload.models[1].added.profile = {{1, us(3000), us(3000)}};
+  workload.arrivals.push_back({.model = ModelId{1}, .interval = us(10'000), .phase = us(9000)});
+  const auto announced = simulate(workload);
+  ASSERT_TRUE(announced);
+  EXPECT_EQ(announced->frames[0].missed, 0U);
+  EXPECT_GT(announced->statistics.reservations, 0U);
+  workload.frames[0].stages[0].priority = PriorityClass::high;
+  const auto unknown = simulate(workload);
+  ASSERT_TRUE(unknown);
+  EXPECT_GT(unknown->frames[0].missed, 90U);
+}
+
 TEST(SchedulerSimulation, AFrameWithoutCropsEndsWithItsParent) {
   const auto result = simulate(cascade(0));
   ASSERT_TRUE(result);
