@@ -55,8 +55,8 @@ struct FrameStage {
 };
 
 // A line: frames whose stages run in parallel and in cascade, with the deadlines of stages as
-// src/line sets them; critical ones of a periodic line with a deadline are announced as there. Every frame is judged as soon as it comes: ring and frames in flight have no
-// bound here.
+// src/line sets them; critical ones of a periodic line with a deadline are announced as there. Every
+// frame is judged as soon as it comes: ring and frames in flight have no bound here.
 struct FrameProcess {
   ArrivalPattern pattern = ArrivalPattern::periodic;  // not `listed`
   Duration interval = std::chrono::milliseconds(10);
