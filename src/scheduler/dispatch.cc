@@ -280,7 +280,8 @@ void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool backg
     if (batch.rows + request.rows > rows_max) return;
     const TimePoint finish = now_ + profile.p99(batch.rows + request.rows);
     if (finish > std::min(batch.deadline_min, request.urgency.deadline)) return;
-    if (finish > end_latest(device, batch, request.urgency.priority)) {
+    if (now_ + profile.cautious(batch.rows + request.rows) >
+        end_latest(device, batch, request.urgency.priority)) {
       ++statistics_.batches_bounded;
       return;
     }

@@ -75,6 +75,14 @@ TEST(ExpectedArrivals, ALearnedFlowBoundsHowFarOthersGrow) {
   EXPECT_EQ(line.statistics().batches_bounded, 1U);
 }
 
+TEST(ExpectedArrivals, ARunWhoseTimesVaryStaysShorterThanItsP99Allows) {
+  Line line;
+  line.add(kCritical, {0}, limits(1), {{1, us(100), us(100)}});
+  line.add(kOther, {1}, limits(8), {{1, us(75), us(100)}, {8, us(425), us(450)}});
+  run_critical(line, 300, 8);
+  EXPECT_THAT(line.only_started().requests, SizeIs(2)) << "three take 200 us at their p99";
+}
+
 TEST(ExpectedArrivals, ALearnedFlowNeverStopsTheShortestRun) {
   Line line = critical_and_other();
   run_critical(line, 110, 8);
