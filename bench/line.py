@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -22,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from _results import ROOT, machine, versions
+
 DETECTOR, MATCHER, CASCADE = "defects", "difference", "kinds"
 MIB = 1 << 20
 
@@ -292,23 +292,6 @@ def memory(bench: Bench) -> None:
 
 PARTS = {"throughput": throughput, "outside": outside, "idle": idle, "parallel": parallel,
          "memory": memory}
-
-
-def machine() -> dict:
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {"cpu": model[1] if model else platform.processor(),
-            "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(),
-            "load_at_start": os.getloadavg()[0]}
-
-
-def versions() -> dict:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-    import openvino
-    return {"takt": git("rev-parse", "HEAD") or "unknown",
-            "takt_changed_files": len(git("status", "--porcelain", "--untracked-files=no").splitlines()),
-            "openvino": openvino.__version__}
 
 
 def write_results(bench: Bench, path: Path, head: dict) -> None:

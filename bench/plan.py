@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from line import OTHERS_MAX, Cpu, machine, parameters, run, shown, versions
-
-ROOT = Path(__file__).resolve().parent.parent
+from _results import ROOT, machine, versions
+from line import OTHERS_MAX, Cpu, parameters, run, shown
 
 # |predicted / real - 1|, the median of the runs.
 GOALS = {"simulated": {"p99": 0.10}, "openvino": {"p50": 0.10, "p99": 0.25}}

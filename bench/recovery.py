@@ -8,10 +8,8 @@ its goal and writes both summaries to bench/results/recovery-DATE.json.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from _results import ROOT, Goals
 
 RECOVERY_MS_MAX = 2000
 LATENESS_P999_MS_MAX = 2
@@ -71,40 +69,25 @@ def main() -> int:
         calm = run(options.seconds, options.load, None, Path(folder))
         killed = run(options.seconds, options.load, options.every, Path(folder))
 
-    missed = []
-
-    def goal(name: str, met: bool, text: str) -> None:
-        print(f"  {'met   ' if met else 'MISSED'}  {text}")
-        if not met:
-            missed.append(name)
-
+    goals = Goals("recovery")
     for title, result in (("without kills", calm), ("with kills", killed)):
         line = next(iter(result["lines"].values()))
         restarts = sum(worker["restarts"] for worker in result["workers"])
         print(f"{title}: {line['accepted']} frames, {line['verdicts']} verdicts, "
               f"{line['by_fallback']} by fallback; {result['kills']} kills, {restarts} restarts")
-        goal(f"{title}: verdicts", line["accepted"] == line["verdicts"] and not result["exit_code"],
+        goals.judge(f"{title}: verdicts", line["accepted"] == line["verdicts"] and not result["exit_code"],
              f"a verdict for every frame, exit code {result['exit_code']}")
         lateness = line["lateness"]
-        goal(f"{title}: lateness",
+        goals.judge(f"{title}: lateness",
              lateness["p999_us"] <= 1000 * LATENESS_P999_MS_MAX
              and lateness["max_us"] <= 1000 * LATENESS_MAX_MS_MAX,
              f"verdicts behind their deadline: p99.9 {lateness['p999_us'] / 1000:.2f} ms, max "
              f"{lateness['max_us'] / 1000:.2f} ms; goals {LATENESS_P999_MS_MAX}, {LATENESS_MAX_MS_MAX}")
     recovery = max(worker["recovery_max_ms"] for worker in killed["workers"])
-    goal("recovery", recovery <= RECOVERY_MS_MAX,
+    goals.judge("recovery", recovery <= RECOVERY_MS_MAX,
          f"back to full service after {recovery:.0f} ms at most; goal {RECOVERY_MS_MAX}")
 
-    out = ROOT / "bench" / "results" / f"recovery-{datetime.date.today()}.json"
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    out.write_text(json.dumps({
-        "date": str(datetime.date.today()), "commit": commit.stdout.strip(),
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
-        "command": "bench/recovery.py " + " ".join(sys.argv[1:]),
-        "calm": calm, "killed": killed}, indent=1) + "\n")
-    print(f"samples: {out.relative_to(ROOT)}")
-    print("goals met" if not missed else f"goals missed: {', '.join(missed)}")
-    return 1 if missed else 0
+    return goals.finish({"calm": calm, "killed": killed})
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ them to bench/results/soak-DATE.json.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from _results import ROOT, Goals
 
 # Of the gateway, from the end of the warm-up to the end of the run: a leak of one byte a request
 # would be 5 MB, one descriptor a restart hundreds.
@@ -44,13 +42,7 @@ def main() -> int:
             sys.exit(f"soak: the run ended without a report (exit code {done.returncode})")
         result = json.loads(report.read_text())
 
-    missed = []
-
-    def goal(name: str, met: bool, text: str) -> None:
-        print(f"  {'met   ' if met else 'MISSED'}  {text}")
-        if not met:
-            missed.append(name)
-
+    goals = Goals("soak")
     restarts = sum(worker["restarts"] for worker in result["workers"])
     hangs = sum(worker["hangs"] for worker in result["workers"])
     print(f"{result['requests']} requests in {result['seconds']:.0f} s: "
@@ -59,25 +51,16 @@ def main() -> int:
           + ", ".join(f"{kind} {count}" for kind, count in result["answers"].items()))
     rss = [sample[1] / 2**20 for sample in result["samples"]]
     print(f"resident: {rss[0]:.1f} MiB at the start, {max(rss):.1f} at most, {rss[-1]:.1f} at the end")
-    goal("counts", done.returncode == 0, "every request answered once, nothing left behind")
+    goals.judge("counts", done.returncode == 0, "every request answered once, nothing left behind")
     growth = result["rss_growth_bytes"] / 2**20
-    goal("memory", growth <= RSS_GROWTH_MIB_MAX,
+    goals.judge("memory", growth <= RSS_GROWTH_MIB_MAX,
          f"resident memory grew by {growth:.2f} MiB; goal {RSS_GROWTH_MIB_MAX}")
     descriptors = result["descriptors_growth"]
-    goal("descriptors", descriptors <= DESCRIPTORS_GROWTH_MAX,
+    goals.judge("descriptors", descriptors <= DESCRIPTORS_GROWTH_MAX,
          f"open descriptors grew by {descriptors:.2f}; goal {DESCRIPTORS_GROWTH_MAX}")
 
-    out = ROOT / "bench" / "results" / f"soak-{datetime.date.today()}.json"
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    out.write_text(json.dumps({
-        "date": str(datetime.date.today()), "commit": commit.stdout.strip(),
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
-        "command": "bench/soak.py " + " ".join(sys.argv[1:]),
-        "samples_are": ["seconds", "rss_bytes", "descriptors", "memfds", "answered"],
-        **result}) + "\n")
-    print(f"samples: {out.relative_to(ROOT)}")
-    print("goals met" if not missed else f"goals missed: {', '.join(missed)}")
-    return 1 if missed else 0
+    return goals.finish({
+        "samples_are": ["seconds", "rss_bytes", "descriptors", "memfds", "answered"], **result})
 
 
 if __name__ == "__main__":

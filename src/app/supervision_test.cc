@@ -638,11 +638,7 @@ TEST_F(Supervision, StoppingLeavesNoProcessAndNoDescriptor) {
 }  // namespace takt
 
 int main(int argc, char** argv) {
-  // worker --parent PID
-  if (argc == 4 && std::string(argv[1]) == "worker") {
-    takt::ipc::ControlSocket control{takt::ipc::Descriptor(takt::ipc::kControlDescriptor)};
-    return takt::worker::run_worker(std::move(control), std::atoi(argv[3]));
-  }
+  if (const auto code = takt::worker::run_if_worker(argc, argv)) return *code;
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -12,8 +12,10 @@
 #include "worker/topology.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -126,6 +128,12 @@ int run_worker(ipc::ControlSocket control, pid_t parent) {
         worker.answer(*request, std::move(message->descriptors));
     if (!answer || !control.send(ipc::to_text(*answer))) return 0;
   }
+}
+
+std::optional<int> run_if_worker(int argc, char** argv) {
+  if (argc != 4 || std::string_view(argv[1]) != "worker") return std::nullopt;
+  return run_worker(ipc::ControlSocket(ipc::Descriptor(ipc::kControlDescriptor)),
+                    std::atoi(argv[3]));
 }
 
 }  // namespace takt::worker
