@@ -37,7 +37,9 @@ Result<void> check_options(const EngineOptions& options) {
 scheduler::SchedulerOptions scheduler_options(const EngineOptions& options) {
   scheduler::SchedulerOptions result;
   for (const DeviceSpec& device : options.devices)
-    result.devices.push_back({.lanes = device.lanes, .memory_quiet = device.memory_quiet});
+    result.devices.push_back({.lanes = device.lanes,
+                              .memory_quiet = device.memory_quiet,
+                              .batch_gain_min = device.batch_gain_min});
   result.background_share_min = options.background_share_min;
   return result;
 }

@@ -192,7 +192,7 @@ bool Scheduler::State::hold(std::uint32_t device_index, ModelState& model) {
   }
   const LatencyProfile& profile = model.on(device_index)->profile;
   if (model.draining || stopping_ || !profile.known()) return false;
-  const int rows_max = model.on(device_index)->limit.rows();
+  const int rows_max = full_batch(devices_[device_index], *model.on(device_index));
   if (model.queue.rows() >= rows_max) return false;
   const TimePoint started = std::min(model.hold_started, now_);
   TimePoint until = started + model.limits.batch_delay_max;
@@ -213,8 +213,7 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
   DeviceState& device = devices_[device_index];
   ModelState& model = model_of(pool_[leader].model.value);
   Replica& replica = *model.on(device_index);
-  const std::uint32_t instance_index = replica.idle.back();
-  replica.idle.pop_back();
+  const std::uint32_t instance_index = take_idle(device, replica);
   ++model.running;
   for (Replica& other : model.replicas) other.deferred_since = kNever;
   InstanceState& instance = instances_[instance_index];
@@ -237,12 +236,25 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
   instance.charged = replica.profile.p99(batch.rows);
   charge(device, instance, instance.charged);
   device.running.push_back(instance_index);
+  ++device.at_home[static_cast<std::size_t>(instance.home)];
   ++running_;
   ++statistics_.batches;
   statistics_.started += instance.requests.size();
   out_->emplace_back(StartBatch{instance.batch, model.id, InstanceId{instance_index},
                                 instance.requests, batch.rows, instance.expected_end});
   model_changed(model);
+}
+
+// The idle instance that ran last of those whose home lane nobody uses, where there is one.
+std::uint32_t Scheduler::State::take_idle(const DeviceState& device, Replica& replica) {
+  const auto at_home = [&](std::uint32_t index) {
+    return device.at_home[static_cast<std::size_t>(instances_[index].home)] == 0;
+  };
+  const auto last = std::find_if(replica.idle.rbegin(), replica.idle.rend(), at_home);
+  const auto chosen = last == replica.idle.rend() ? replica.idle.end() - 1 : last.base() - 1;
+  const std::uint32_t index = *chosen;
+  replica.idle.erase(chosen);
+  return index;
 }
 
 void Scheduler::State::take(Batch& batch, std::uint32_t index) {
@@ -327,11 +339,16 @@ void Scheduler::State::collect_claims(std::uint32_t device_index, const ModelSta
   }
 }
 
-// The batch limit, or less when further lanes and instances of the model are free, here or on its other
+// Rows beyond which a batch there doesn't grow: its limit, or what is worth it by the profile.
+int Scheduler::State::full_batch(const DeviceState& device, const Replica& replica) const {
+  return replica.profile.rows_worth(replica.limit.rows(), device.batch_gain_min);
+}
+
+// A full batch, or less when further lanes and instances of the model are free, here or on its other
 // devices: what they could start at once is not queued behind this batch's own rows.
 int Scheduler::State::rows_worth_taking(const DeviceState& device, const Batch& batch) const {
   const ModelState& model = *batch.model;
-  const int rows_max = batch.replica->limit.rows();
+  const int rows_max = full_batch(device, *batch.replica);
   int lanes = 0;
   for (const Replica& replica : model.replicas) {
     const DeviceState& place = devices_[replica.device];

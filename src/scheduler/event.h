@@ -137,6 +137,9 @@ using Event = std::variant<ModelAdded, ReplicaAdded, ModelRemoved, ModelSuspende
 struct StartBatch {
   BatchId batch;
   ModelId model;
+  // The n-th instance of a model on a device is at home on the n-th lane (modulo their number), and of
+  // the idle ones one whose home is free is preferred: a model with as many instances as the device has
+  // lanes always has one, so that each lane can be tied to cores of its own.
   InstanceId instance;
   std::span<const RequestId>
       requests;  // most urgent first; valid until the batch completed or its instance was lost

@@ -144,6 +144,35 @@ Duration LatencyProfile::least_work(std::int64_t rows) const {
                                             static_cast<double>(rows) * per_row_ns_));
 }
 
+int LatencyProfile::rows_worth(int rows_max, double gain_min) const {
+  if (!known_ || rows_max <= 1) return rows_max;
+  const double last = interpolate(rows_max, &Knot::p50);
+  double least = last / rows_max;
+  for (const Knot& knot : usable_) {
+    if (knot.batch > rows_max) break;
+    least = std::min(least, static_cast<double>(knot.p50.count()) / knot.batch);
+  }
+  const double enough = least * (1 + gain_min);
+  // Between two known sizes the time is linear, and a row's share of it rises or falls throughout.
+  int low = 1;
+  double low_time = interpolate(1, &Knot::p50);
+  if (low_time <= enough) return 1;
+  const auto crossing = [&](int high, double high_time) {
+    const double slope = (high_time - low_time) / (high - low);
+    const double rows = std::ceil((low_time - slope * low) / (enough - slope) - 1e-9);
+    return std::clamp(static_cast<int>(rows), low + 1, high);
+  };
+  for (const Knot& knot : usable_) {
+    if (knot.batch <= 1) continue;
+    if (knot.batch >= rows_max) break;
+    const auto time = static_cast<double>(knot.p50.count());
+    if (time <= enough * knot.batch) return crossing(knot.batch, time);
+    low = knot.batch;
+    low_time = time;
+  }
+  return last <= enough * rows_max ? crossing(rows_max, last) : rows_max;
+}
+
 LatencyProfile::Knot* LatencyProfile::find_or_insert(int batch) {
   const auto place =
       std::lower_bound(knots_.begin(), knots_.end(), batch,

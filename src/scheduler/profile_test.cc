@@ -92,6 +92,28 @@ TEST(LatencyProfile, BoundsTheSizesThatItLearns) {
   EXPECT_EQ(profile.p99(1000), us(1000)) << "what isn't learned is continued per row";
 }
 
+TEST(LatencyProfile, LargerBatchesAreWorthTheirGainOnly) {
+  // 100 us a row alone, 62.5 at four, 55 at eight, 53.1 at sixteen.
+  const std::vector<LatencyPoint> points{
+      {1, us(100), us(120)}, {4, us(250), us(300)}, {8, us(440), us(500)}, {16, us(850), us(900)}};
+  const LatencyProfile profile(points, 16);
+  EXPECT_EQ(profile.rows_worth(16, 0.0), 16);
+  EXPECT_EQ(profile.rows_worth(16, 0.05), 8);
+  EXPECT_EQ(profile.rows_worth(16, 0.10), 6) << "linear from four to eight: 345 us, 57.5 a row";
+  EXPECT_EQ(profile.rows_worth(16, 1.0), 1);
+  EXPECT_EQ(profile.rows_worth(4, 0.05), 4) << "what a lowered limit forbids doesn't count";
+  EXPECT_EQ(profile.rows_worth(1, 0.05), 1);
+}
+
+TEST(LatencyProfile, BatchesThatCostMoreARowAreNotWorthIt) {
+  const std::vector<LatencyPoint> points{
+      {1, us(1025), us(1200)}, {4, us(3536), us(4000)}, {16, us(15240), us(17000)}};
+  EXPECT_EQ(LatencyProfile(points, 64).rows_worth(64, 0.0), 4);
+  const std::vector<LatencyPoint> linear{{1, us(100), us(100)}, {8, us(800), us(800)}};
+  EXPECT_EQ(LatencyProfile(linear, 8).rows_worth(8, 0.0), 1);
+  EXPECT_EQ(LatencyProfile({}, 8).rows_worth(8, 0.05), 8) << "unknown: as the limit allows";
+}
+
 TEST(LatencyProfile, RemembersTheLongestOfTheWindow) {
   LatencyProfile profile = loaded();
   EXPECT_EQ(profile.longest(1), us(120)) << "as loaded";
@@ -197,6 +219,27 @@ RC_GTEST_PROP(LatencyProfile, LeastWorkIsBelowEverySplitIntoBatches, ()) {
   }
   RC_ASSERT(profile.least_work(1) == profile.p99(1) ||
             profile.least_work(1) >= profile.p99(1) - Duration(1));
+}
+
+RC_GTEST_PROP(LatencyProfile, RowsWorthAreTheFewestThatAreCheapEnough, ()) {
+  const int rows_max = *rc::gen::inRange(1, 40);
+  std::vector<LatencyPoint> points;
+  Duration p50 = us(*rc::gen::inRange(1, 500));
+  for (int batch = *rc::gen::inRange(1, 3); batch <= 40; batch += *rc::gen::inRange(1, 9)) {
+    points.push_back({batch, p50, p50});
+    p50 += Duration(*rc::gen::inRange(0, 700'000));
+  }
+  const LatencyProfile profile(points, rows_max);
+  const double gain = *rc::gen::inRange(0, 30) / 100.0;
+  const auto a_row = [&](int rows) {
+    return static_cast<double>(profile.p50(rows).count()) / static_cast<double>(rows);
+  };
+  double least = a_row(1);
+  for (int rows = 2; rows <= rows_max; ++rows) least = std::min(least, a_row(rows));
+  const int worth = profile.rows_worth(rows_max, gain);
+  // p50() rounds up to nanoseconds.
+  RC_ASSERT(a_row(worth) <= least * (1 + gain) + 1);
+  for (int rows = 1; rows < worth; ++rows) RC_ASSERT(a_row(rows) >= least * (1 + gain) - 1);
 }
 
 }  // namespace

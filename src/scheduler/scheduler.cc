@@ -23,6 +23,12 @@ Result<Scheduler> Scheduler::create(SchedulerOptions options) {
                                                 "].memory_quiet must be above 0; leave it out for "
                                                 "the default");
     }
+    if (!(options.devices[i].batch_gain_min >= 0.0 && options.devices[i].batch_gain_min <= 1.0)) {
+      return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
+                                                "].batch_gain_min is " +
+                                                std::to_string(options.devices[i].batch_gain_min) +
+                                                "; expected 0 to 1, such as 0.05");
+    }
     if (options.devices[i].lanes >= 1) continue;
     return fail(ErrorKind::invalid_input, "scheduler: devices[" + std::to_string(i) +
                                               "].lanes is " +
@@ -95,8 +101,9 @@ const SchedulerStatistics& Scheduler::statistics() const noexcept {
 
 Scheduler::State::State(SchedulerOptions options) : options_(std::move(options)) {
   for (const DeviceOptions& device : options_.devices) {
-    devices_.emplace_back(options_.profile_memory).lanes = device.lanes;
+    devices_.emplace_back(device.lanes, options_.profile_memory);
     devices_.back().memory_quiet = device.memory_quiet;
+    devices_.back().batch_gain_min = device.batch_gain_min;
   }
 }
 
@@ -231,6 +238,7 @@ void Scheduler::State::add_instance(ModelState& model, Replica& replica, std::ui
   if (index >= instances_.size()) instances_.resize(index + std::size_t{1});
   InstanceState& instance = instances_[index];
   if (instance.ready) return;
+  if (!instance.known) instance.home = replica.homes++ % devices_[replica.device].lanes;
   instance.known = true;
   instance.ready = true;
   instance.model = model.id.value;
@@ -471,7 +479,9 @@ void Scheduler::State::end_batch(InstanceState& instance, std::uint32_t index) {
   instance.busy = false;
   --running_;
   --model_of(instance.model).running;
-  std::erase(devices_[instance.device].running, index);
+  DeviceState& device = devices_[instance.device];
+  std::erase(device.running, index);
+  --device.at_home[static_cast<std::size_t>(instance.home)];
 }
 
 void Scheduler::State::expire(std::uint32_t index) {

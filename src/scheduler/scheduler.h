@@ -22,6 +22,9 @@ struct DeviceOptions {
   int lanes = 1;  // batches that may run at once; two CPU cores are two one-thread lanes
   // How long a model must not run out of memory before a batch limit that it lowered is doubled.
   Duration memory_quiet = std::chrono::seconds(30);
+  // A batch grows only while a larger one takes less time a row by at least this share (0.05: 5 %):
+  // beyond that it would gain little and make everyone wait longer. 0: any gain will do.
+  double batch_gain_min = 0.05;
 };
 
 struct SchedulerOptions {
@@ -64,7 +67,7 @@ struct SchedulerStatistics {
 class Scheduler {
  public:
   // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration
-  // below 0, memory_quiet not above 0).
+  // below 0, memory_quiet not above 0, batch_gain_min outside [0, 1]).
   [[nodiscard]] static Result<Scheduler> create(SchedulerOptions options);
   Scheduler(Scheduler&&) noexcept;
   Scheduler& operator=(Scheduler&&) noexcept;

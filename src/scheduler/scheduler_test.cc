@@ -401,6 +401,65 @@ TEST(Scheduler, ABatchDelayLeavesTimeForAFullBatch) {
   EXPECT_EQ(line.started().size(), 1U);
 }
 
+// 100 us a row alone, 62.5 at four, 60 at eight.
+std::vector<LatencyPoint> little_gain_beyond_four() {
+  return {{1, us(100), us(100)}, {4, us(250), us(250)}, {8, us(480), us(480)}};
+}
+
+TEST(Scheduler, ABatchGrowsOnlyWhileThatGainsEnough) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32), little_gain_beyond_four());
+  line.arrive(1, 0);
+  const Started first = line.only_started();
+  for (std::uint64_t id = 2; id < 12; ++id) line.arrive(id, 0);
+  line.complete(first, 100);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(2, 3, 4, 5));
+}
+
+TEST(Scheduler, ARequestOfMoreRowsThanAreWorthItRunsAlone) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32), little_gain_beyond_four());
+  line.arrive(1, 0, {}, PriorityClass::normal, 6);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1));
+}
+
+TEST(Scheduler, ABatchDelayEndsWhenTheBatchIsWorthIt) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32, us(500)), little_gain_beyond_four());
+  for (std::uint64_t id = 1; id < 4; ++id) line.arrive(id, 0);
+  EXPECT_TRUE(line.started().empty());
+  line.arrive(4, 0);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1, 2, 3, 4));
+}
+
+TEST(Scheduler, InstancesRunWhereTheirHomeIsFree) {
+  Line line(2);
+  line.add(0, {0, 1}, limits(1), hundred_and_fifty());
+  line.add(1, {2, 3}, limits(1), hundred_and_fifty());
+  line.arrive(1, 0);
+  const Started first = line.only_started();
+  line.arrive(2, 1);
+  const Started second = line.only_started();
+  EXPECT_NE(first.instance % 2, second.instance % 2) << "the n-th instance is at home on lane n";
+  // Whichever ends: the next batch finds an instance at home on the lane that it left.
+  line.complete(first, 100);
+  line.arrive(3, 1);
+  const Started third = line.only_started();
+  EXPECT_EQ(third.instance % 2, first.instance % 2);
+  line.complete(second, 100);
+  line.arrive(4, 0);
+  EXPECT_EQ(line.only_started().instance % 2, second.instance % 2);
+}
+
+TEST(Scheduler, AFreeLaneIsUsedAwayFromHomeToo) {
+  Line line(2);
+  line.add(0, {0}, limits(1), hundred_and_fifty());
+  line.add(1, {1}, limits(1), hundred_and_fifty());
+  line.arrive(1, 0);
+  line.arrive(2, 1);
+  EXPECT_EQ(line.only_started().instance, 1U);
+}
+
 TEST(Scheduler, ABatchDelayNeverHoldsBackOtherWork) {
   Line line;
   line.add(0, {0}, limits(8, 16, us(500)), hundred_and_fifty());

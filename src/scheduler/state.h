@@ -25,6 +25,7 @@ struct Replica {
   std::uint32_t device = 0;
   LatencyProfile profile;
   BatchLimit limit;
+  int homes = 0;                                // instances that were ever added
   std::vector<std::uint32_t> instances;         // ready ones, running or idle
   std::vector<std::uint32_t> idle;              // of those
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
@@ -112,6 +113,7 @@ struct InstanceState {
   bool busy = false;
   std::uint32_t model = 0;
   std::uint32_t device = 0;
+  int home = 0;  // the lane that it should have: its place among its model's instances there
   // Of the batch that runs.
   BatchId batch;
   int rows = 0;
@@ -123,10 +125,13 @@ struct InstanceState {
 };
 
 struct DeviceState {
-  explicit DeviceState(Duration memory) : expected(memory) {}
+  DeviceState(int lane_count, Duration memory)
+      : lanes(lane_count), at_home(static_cast<std::size_t>(lane_count)), expected(memory) {}
 
   int lanes = 1;
+  std::vector<int> at_home;  // batches that run, by the home of their instance
   Duration memory_quiet{};
+  double batch_gain_min = 0;
   std::vector<std::uint32_t> running;  // instances
   // Models with a request waiting and an instance that may start it, by their first request.
   IndexedHeap<Urgency> runnable;
@@ -246,8 +251,10 @@ class Scheduler::State {
                                      PriorityClass priority);
   void wake(std::uint32_t device_index, TimePoint at);
   void start(std::uint32_t device_index, std::uint32_t leader);
+  [[nodiscard]] std::uint32_t take_idle(const DeviceState& device, Replica& replica);
   void grow(std::uint32_t device_index, Batch& batch, bool background_only);
   void collect_claims(std::uint32_t device_index, const ModelState& own, TimePoint finish_alone);
+  [[nodiscard]] int full_batch(const DeviceState& device, const Replica& replica) const;
   [[nodiscard]] int rows_worth_taking(const DeviceState& device, const Batch& batch) const;
   void take(Batch& batch, std::uint32_t index);
   void expire(std::uint32_t index);

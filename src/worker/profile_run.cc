@@ -80,10 +80,16 @@ Result<LatencyPoint> measure(Instance& instance, BatchRun& run, int batch, Durat
   return LatencyPoint{.batch = batch, .p50 = p50, .p99 = std::ranges::max(times)};
 }
 
-// A larger batch takes at most its share of rows more.
-LatencyPoint scaled(const LatencyPoint& from, int batch) {
-  return {
-      .batch = batch, .p50 = from.p50 * batch / from.batch, .p99 = from.p99 * batch / from.batch};
+// A size that wasn't run. It is promised at most its share of rows more than the largest before, and
+// hoped to go on as the last two sizes rose: so it will be tried where that is worth it.
+LatencyPoint unmeasured(const std::vector<LatencyPoint>& measured, int batch) {
+  const LatencyPoint& last = measured.back();
+  const LatencyPoint& before = measured[measured.size() - 2];
+  const Duration rise = std::max(Duration{}, last.p50 - before.p50);
+  const Duration p50 = last.p50 + rise * (batch - last.batch) / (last.batch - before.batch);
+  return {.batch = batch,
+          .p50 = std::min(p50, last.p50 * batch / last.batch),
+          .p99 = last.p99 * batch / last.batch};
 }
 
 }  // namespace
@@ -106,8 +112,8 @@ Result<std::vector<LatencyPoint>> measure_profile(Instance& instance, const Sign
   Duration left = time_max;
   for (const int batch : batches) {
     // The first two sizes are run in any case: they are what must be warm before the first frame.
-    if (profile.size() >= 2 && scaled(profile.back(), batch).p50 * 2 > left) {
-      profile.push_back(scaled(profile.back(), batch));
+    if (profile.size() >= 2 && profile.back().p50 * (2 * batch) / profile.back().batch > left) {
+      profile.push_back(unmeasured(profile, batch));
       continue;
     }
     BatchRun run(signature, output_bytes_per_row);

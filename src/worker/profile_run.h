@@ -18,8 +18,8 @@ namespace takt::worker {
 [[nodiscard]] std::vector<int> profiled_batches(int batch_max);
 
 // Runs each size once to warm up and then at least once, within about `time_max` in all. Sizes that
-// would not fit are scaled up from the largest one that was measured (the profile is kept current
-// while running); batch 1 and 2 are always run.
+// would not fit get a p99 in proportion to the largest one that was measured and a p50 that goes on as
+// the last two rose (the profile is kept current while running); batch 1 and 2 are always run.
 // Inputs are images of the model's size where `plans` say so, otherwise tensors of the signature's
 // shape with open dimensions set to 1. Errors: what the instance says.
 [[nodiscard]] Result<std::vector<LatencyPoint>> measure_profile(

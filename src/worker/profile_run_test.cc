@@ -43,6 +43,20 @@ TEST(ProfileRun, ScalesUpWhatDoesNotFitIntoTheTime) {
   EXPECT_EQ(profile->back().p99, std::chrono::milliseconds(24));
 }
 
+TEST(ProfileRun, HopesForTheGainThatSmallerSizesShowed) {
+  ScaleInstance instance(1);
+  instance.times_per_batch = std::chrono::milliseconds(4);
+  instance.times_per_row = std::chrono::milliseconds(1);
+  const Signature signature = scale_signature(8);
+  const auto profile =
+      measure_profile(instance, signature, {}, *output_bytes(signature, 0), Duration::zero());
+  ASSERT_TRUE(profile) << profile.error().message;
+  EXPECT_EQ(instance.rows_max, 2U);
+  EXPECT_EQ(profile->at(2).p50, std::chrono::milliseconds(8));
+  EXPECT_EQ(profile->back().p50, std::chrono::milliseconds(12)) << "5 ms, 6 ms, and so on";
+  EXPECT_EQ(profile->back().p99, std::chrono::milliseconds(24)) << "the promise: as 6 ms for two";
+}
+
 TEST(ProfileRun, PassesOnWhatTheInstanceSays) {
   ScaleInstance instance(1);
   const Signature signature = scale_signature(1);
