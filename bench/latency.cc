@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -61,12 +62,15 @@ double us(Duration duration) {
   return std::chrono::duration<double, std::micro>(duration).count();
 }
 
-// Calls `sample` once a period, on time, and returns what it returned, the first tenth left out.
-std::vector<double> paced(int count, const std::function<double()>& sample) {
+// Calls `sample` once a period, on time, and returns what it returned, the first tenth left out. The
+// last `spin` before that time it looks at the clock in place of sleeping.
+std::vector<double> paced(int count, const std::function<double()>& sample, Duration spin = {}) {
   std::vector<double> samples;
   auto next = std::chrono::steady_clock::now();
   for (int i = 0; i < count + count / 10; ++i) {
-    std::this_thread::sleep_until(next += kPeriod);
+    std::this_thread::sleep_until((next += kPeriod) - spin);
+    while (std::chrono::steady_clock::now() < next) {
+    }
     const double value = sample();
     if (i >= count / 10) samples.push_back(value);
   }
@@ -130,12 +134,12 @@ std::vector<double> floor_of_processes(int count, Duration pause) {
 // A simulated model of 1 ms in an engine of its own, with one instance.
 class Served {
  public:
-  Served(const fs::path& repository, bool in_worker, Duration spin) {
+  Served(const fs::path& repository, bool in_worker, Duration spin) : spin_(spin) {
     const std::array classes{SizeClass{4096, 16}};
     inputs_ = SlotPool::create("bench inputs", classes).value();
     engine_ = Engine::create({}).value();
     supervisor_ = std::make_unique<Supervisor>(engine::SupervisorOptions{}, *engine_);
-    model_ = in_worker ? add_worker(repository, spin) : add_here(repository);
+    model_ = in_worker ? add_worker(repository) : add_here(repository);
     info_ = engine_->find("m").value();
   }
   ~Served() {
@@ -165,6 +169,7 @@ class Served {
         TensorView{info_.signature.inputs[0].type, shape, slot.bytes().first(bytes)});
     request.holds.push_back(std::move(slot));
     InferTimings timings;
+    here_ = false;
     const auto start = std::chrono::steady_clock::now();
     engine_->submit(std::move(request), [&](const Result<InferResult>& result) {
       if (!result) {
@@ -172,12 +177,9 @@ class Served {
         std::abort();
       }
       timings = result->timings;
-      const std::uint64_t one = 1;
-      if (::write(answered_, &one, sizeof(one)) < 0) std::abort();
+      answer();
     });
-    // As the floor waits; a semaphore would first spin, on a core that the instance needs.
-    std::uint64_t value = 0;
-    if (::read(answered_, &value, sizeof(value)) < 0) std::abort();
+    wait_for_answer();
     const auto end = std::chrono::steady_clock::now();
     to_dispatcher_us_.push_back(us(timings.dispatched - timings.submitted));
     to_instance_us_.push_back(us(timings.batch.exec_start - timings.dispatched));
@@ -186,12 +188,32 @@ class Served {
   }
 
  private:
-  ModelId add_worker(const fs::path& repository, Duration spin) {
+  // As the floor waits; a semaphore would first spin, on a core that the instance needs. Where all
+  // spin, so does the caller.
+  void answer() {
+    const std::uint64_t one = 1;
+    if (spin_ > Duration{}) {
+      here_ = true;
+    } else if (::write(answered_, &one, sizeof(one)) < 0) {
+      std::abort();
+    }
+  }
+  void wait_for_answer() {
+    std::uint64_t value = 0;
+    if (spin_ > Duration{}) {
+      while (!here_) {
+      }
+    } else if (::read(answered_, &value, sizeof(value)) < 0) {
+      std::abort();
+    }
+  }
+
+  ModelId add_worker(const fs::path& repository) {
     engine::WorkerSpec spec;
     spec.name = "m";
     spec.load.model = {repository, "m", 1};
     spec.load.backend = "simulated";
-    spec.load.spin = spin;
+    spec.load.spin = spin_;
     auto shared = std::make_shared<engine::SharedInputs>();
     shared->add(inputs_);
     spec.inputs = shared;
@@ -204,6 +226,7 @@ class Served {
     return engine_->add_model(worker::load_runtime(*backend_, version, {}).value()).value();
   }
 
+  const Duration spin_;
   std::shared_ptr<SlotPool> inputs_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
@@ -211,6 +234,7 @@ class Served {
   ModelId model_;
   ModelInfo info_;
   const int answered_ = ::eventfd(0, EFD_CLOEXEC);
+  std::atomic<bool> here_{false};
   std::vector<double> to_dispatcher_us_;
   std::vector<double> to_instance_us_;
   std::vector<double> back_us_;
@@ -252,7 +276,7 @@ int run(const Options& options) {
       add("floor_threads", floor_of_threads(options.requests, kModelTime));
       add("in_process", paced(options.requests, [&] { return here.added_us(); }));
       add("floor_processes", floor_of_processes(options.requests, kModelTime));
-      add("through_worker", paced(options.requests, [&] { return remote.added_us(); }));
+      add("through_worker", paced(options.requests, [&] { return remote.added_us(); }, spin));
     }
     here.print_parts("in_process");
     remote.print_parts("through_worker");

@@ -107,7 +107,9 @@ class Planner {
     workload_.seed = request_.seed;
     workload_.requests_max = UINT64_MAX;
     for (int i = 0; i < devices_; ++i) {
-      workload_.options.devices.push_back({.lanes = lanes_of(config_.devices.front())});
+      workload_.options.devices.push_back(
+          {.lanes = lanes_of(config_.devices.front()),
+           .batch_gain_min = config_.devices.front().batch_gain_min});
     }
     for (const std::string& name : planned_tasks(config_, request_.recorded)) {
       if (Result<void> added = add_model(find_task(config_, name)); !added) {

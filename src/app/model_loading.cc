@@ -20,18 +20,22 @@ namespace takt::app {
 namespace {
 
 // That this process may use on the device.
-int usable_cpus(const config::DeviceConfig& device) {
+std::vector<int> usable_cpus(const config::DeviceConfig& device) {
   if (device.numa.node) {
     const Result<worker::Topology> topology = worker::machine_topology();
     if (topology) {
       const Result<worker::NumaNode> node = worker::find_node(*topology, *device.numa.node);
-      if (node) return static_cast<int>(node->cpus.size());
+      if (node) return node->cpus;
     }
   }
+  std::vector<int> cpus;
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
+  }
+  return cpus;
 }
 
 // Unknown only where nothing is to be placed.
@@ -173,6 +177,7 @@ class Loader {
     spec.load.batch_max = task.batch_max;
     spec.load.threads_per_instance = device.threads_per_lane;
     spec.load.cpus = place.cpus;
+    spec.load.instance_cpus = instance_cpus(task);
     spec.load.numa_node = place.node;
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
@@ -187,6 +192,24 @@ class Loader {
 
   [[nodiscard]] int instances_of(const TaskSpec& task) const {
     return task.instances > 0 ? task.instances : lanes_of(config_.devices.front());
+  }
+
+  // Each instance keeps to the CPUs of the lane that it is at home on. Nothing where instances run on
+  // other lanes too (StartBatch in scheduler/event.h), or on further threads of OpenVINO.
+  [[nodiscard]] std::vector<std::vector<int>> instance_cpus(const TaskSpec& task) const {
+    const config::DeviceConfig& device = config_.devices.front();
+    const int lanes = lanes_of(device);
+    const int instances = instances_of(task);
+    if (!device.pin || device.threads_per_lane > 1 || !task.cpus.empty() ||
+        instances % lanes != 0) {
+      return {};
+    }
+    const auto shares = worker::share_cpus(usable_cpus(device), lanes);
+    std::vector<std::vector<int>> cpus;
+    for (int i = 0; i < instances && !shares.empty(); ++i) {
+      cpus.push_back(shares[static_cast<std::size_t>(i % lanes)]);
+    }
+    return cpus;
   }
 
   Result<worker::WorkerPlace> place_worker(const TaskSpec& task) {
@@ -220,6 +243,7 @@ class Loader {
     options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
     options.cpus = task.cpus;
+    options.instance_cpus = instance_cpus(task);
     options.cache_dir = config_.models.cache;
     options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
@@ -250,8 +274,9 @@ class Loader {
 }  // namespace
 
 int lanes_of(const config::DeviceConfig& device) {
-  return device.lanes > 0 ? device.lanes
-                          : std::max(1, usable_cpus(device) / device.threads_per_lane);
+  return device.lanes > 0
+             ? device.lanes
+             : std::max(1, static_cast<int>(usable_cpus(device).size()) / device.threads_per_lane);
 }
 
 Result<void> check_machine(const config::Config& config) {
@@ -274,8 +299,10 @@ EngineOptions engine_options(const config::Config& config) {
   EngineOptions options;
   options.devices.clear();
   for (const config::DeviceConfig& device : config.devices) {
-    options.devices.push_back(
-        {.name = device.name, .lanes = lanes_of(device), .memory_quiet = device.memory_quiet});
+    options.devices.push_back({.name = device.name,
+                               .lanes = lanes_of(device),
+                               .memory_quiet = device.memory_quiet,
+                               .batch_gain_min = device.batch_gain_min});
   }
   return options;
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,9 +33,11 @@ struct LoadOptions {
   // It fixes dimensions that the file leaves open; empty: the file alone decides.
   std::vector<TensorSpec> input_specs;
   std::vector<TensorSpec> output_specs;
-  int instances = 1;                // how many will be opened and run in parallel
-  int threads_per_instance = 1;     // CPU backends
-  std::vector<int> cpus;            // CPUs that the instances may use; empty: any
+  int instances = 1;             // how many will be opened and run in parallel
+  int threads_per_instance = 1;  // CPU backends
+  std::vector<int> cpus;         // CPUs that the instances may use; empty: any
+  // Of each instance, in place of all of those; empty: it uses all of them.
+  std::vector<std::vector<int>> instance_cpus;
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
   std::string precision = "fp32";   // a backend refuses what it can't do
   // From config.pbtxt. A backend reads the keys that begin with its name and a dot
@@ -51,6 +54,13 @@ struct Partition {
   std::string device = "cpu";  // "cpu", "cuda:0"
   int index = 0;               // lane of the device
 };
+
+// That the instance's thread may use; empty: any.
+[[nodiscard]] constexpr std::span<const int> cpus_of_instance(const LoadOptions& options,
+                                                              int index) noexcept {
+  const auto place = static_cast<std::size_t>(index);
+  return place < options.instance_cpus.size() ? options.instance_cpus[place] : options.cpus;
+}
 
 class LoadedModel {
  public:

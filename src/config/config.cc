@@ -52,10 +52,12 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
     read_lanes(child, device.lanes);
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
     child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
+    child.boolean("pin", device.pin);
     child.duration("memory_quiet", device.memory_quiet);
     if (device.memory_quiet <= Duration{}) {
       child.problem("memory_quiet", "expected a time above 0, such as 30s");
     }
+    child.number("batch_gain_min", device.batch_gain_min, 0.0, 1.0);
     devices.push_back(device);
   });
   if (devices.empty()) devices.push_back({});

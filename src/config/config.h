@@ -33,8 +33,11 @@ struct DeviceConfig {
   int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
   int threads_per_lane = 1;
   worker::NumaPolicy numa{};
+  bool pin = true;  // each lane keeps to its share of the CPUs
   // Until a batch limit that a shortage of memory lowered is doubled again.
   Duration memory_quiet = std::chrono::seconds(30);
+  // Share of the time a row that a larger batch must save.
+  float batch_gain_min = 0.05F;
 };
 
 // The kind of source with its options; `recipe` is the line's.

@@ -49,8 +49,9 @@ struct LoadModel {
   int instances = 1;
   int batch_max = 0;
   int threads_per_instance = 1;
-  std::vector<int> cpus;         // that the process may use; empty: any
-  std::optional<int> numa_node;  // whose memory it takes; empty: the kernel's choice
+  std::vector<int> cpus;                        // that the process may use; empty: any
+  std::vector<std::vector<int>> instance_cpus;  // of each instance's thread; empty: all of those
+  std::optional<int> numa_node;                 // whose memory it takes; empty: the kernel's choice
   std::filesystem::path cache_dir;
   std::string precision = "fp32";
   // A restart of what has proven itself: no parity gate, no measuring, only warm instances.

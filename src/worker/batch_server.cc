@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/batch_server.h"
 
+#include "worker/confine.h"
+
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <string>
@@ -25,13 +28,13 @@ BatchServer::BatchServer(ipc::WorkerChannel channel, Duration spin)
 
 Result<std::unique_ptr<BatchServer>> BatchServer::start(
     std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
-    std::vector<ipc::Descriptor> descriptors, Duration spin) {
+    std::vector<ipc::Descriptor> descriptors, const BatchServerOptions& options) {
   if (descriptors.size() < 2 || instances.size() != layout.instances) {
     return fail(ErrorKind::invalid_input, "attach: descriptors or instances are missing");
   }
   Result<ipc::WorkerChannel> channel = ipc::WorkerChannel::map(std::move(descriptors[0]), layout);
   if (!channel) return std::unexpected(std::move(channel).error().within("channel"));
-  std::unique_ptr<BatchServer> server(new BatchServer(std::move(*channel), spin));
+  std::unique_ptr<BatchServer> server(new BatchServer(std::move(*channel), options.spin));
   for (std::size_t i = 1; i < descriptors.size(); ++i) {
     const bool written = i == 1;
     Result<ipc::SharedMemory> mapped = ipc::SharedMemory::map(
@@ -50,6 +53,11 @@ Result<std::unique_ptr<BatchServer>> BatchServer::start(
     }
   } catch (const std::system_error& error) {
     return fail(ErrorKind::unavailable, std::string("no thread to be had: ") + error.what());
+  }
+  for (std::size_t i = 0; i < std::min(options.instance_cpus.size(), server->lanes_.size()); ++i) {
+    Result<void> bound =
+        use_cpus(server->lanes_[i].thread.native_handle(), options.instance_cpus[i]);
+    if (!bound) return std::unexpected(std::move(bound).error());
   }
   return server;
 }

@@ -62,7 +62,7 @@ Result<void> filter_calls() {
 
 }  // namespace
 
-Result<void> use_cpus(const std::vector<int>& cpus) {
+Result<void> use_cpus(pthread_t thread, std::span<const int> cpus) {
   if (cpus.empty()) return {};
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -72,9 +72,10 @@ Result<void> use_cpus(const std::vector<int>& cpus) {
     }
     CPU_SET(cpu, &set);
   }
-  if (::sched_setaffinity(0, sizeof(set), &set) == 0) return {};
+  const int error = ::pthread_setaffinity_np(thread, sizeof(set), &set);
+  if (error == 0) return {};
   return fail(ErrorKind::invalid_input,
-              "the worker can't be bound to its CPUs: " + std::generic_category().message(errno) +
+              "the worker can't be bound to its CPUs: " + std::generic_category().message(error) +
                   "; name CPUs that this machine has");
 }
 

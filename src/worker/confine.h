@@ -7,13 +7,15 @@
 #include "core/result.h"
 #include "ipc/worker_protocol.h"
 
-#include <vector>
+#include <pthread.h>
+
+#include <span>
 
 namespace takt::worker {
 
-// The CPUs that this process and all its later threads may use; empty: as it is. Errors:
+// The CPUs that this thread, and those that it makes later, may use; empty: as it is. Errors:
 // invalid_input (a CPU that isn't there or that the process may not use).
-[[nodiscard]] Result<void> use_cpus(const std::vector<int>& cpus);
+[[nodiscard]] Result<void> use_cpus(pthread_t thread, std::span<const int> cpus);
 
 // sandbox: a filter of system calls for every thread: no sockets but Unix ones, no new programs, no
 // look into other processes, no mounts and modules; those calls fail with EPERM.

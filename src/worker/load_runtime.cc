@@ -29,6 +29,7 @@ LoadOptions load_options(const repository::ModelVersion& version, const RuntimeO
   load.instances = options.instances;
   load.threads_per_instance = options.threads_per_instance;
   load.cpus = options.cpus;
+  load.instance_cpus = options.instance_cpus;
   load.cache_dir = options.cache_dir;
   load.precision = options.precision;
   load.parameters = version.config.parameters;

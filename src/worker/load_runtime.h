@@ -23,8 +23,9 @@ struct RuntimeOptions {
   int instances = 1;
   int batch_max = 0;  // less than the model's own limit; 0: that limit
   int threads_per_instance = 1;
-  std::vector<int> cpus;            // that the instances may use; empty: any
-  std::filesystem::path cache_dir;  // compiled models; empty: no cache
+  std::vector<int> cpus;                        // that the instances may use; empty: any
+  std::vector<std::vector<int>> instance_cpus;  // as LoadOptions
+  std::filesystem::path cache_dir;              // compiled models; empty: no cache
   std::string precision = "fp32";
   // Room for a row of an output without fixed size, where config.pbtxt has no parameter
   // output_bytes_max.

@@ -88,5 +88,18 @@ TEST(NodePlacement, ATasksOwnCpusMustLieInTheNodeThatTheDeviceNames) {
   EXPECT_THAT(place.error().message, HasSubstr("cpus"));
 }
 
+TEST(ShareCpus, EachLaneHasCpusOfItsOwn) {
+  const std::vector<int> cpus{0, 1, 2, 3, 8};
+  EXPECT_THAT(share_cpus(cpus, 5), ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2),
+                                               ElementsAre(3), ElementsAre(8)));
+  EXPECT_THAT(share_cpus(cpus, 2), ElementsAre(ElementsAre(0, 2, 8), ElementsAre(1, 3)));
+  EXPECT_THAT(share_cpus(cpus, 1), ElementsAre(ElementsAre(0, 1, 2, 3, 8)));
+}
+
+TEST(ShareCpus, MoreLanesThanCpusAreNotTied) {
+  EXPECT_TRUE(share_cpus(std::vector<int>{0, 1}, 3).empty());
+  EXPECT_TRUE(share_cpus({}, 0).empty());
+}
+
 }  // namespace
 }  // namespace takt::worker

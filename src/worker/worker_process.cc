@@ -59,7 +59,8 @@ class WorkerProcess {
   }
 
   Result<ipc::ModelLoaded> load_model(const ipc::LoadModel& wanted) {
-    if (Result<void> bound = use_cpus(wanted.cpus); !bound) return std::unexpected(bound.error());
+    if (Result<void> bound = use_cpus(::pthread_self(), wanted.cpus); !bound)
+      return std::unexpected(bound.error());
     // Where that is not allowed (many containers), a page still comes from the node of the CPU that
     // touches it first, which is one of these.
     if (wanted.numa_node) static_cast<void>(bind_memory(*wanted.numa_node));
@@ -81,6 +82,7 @@ class WorkerProcess {
     Result<ModelRuntime> runtime = load_runtime(*backend_, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
     instances_ = std::move(runtime->instances);
+    instance_cpus_ = wanted.instance_cpus;
     spin_ = wanted.spin;
     confinement_ = wanted.confinement;
     return ipc::ModelLoaded{std::move(runtime->backend), std::move(runtime->backend_version),
@@ -98,7 +100,8 @@ class WorkerProcess {
       return std::unexpected(std::move(confined).error());
     }
     Result<std::unique_ptr<BatchServer>> server =
-        BatchServer::start(std::move(instances_), wanted.layout, std::move(descriptors), spin_);
+        BatchServer::start(std::move(instances_), wanted.layout, std::move(descriptors),
+                           {.spin = spin_, .instance_cpus = instance_cpus_});
     if (!server) return std::unexpected(std::move(server).error());
     server_ = std::move(*server);
     return ipc::Attached{};
@@ -106,6 +109,7 @@ class WorkerProcess {
 
   std::unique_ptr<Backend> backend_;
   std::vector<std::unique_ptr<Instance>> instances_;  // until the server has them
+  std::vector<std::vector<int>> instance_cpus_;
   Duration spin_{};
   ipc::Confinement confinement_;
   std::unique_ptr<BatchServer> server_;

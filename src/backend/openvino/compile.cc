@@ -58,12 +58,11 @@ Result<void> check_options(const LoadOptions& options) {
 }
 
 ov::AnyMap properties(const LoadOptions& options) {
-  const int threads = options.instances * options.threads_per_instance;
   ov::AnyMap map{
-      ov::num_streams(ov::streams::Num(options.instances)),
-      ov::inference_num_threads(threads),
+      ov::num_streams(ov::streams::Num(0)),
+      ov::inference_num_threads(options.threads_per_instance),
       // OpenVINO's own pinning starts at the first core for every model, so that models would
-      // share cores while others idle. Our instance threads are confined by BatchThread.
+      // share cores while others idle. The threads that run instances are confined by takt.
       ov::hint::enable_cpu_pinning(false),
       ov::hint::enable_hyper_threading(false),
       ov::hint::execution_mode(ov::hint::ExecutionMode::ACCURACY),
@@ -179,10 +178,11 @@ Result<BatchRules> rules_of(const ov::Model& model, const LoadOptions& options) 
                           options.inputs);
 }
 
-Result<ov::CompiledModel> compile_variant(ov::Core& core, const std::shared_ptr<ov::Model>& model,
-                                          const BatchRules& rules, const LoadOptions& options) {
+Result<ov::CompiledModel> compile_variant(ov::Core& core, const ov::Model& model,
+                                          const BatchRules& rules, const ov::AnyMap& properties) {
   const auto build = [&]() -> Result<ov::CompiledModel> {
-    return core.compile_model(with_preprocessing(model, rules), "CPU", properties(options));
+    // A clone, because preprocessing is added in place.
+    return core.compile_model(with_preprocessing(model.clone(), rules), "CPU", properties);
   };
   Result<ov::CompiledModel> compiled = guarded(ErrorKind::invalid_input, build);
   if (!compiled) {
@@ -193,44 +193,54 @@ Result<ov::CompiledModel> compile_variant(ov::Core& core, const std::shared_ptr<
 
 }  // namespace
 
-Result<CompiledVariants> compile(std::shared_ptr<ov::Core> core, const ModelSource& source,
-                                 const LoadOptions& options) {
+Result<CompilableModel> CompilableModel::read(std::shared_ptr<ov::Core> core,
+                                              const ModelSource& source,
+                                              const LoadOptions& options) {
   if (Result<void> valid = check_options(options); !valid) return std::unexpected(valid.error());
   Result<std::shared_ptr<ov::Model>> model = read_onnx_file(source.onnx_path);
   if (!model) return std::unexpected(std::move(model).error());
-  const std::shared_ptr<ov::Model> wide = (*model)->clone();
+  const std::shared_ptr<ov::Model> wide = options.batch_max > 1 ? (*model)->clone() : nullptr;
 
-  CompiledVariants variants;
+  CompilableModel made;
   const auto batch = options.batch_max > 0 ? std::optional<ov::Dimension>(1) : std::nullopt;
   if (Result<void> shaped = set_shapes(**model, options.input_specs, batch); !shaped) {
     return std::unexpected(std::move(shaped).error());
   }
   Result<BatchRules> rules = rules_of(**model, options);
   if (!rules) return std::unexpected(std::move(rules).error());
-  variants.weights_bytes = constant_bytes(**model) * (options.batch_max > 1 ? 2 : 1);
-  Result<ov::CompiledModel> single = compile_variant(*core, *model, *rules, options);
-  if (!single) return std::unexpected(std::move(single).error());
-  variants.single = *std::move(single);
-
-  if (options.batch_max > 1) {
+  if (wide != nullptr) {
     const ov::Dimension any_batch(1, options.batch_max);
     if (Result<void> shaped = set_shapes(*wide, options.input_specs, any_batch); !shaped) {
       return std::unexpected(std::move(shaped).error());
     }
-    Result<ov::CompiledModel> batched = compile_variant(*core, wide, *rules, options);
-    if (!batched) return std::unexpected(std::move(batched).error());
-    variants.batched = *std::move(batched);
   }
-  variants.rules = *std::move(rules);
-  variants.core = std::move(core);
+  made.core_ = std::move(core);
+  made.rules_ = *std::move(rules);
+  made.weights_bytes_ = constant_bytes(**model) * (wide != nullptr ? 2 : 1);
+  made.single_ = *std::move(model);
+  made.batched_ = wide;
+  made.properties_ = properties(options);
+  return made;
+}
+
+Result<CompiledVariants> CompilableModel::compile() const {
+  CompiledVariants variants;
+  variants.core = core_;
+  Result<ov::CompiledModel> single = compile_variant(*core_, *single_, rules_, properties_);
+  if (!single) return std::unexpected(std::move(single).error());
+  variants.single = *std::move(single);
+  if (batched_ == nullptr) return variants;
+  Result<ov::CompiledModel> batched = compile_variant(*core_, *batched_, rules_, properties_);
+  if (!batched) return std::unexpected(std::move(batched).error());
+  variants.batched = *std::move(batched);
   return variants;
 }
 
-void release_memory(const CompiledVariants& model) {
+void release_memory(const CompiledVariants& variants) {
   // Handles that share what they name; release_memory is a non-const member of them.
-  ov::CompiledModel single = model.single;
+  ov::CompiledModel single = variants.single;
   single.release_memory();
-  if (std::optional<ov::CompiledModel> batched = model.batched) batched->release_memory();
+  if (std::optional<ov::CompiledModel> batched = variants.batched) batched->release_memory();
   ::malloc_trim(0);
 }
 

@@ -8,26 +8,30 @@
 #include <openvino/core/version.hpp>
 #include <openvino/runtime/core.hpp>
 
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace takt {
 namespace {
 
 class OpenVinoModel final : public LoadedModel {
  public:
-  OpenVinoModel(ov_backend::CompiledVariants variants, std::vector<int> cpus)
-      : variants_(std::make_shared<const ov_backend::CompiledVariants>(std::move(variants))),
-        cpus_(std::move(cpus)) {}
+  // `first` is for the first instance: it proved that the model compiles.
+  OpenVinoModel(ov_backend::CompilableModel model, ov_backend::CompiledVariants first,
+                const LoadOptions& options)
+      : model_(std::move(model)),
+        rules_(std::make_shared<const BatchRules>(model_.rules())),
+        options_(options),
+        first_(std::move(first)) {}
 
-  [[nodiscard]] const Signature& signature() const noexcept override {
-    return variants_->rules.signature;
-  }
+  [[nodiscard]] const Signature& signature() const noexcept override { return rules_->signature; }
 
-  // OpenVINO does not tell what the intermediate tensors of a stream take.
-  [[nodiscard]] ModelMemory memory() const noexcept override {
-    return {variants_->weights_bytes, 0};
-  }
+  // OpenVINO does not tell what the intermediate tensors take. Each instance packs its own weights.
+  [[nodiscard]] ModelMemory memory() const noexcept override { return {0, model_.weights_bytes()}; }
 
   [[nodiscard]] Result<std::unique_ptr<Instance>> open_instance(
       const Partition& partition) const override {
@@ -35,13 +39,31 @@ class OpenVinoModel final : public LoadedModel {
       return fail(ErrorKind::unavailable,
                   "the openvino backend runs on device 'cpu', not '" + partition.device + "'");
     }
-    return ov_backend::OpenVinoInstance::open(variants_, cpus_, partition.index);
+    Result<ov_backend::CompiledVariants> variants = next_variants();
+    if (!variants)
+      return std::unexpected(std::move(variants).error().within("opening an instance"));
+    return ov_backend::OpenVinoInstance::open(
+        *std::move(variants), rules_, cpus_of_instance(options_, partition.index), partition.index);
   }
 
  private:
-  // Constant; instances share the variants.
-  std::shared_ptr<const ov_backend::CompiledVariants> variants_;
-  std::vector<int> cpus_;
+  [[nodiscard]] Result<ov_backend::CompiledVariants> next_variants() const {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (std::optional<ov_backend::CompiledVariants> first = std::exchange(first_, {})) {
+        return *std::move(first);
+      }
+    }
+    return model_.compile();
+  }
+
+  // Constant.
+  const ov_backend::CompilableModel model_;
+  const std::shared_ptr<const BatchRules> rules_;
+  const LoadOptions options_;
+
+  mutable std::mutex mutex_;
+  mutable std::optional<ov_backend::CompiledVariants> first_;  // guarded by mutex_
 };
 
 class OpenVinoBackend final : public Backend {
@@ -56,14 +78,17 @@ class OpenVinoBackend final : public Backend {
 
   [[nodiscard]] Result<std::shared_ptr<const LoadedModel>> load(
       const ModelSource& source, const LoadOptions& options) override {
-    Result<ov_backend::CompiledVariants> variants =
-        ov_backend::guarded(ErrorKind::internal, [&]() -> Result<ov_backend::CompiledVariants> {
-          return ov_backend::compile(core_, source, options);
-        });
-    if (!variants) {
-      return std::unexpected(std::move(variants).error().within(source.onnx_path.string()));
-    }
-    return std::make_shared<const OpenVinoModel>(*std::move(variants), options.cpus);
+    using Loaded = std::shared_ptr<const LoadedModel>;
+    Result<Loaded> loaded = ov_backend::guarded(ErrorKind::internal, [&]() -> Result<Loaded> {
+      auto model = ov_backend::CompilableModel::read(core_, source, options);
+      if (!model) return std::unexpected(std::move(model).error());
+      Result<ov_backend::CompiledVariants> first = model->compile();
+      if (!first) return std::unexpected(std::move(first).error());
+      return std::make_shared<const OpenVinoModel>(*std::move(model), *std::move(first), options);
+    });
+    if (!loaded)
+      return std::unexpected(std::move(loaded).error().within(source.onnx_path.string()));
+    return loaded;
   }
 
  private:

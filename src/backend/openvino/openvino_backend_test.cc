@@ -52,20 +52,41 @@ class OpenVino : public testing::Test {
   std::unique_ptr<Backend> backend_ = make_openvino_backend().value();
 };
 
+Result<ov_backend::CompilableModel> compilable(const LoadOptions& options) {
+  return ov_backend::CompilableModel::read(std::make_shared<ov::Core>(),
+                                           {"pcb", 1, model_file(conv_net().file)}, options);
+}
+
+// A core of its own for each lane means something only when inference stays on that thread.
+TEST_F(OpenVino, RunsOnTheThreadThatAsks) {
+  const auto model = load("conv_net", options_of(conv_net()));
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  auto instance = (*model)->open_instance({"cpu", 0});
+  const auto threads = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+  };
+  Request request = make_request((*model)->signature(), 1);
+  ASSERT_TRUE(run(**instance, request).status.has_value());
+  const auto before = threads();
+  auto second = (*model)->open_instance({"cpu", 1});
+  ASSERT_TRUE(run(**second, request).status.has_value());
+  EXPECT_EQ(threads(), before + 1) << "its own thread, and none of the library's";
+}
+
 // What an instance does after it ran out of memory.
 TEST_F(OpenVino, AnswersTheSameAfterItsCachesWereFreed) {
   LoadOptions options = options_of(conv_net());
   options.batch_max = 4;
-  auto compiled = ov_backend::compile(std::make_shared<ov::Core>(),
-                                      {"pcb", 1, model_file(conv_net().file)}, options);
-  ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
-  const auto model = std::make_shared<const ov_backend::CompiledVariants>(*std::move(compiled));
-  const auto instance = ov_backend::OpenVinoInstance::open(model, {}, 0).value();
+  const auto model = compilable(options);
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  const auto rules = std::make_shared<const BatchRules>(model->rules());
+  const ov_backend::CompiledVariants variants = model->compile().value();
+  const auto instance = ov_backend::OpenVinoInstance::open(variants, rules, {}, 0).value();
   for (const std::int64_t rows : {4, 1}) {
-    Request before = make_request(model->rules.signature, 1, rows);
+    Request before = make_request(rules->signature, 1, rows);
     ASSERT_TRUE(run(*instance, before).status.has_value());
-    ov_backend::release_memory(*model);
-    Request after = make_request(model->rules.signature, 1, rows);
+    ov_backend::release_memory(variants);
+    Request after = make_request(rules->signature, 1, rows);
     ASSERT_TRUE(run(*instance, after).status.has_value());
     EXPECT_TRUE(std::ranges::equal(before.floats(1), after.floats(1)));
   }
@@ -80,17 +101,16 @@ std::size_t resident_bytes() {
 }
 
 TEST_F(OpenVino, FreedCachesGoBackToTheSystem) {
-  auto compiled =
-      ov_backend::compile(std::make_shared<ov::Core>(), {"pcb", 1, model_file(conv_net().file)},
-                          options_of(conv_net()));
-  ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
+  const auto model = compilable(options_of(conv_net()));
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  const ov_backend::CompiledVariants variants = model->compile().value();
   constexpr std::size_t kBlocks = 16384;
   constexpr std::size_t kBlockBytes = 4000;  // small ones, which stay with the allocator when freed
   std::vector<std::vector<char>> blocks;
   for (std::size_t i = 0; i < kBlocks; ++i) blocks.emplace_back(kBlockBytes, 'x');
   blocks.erase(blocks.begin(), blocks.end() - 1);  // the last one pins the end of the heap
   const std::size_t before = resident_bytes();
-  ov_backend::release_memory(*compiled);
+  ov_backend::release_memory(variants);
   EXPECT_LT(resident_bytes() + kBlocks * kBlockBytes / 2, before);
 }
 #endif
@@ -199,10 +219,10 @@ TEST_F(OpenVino, CountsTheWeights) {
   const auto single = load("conv_net", batches_of(1));
   const auto batched = load("conv_net", batches_of(8));
   const std::size_t floats = 8 * 2 * 9 + 8 * 8 * 9 + 4 * 8 * 9 + 4 * 5;
-  EXPECT_GE((*single)->memory().weights_bytes, floats * 4);
-  EXPECT_LT((*single)->memory().weights_bytes, floats * 4 + 1024);
+  EXPECT_GE((*single)->memory().instance_bytes, floats * 4);
+  EXPECT_LT((*single)->memory().instance_bytes, floats * 4 + 1024);
   // Batches have a compilation of their own.
-  EXPECT_EQ((*batched)->memory().weights_bytes, 2 * (*single)->memory().weights_bytes);
+  EXPECT_EQ((*batched)->memory().instance_bytes, 2 * (*single)->memory().instance_bytes);
 }
 
 class DynamicOutput : public OpenVino {

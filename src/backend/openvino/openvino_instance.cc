@@ -86,17 +86,22 @@ Result<void> scatter_output(const ov::Tensor& tensor, std::size_t index, const B
 
 }  // namespace
 
-OpenVinoInstance::OpenVinoInstance(std::shared_ptr<const CompiledVariants> model)
-    : model_(std::move(model)), staging_(model_->rules.signature.inputs.size()) {}
+OpenVinoInstance::OpenVinoInstance(CompiledVariants variants,
+                                   std::shared_ptr<const BatchRules> rules)
+    : rules_(std::move(rules)),
+      variants_(std::move(variants)),
+      staging_(rules_->signature.inputs.size()) {}
 
-Result<std::unique_ptr<Instance>> OpenVinoInstance::open(
-    std::shared_ptr<const CompiledVariants> model, std::span<const int> cpus, int lane) {
-  std::unique_ptr<OpenVinoInstance> made(new OpenVinoInstance(std::move(model)));
+Result<std::unique_ptr<Instance>> OpenVinoInstance::open(CompiledVariants variants,
+                                                         std::shared_ptr<const BatchRules> rules,
+                                                         std::span<const int> cpus, int lane) {
+  std::unique_ptr<OpenVinoInstance> made(
+      new OpenVinoInstance(std::move(variants), std::move(rules)));
   const auto requests = [&]() -> Result<void> {
     // create_infer_request is a non-const member of a handle that is shared by value.
-    ov::CompiledModel single = made->model_->single;
+    ov::CompiledModel single = made->variants_.single;
     made->single_ = single.create_infer_request();
-    if (std::optional<ov::CompiledModel> batched = made->model_->batched) {
+    if (std::optional<ov::CompiledModel> batched = made->variants_.batched) {
       made->batched_ = batched->create_infer_request();
     }
     return {};
@@ -113,14 +118,14 @@ Result<std::unique_ptr<Instance>> OpenVinoInstance::open(
 }
 
 Result<void> OpenVinoInstance::submit(BatchView batch, BatchCompletion done) {
-  if (const Result<std::int64_t> rows = check_batch(model_->rules, batch); !rows) {
+  if (const Result<std::int64_t> rows = check_batch(*rules_, batch); !rows) {
     return std::unexpected(rows.error());
   }
   return thread_->start(batch, std::move(done));
 }
 
 BatchOutcome OpenVinoInstance::run(BatchView batch) {
-  if (const Result<std::int64_t> rows = check_batch(model_->rules, batch); !rows) {
+  if (const Result<std::int64_t> rows = check_batch(*rules_, batch); !rows) {
     return {.status = std::unexpected(rows.error()), .times = {}};
   }
   return run_checked(batch);
@@ -131,7 +136,7 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
   BatchOutcome outcome;
   BatchTimes& times = outcome.times;
   times.exec_start = times.compute_start = times.compute_end = clock.now();
-  const BatchRules& rules = model_->rules;
+  const BatchRules& rules = *rules_;
   outcome.status = guarded(ErrorKind::internal, [&]() -> Result<void> {
     std::int64_t rows = 0;
     for (const Sample& sample : batch) rows += sample.rows;
@@ -140,7 +145,7 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
     const bool in_place = writes_in_place(rules, batch);
     if (in_place) place_outputs(request, rules, batch.front());
     times.compute_start = times.compute_end = clock.now();
-    // Synchronous, on this thread: start_async would hand the work to one more thread and back.
+    // Synchronous, and on this thread because the model was compiled without streams.
     request.infer();
     times.compute_end = clock.now();
     for (std::size_t i = 0; !in_place && i < rules.signature.outputs.size(); ++i) {
@@ -160,19 +165,19 @@ void OpenVinoInstance::free_caches() {
   for (ov::Tensor& memory : staging_) memory = {};
   // A failure to free is no failure of the batch, which has failed already.
   static_cast<void>(guarded(ErrorKind::internal, [this]() -> Result<void> {
-    release_memory(*model_);
+    release_memory(variants_);
     return {};
   }));
 }
 
 Result<void> OpenVinoInstance::gather(ov::InferRequest& request, BatchView batch,
                                       std::int64_t rows) {
-  for (std::size_t i = 0; i < model_->rules.signature.inputs.size(); ++i) {
+  for (std::size_t i = 0; i < rules_->signature.inputs.size(); ++i) {
     const Result<ov::Tensor> tensor =
-        model_->rules.images[i] ? gather_images(i, batch, rows) : gather_tensors(i, batch, rows);
+        rules_->images[i] ? gather_images(i, batch, rows) : gather_tensors(i, batch, rows);
     if (!tensor) {
       return std::unexpected(
-          tensor.error().within("input '" + model_->rules.signature.inputs[i].name + "'"));
+          tensor.error().within("input '" + rules_->signature.inputs[i].name + "'"));
     }
     request.set_input_tensor(i, *tensor);
   }
@@ -181,7 +186,7 @@ Result<void> OpenVinoInstance::gather(ov::InferRequest& request, BatchView batch
 
 Result<ov::Tensor> OpenVinoInstance::gather_images(std::size_t input, BatchView batch,
                                                    std::int64_t rows) {
-  const ImageInput& image = *model_->rules.images[input];
+  const ImageInput& image = *rules_->images[input];
   const InputGeometry& size = image.staged;
   ov::Shape shape;
   for (const int dim : {size.channels_last ? size.height : size.channels,
@@ -189,8 +194,8 @@ Result<ov::Tensor> OpenVinoInstance::gather_images(std::size_t input, BatchView 
                         size.channels_last ? size.channels : size.width}) {
     shape.push_back(static_cast<std::size_t>(dim));
   }
-  const bool leading_one = model_->rules.signature.inputs[input].shape.size() == 4;
-  if (model_->rules.signature.batch_max > 0 || leading_one) {
+  const bool leading_one = rules_->signature.inputs[input].shape.size() == 4;
+  if (rules_->signature.batch_max > 0 || leading_one) {
     shape.insert(shape.begin(), static_cast<std::size_t>(rows));
   }
   if (batch.size() == 1) {
@@ -240,7 +245,7 @@ Result<ov::Tensor> OpenVinoInstance::gather_tensors(std::size_t input, BatchView
     std::memcpy(bytes.data() + at, tensor.bytes.data(), tensor.bytes.size());
     at += tensor.bytes.size();
   }
-  if (model_->rules.signature.batch_max > 0) shape.front() = rows;
+  if (rules_->signature.batch_max > 0) shape.front() = rows;
   return ov::Tensor(type, ov_shape(shape), bytes.data());
 }
 

@@ -19,15 +19,16 @@ namespace takt::ov_backend {
 
 class OpenVinoInstance final : public Instance {
  public:
-  // `model` outlives the instance. Errors: unavailable, out_of_memory, internal.
+  // `variants` are its own. Errors: unavailable, out_of_memory, internal.
   [[nodiscard]] static Result<std::unique_ptr<Instance>> open(
-      std::shared_ptr<const CompiledVariants> model, std::span<const int> cpus, int lane);
+      CompiledVariants variants, std::shared_ptr<const BatchRules> rules, std::span<const int> cpus,
+      int lane);
 
   [[nodiscard]] Result<void> submit(BatchView batch, BatchCompletion done) override;
   [[nodiscard]] BatchOutcome run(BatchView batch) override;
 
  private:
-  explicit OpenVinoInstance(std::shared_ptr<const CompiledVariants> model);
+  OpenVinoInstance(CompiledVariants variants, std::shared_ptr<const BatchRules> rules);
 
   BatchOutcome run_checked(BatchView batch);
   Result<void> gather(ov::InferRequest& request, BatchView batch, std::int64_t rows);
@@ -37,7 +38,8 @@ class OpenVinoInstance final : public Instance {
   void free_caches();
 
   // Constant.
-  std::shared_ptr<const CompiledVariants> model_;
+  const std::shared_ptr<const BatchRules> rules_;  // shared by the model's instances
+  const CompiledVariants variants_;
 
   // Of whoever runs a batch.
   ov::InferRequest single_;

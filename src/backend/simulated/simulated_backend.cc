@@ -21,7 +21,7 @@ const Clock& system_clock() {
 class SimulatedModel final : public LoadedModel {
  public:
   SimulatedModel(std::shared_ptr<SharedModel> model, const LoadOptions& options)
-      : model_(std::move(model)), cpus_(options.cpus) {}
+      : model_(std::move(model)), options_(options) {}
 
   [[nodiscard]] const Signature& signature() const noexcept override {
     return model_->rules.signature;
@@ -36,12 +36,13 @@ class SimulatedModel final : public LoadedModel {
   }
   [[nodiscard]] Result<std::unique_ptr<Instance>> open_instance(
       const Partition& partition) const override {
-    return simulated::SimulatedInstance::open(model_, cpus_, partition.index);
+    return simulated::SimulatedInstance::open(model_, cpus_of_instance(options_, partition.index),
+                                              partition.index);
   }
 
  private:
   std::shared_ptr<SharedModel> model_;
-  std::vector<int> cpus_;
+  LoadOptions options_;
 };
 
 Result<Signature> signature_of(const simulated::Parameters& parameters,
