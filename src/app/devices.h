@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configured devices on this machine.
+// Thread-safe: pure functions.
+// Owns: nothing.
+#pragma once
+
+#include "config/config.h"
+#include "core/result.h"
+#include "engine/options.h"
+
+namespace takt::app {
+
+// The lanes of a device with `auto` filled in: one for each `threads_per_lane` CPUs that it owns or,
+// where it doesn't say, that this process may use.
+[[nodiscard]] int lanes_of(const config::DeviceConfig& device);
+
+// Whether this machine has what the configuration names, and devices own distinct CPUs of it.
+// Errors: invalid_input, unavailable.
+[[nodiscard]] Result<void> check_machine(const config::Config& config);
+
+[[nodiscard]] EngineOptions engine_options(const config::Config& config);
+
+}  // namespace takt::app
