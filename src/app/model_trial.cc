@@ -185,7 +185,8 @@ class Measurement {
     measured.points.push_back(point_of(*samples));
     measured.batch_overhead = std::max(Duration{}, median(*samples, &Sample::around));
     measured.request_overhead = std::max(Duration{}, median(*samples, &Sample::to_dispatch));
-    for (const LatencyPoint& point : trial_.engine().replicas(model.id).front().profile) {
+    const ReplicaInfo replica = trial_.engine().replicas(model.id).front();
+    for (const LatencyPoint& point : replica.profile) {
       if (point.batch <= 1) continue;
       measured.points.push_back({.batch = point.batch,
                                  .p50 = point.p50,

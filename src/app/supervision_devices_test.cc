@@ -169,7 +169,8 @@ TEST_F(TwoDevices, AShortageOfMemoryOnOneMakesBatchesSmallerThereAlone) {
   }));
   EXPECT_EQ(tally.good(), asked) << tally.last_error();
   for (const engine::Event& event : events()) EXPECT_EQ(event.device, "a") << event.text;
-  for (const BatchLimitStatus& limit : engine_->stats().batch_limits) EXPECT_EQ(limit.device, "a");
+  const EngineStats stats = engine_->stats();
+  for (const BatchLimitStatus& limit : stats.batch_limits) EXPECT_EQ(limit.device, "a");
   EXPECT_EQ(worker("a").restarts, 0U);
   expect_nothing_left();
 }
