@@ -316,12 +316,13 @@ class Loader {
     return task.instances > 0 ? task.instances : lanes_of(device);
   }
 
-  // Threads of this process stay where their device says; a worker is also kept in a node where it
-  // fits.
+  // A worker is also kept in a NUMA node where it fits; threads of this process stay on the CPUs that
+  // their device owns.
   Result<worker::WorkerPlace> place_on(const config::DeviceConfig& device, const TaskSpec& task) {
     const std::vector<int>& cpus = task.cpus.empty() ? device.cpus : task.cpus;
     const bool in_worker = task.isolation == Isolation::process;
-    if (!in_worker && !device.numa.node) return worker::WorkerPlace{cpus, std::nullopt};
+    const bool by_node = device.numa.node && device.cpus.empty() && config_.devices.size() > 1;
+    if (!in_worker && !by_node) return worker::WorkerPlace{cpus, std::nullopt};
     auto placement = placements_.find(device.name);
     if (placement == placements_.end()) {
       Result<worker::Topology> topology = topology_for(device);

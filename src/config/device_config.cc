@@ -93,6 +93,19 @@ void check_task(Reader& reader, const TaskSpec& task, const std::vector<std::str
   }
 }
 
+// Threads of a lane beyond its first belong to the whole process (src/backend/README.md).
+void check_threads(Reader& reader, const TaskSpec& task, const Config& config) {
+  if (task.isolation != Isolation::thread) return;
+  for (const DeviceConfig* device : devices_of(config, task)) {
+    const bool owns_cpus = !device->cpus.empty() || config.devices.size() > 1;
+    if (!owns_cpus || device->threads_per_lane == 1) continue;
+    reader.problem("tasks." + task.name + ".isolation",
+                   "threads can't stay on the CPUs of device '" + device->name +
+                       "' with threads_per_lane: " + std::to_string(device->threads_per_lane) +
+                       "; expected isolation: process, or threads_per_lane: 1");
+  }
+}
+
 }  // namespace
 
 std::vector<int> read_cpus(Reader& reader) {
@@ -147,7 +160,10 @@ void check_devices(Reader& reader, const Config& config) {
   check_distinct(reader, config.devices);
   std::vector<std::string> names;
   for (const DeviceConfig& device : config.devices) names.push_back(device.name);
-  for (const TaskSpec& task : config.tasks) check_task(reader, task, names);
+  for (const TaskSpec& task : config.tasks) {
+    check_task(reader, task, names);
+    check_threads(reader, task, config);
+  }
 }
 
 }  // namespace takt::config

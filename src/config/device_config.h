@@ -18,7 +18,7 @@ namespace takt::config {
 void read_devices(Reader& reader, std::vector<DeviceConfig>& devices);
 
 // `reader` is the file's root, whose sections have been read: several devices own distinct CPUs, as
-// far as the file alone tells; tasks name devices that there are.
+// far as the file alone tells; tasks name devices that there are, and stay on their CPUs.
 void check_devices(Reader& reader, const Config& config);
 
 }  // namespace takt::config

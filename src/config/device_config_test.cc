@@ -123,5 +123,14 @@ TEST(Devices, ATasksOwnCpusAndSeveralDevicesDontGoTogether) {
             (std::vector{0, 1}));
 }
 
+TEST(Devices, ThreadsOfATaskStayOnTheirCpusOrAreRefused) {
+  const std::string threads = "    isolation: thread\n";
+  expect_problem(text_of("  a: {cpus: 0-3, threads_per_lane: 2}\n", threads),
+                 {"takt.yaml:9: tasks.defects.isolation: ", "CPUs of device 'a'",
+                  "isolation: process, or threads_per_lane: 1"});
+  EXPECT_EQ(config_of(text_of(kTwo, threads)).devices.size(), 2U);
+  EXPECT_EQ(config_of(text_of("  a: {threads_per_lane: 2}\n", threads)).devices.size(), 1U);
+}
+
 }  // namespace
 }  // namespace takt::config
