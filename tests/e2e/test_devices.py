@@ -141,6 +141,17 @@ def test_a_task_runs_on_the_devices_that_it_names(takt, tmp_path, repository):
     assert "defects runs on right\n" in finished.err
 
 
+def test_tasks_that_share_a_model_share_its_devices(takt, tmp_path, repository):
+    tasks = (takt_yaml.defects() + "    devices: left\n" +
+             takt_yaml.defects().replace("  defects:", "  again:") + "    devices: right\n")
+    config = with_devices(takt_yaml.write(
+        tmp_path / "takt.yaml", repository,
+        takt_yaml.line(takt_yaml.simulator_source(boards=20), tasks="defects, again"), tasks), two())
+    takt.serve(config, tmp_path / "summary.json").refused(
+        2, "tasks.again: another task runs model 'detector' with different devices",
+        "under another name")
+
+
 def test_where_memory_does_not_suffice_a_task_has_fewer_replicas(takt, tmp_path, repository):
     config = with_devices(takt_yaml.write(
         tmp_path / "takt.yaml", repository, takt_yaml.line(takt_yaml.simulator_source(boards=20))),
