@@ -98,12 +98,12 @@ void write_trace(const std::filesystem::path& file, const config::Config& config
 }
 
 // Frames a second at which the tasks take `load` of the lanes, single rows on busy lanes.
-double frame_rate(const config::Config& config,
-                  const std::map<std::string, app::StoredProfile>& all, const Options& options) {
+double frame_rate(const config::Config& config, const decltype(app::PlanRequest::profiles)& all,
+                  const Options& options) {
   double lane_seconds = 0;
-  for (const auto& [name, profile] : all) {
+  for (const auto& [name, profiles] : all) {
     const auto task = std::ranges::find(config.tasks, name, &TaskSpec::name);
-    const app::MeasuredProfile& measured = *profile.measured;
+    const app::MeasuredProfile& measured = *profiles.begin()->second.measured;
     const Duration one = measured.points[0].p50;
     lane_seconds += requests_a_frame(*task, options) *
                     (std::chrono::duration<double>(one).count() * measured.contention +
@@ -210,12 +210,13 @@ int run(const Options& options) {
   const app::TemporaryFolder folder = must(app::TemporaryFolder::make());
   const auto profiles = must(app::measure_models(
       *trial, config, Duration(static_cast<std::int64_t>(options.measure_s * 1e9)), {}));
+  const std::string device = config.devices.front().name;
   app::PlanRequest request;
   request.config = config;
   request.arrivals = app::PlanArrivals::recorded;
   request.seed = options.seed;
   for (std::size_t i = 0; i < profiles.size(); ++i) {
-    request.profiles[trial->models()[i].task] = profiles[i];
+    request.profiles[trial->models()[i].task][device] = profiles[i];
   }
   const double rate = frame_rate(config, request.profiles, options);
   const auto arrivals = [&](int requests, std::uint64_t seed) {
@@ -228,7 +229,8 @@ int run(const Options& options) {
       replay(*trial, config, arrivals(options.requests / 4, options.seed + 1'000'000)));
   app::PlanRequest learned = request;
   for (const app::LoadedModel& model : trial->models()) {
-    use_learned(*learned.profiles.at(model.task).measured, trial->engine().profile(model.id));
+    use_learned(*learned.profiles.at(model.task).at(device).measured,
+                trial->engine().profile(model.id, device));
   }
 
   request.recorded = arrivals(options.requests, options.seed);
@@ -244,8 +246,8 @@ int run(const Options& options) {
   }
   out["load"] = options.load;
   out["seed"] = options.seed;
-  for (const auto& [name, profile] : request.profiles) {
-    const app::MeasuredProfile& measured = *profile.measured;
+  for (const auto& [name, measured_on] : request.profiles) {
+    const app::MeasuredProfile& measured = *measured_on.at(device).measured;
     out["measured"][name] = {{"p50_us", us(measured.points[0].p50)},
                              {"p99_us", us(measured.points[0].p99)},
                              {"contention", measured.contention},

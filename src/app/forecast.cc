@@ -23,10 +23,6 @@ const TaskSpec& find_task(const config::Config& config, const std::string& name)
   return *std::ranges::find(config.tasks, name, &TaskSpec::name);
 }
 
-double frames_per_second(const config::LineEntry& entry) {
-  return std::visit([](const auto& source) { return source.frames_per_second; }, entry.source);
-}
-
 int requests_of(const TaskSpec& task, int crops) {
   if (!task.crop) return 1;
   return crops > 0 ? std::min(crops, task.crop->crops_max) : task.crop->crops_max;
@@ -43,18 +39,19 @@ std::vector<LatencyPoint> loaded_points(const StoredProfile& profile) {
 
 // What the batches really take: as they were measured alone, slowed by busy lanes; or without that,
 // as they were learned under whatever load there was.
-void set_times(SimulatedModel& model, const StoredProfile& profile) {
+scheduler::DeviceTimes times_of(const StoredProfile& profile) {
+  scheduler::DeviceTimes real;
   const std::vector<ProfilePoint>& points =
       profile.measured ? profile.measured->points : profile.learned;
   for (const ProfilePoint& point : points) {
-    if (!point.window.empty()) model.samples.push_back({point.batch, point.window});
+    if (!point.window.empty()) real.samples.push_back({point.batch, point.window});
   }
-  model.times = model.samples.empty() ? scheduler::ExecutionTimes::around
-                                      : scheduler::ExecutionTimes::sampled;
-  if (!profile.measured) return;
-  model.contention = profile.measured->contention;
-  model.batch_overhead = profile.measured->batch_overhead;
-  model.request_overhead = profile.measured->request_overhead;
+  real.times =
+      real.samples.empty() ? scheduler::ExecutionTimes::around : scheduler::ExecutionTimes::sampled;
+  if (!profile.measured) return real;
+  real.contention = profile.measured->contention;
+  real.batch_overhead = profile.measured->batch_overhead;
+  return real;
 }
 
 // Of one row, on a busy device.
@@ -94,6 +91,10 @@ Result<std::vector<const TaskSpec*>> in_stages(const config::Config& config,
   return ordered;
 }
 
+bool may_run_on(const TaskSpec& task, const config::DeviceConfig& device) {
+  return task.devices.empty() || std::ranges::find(task.devices, device.name) != task.devices.end();
+}
+
 class Planner {
  public:
   Planner(const PlanRequest& request, int devices)
@@ -108,8 +109,7 @@ class Planner {
     workload_.requests_max = UINT64_MAX;
     for (int i = 0; i < devices_; ++i) {
       workload_.options.devices.push_back(
-          {.lanes = lanes_of(config_.devices.front()),
-           .batch_gain_min = config_.devices.front().batch_gain_min});
+          {.lanes = lanes_of(device(i)), .batch_gain_min = device(i).batch_gain_min});
     }
     for (const std::string& name : planned_tasks(config_, request_.recorded)) {
       if (Result<void> added = add_model(find_task(config_, name)); !added) {
@@ -135,35 +135,74 @@ class Planner {
       model_of_task_.emplace(task.name, known->second);
       return {};
     }
-    const auto stored = request_.profiles.find(task.name);
-    if (stored == request_.profiles.end() ||
-        (!stored->second.measured && stored->second.learned.empty())) {
-      return fail(ErrorKind::invalid_input, "tasks." + task.name + ": no profile");
-    }
-    const StoredProfile& profile = stored->second;
     const ModelId id{static_cast<std::uint32_t>(workload_.models.size())};
-    SimulatedModel& model = workload_.models.emplace_back();
-    model.added.model = id;
-    model.added.device = DeviceId{0};
-    model.added.instances = instances(task);
-    model.added.limits = {.batch_max = profile.batch_max,
-                          .queue_depth_max = task.queue_depth_max,
-                          .concurrency_max = task.concurrency_max};
-    model.added.profile = loaded_points(profile);
-    for (int i = 1; i < devices_; ++i) {
-      model.replicas.push_back({.model = id,
-                                .device = DeviceId{static_cast<std::uint32_t>(i)},
-                                .instances = instances(task),
-                                .profile = model.added.profile});
+    SimulatedModel model;
+    for (int i = 0; i < devices_; ++i) {
+      if (!may_run_on(task, device(i))) continue;
+      const StoredProfile* const profile = profile_of(task.name, device(i).name);
+      if (profile == nullptr) {
+        return fail(ErrorKind::invalid_input,
+                    "tasks." + task.name + ": no profile on device '" + device(i).name + "'");
+      }
+      add_replica(model, id, task, i, *profile);
     }
-    set_times(model, profile);
+    if (model.added.instances.empty()) {
+      return fail(ErrorKind::invalid_input,
+                  fmt::format("tasks.{}.devices: names none of {} device{}; plan with more, or "
+                              "leave it out",
+                              task.name, devices_, devices_ == 1 ? "" : "s"));
+    }
+    workload_.models.push_back(std::move(model));
     models_.emplace(key, id);
     model_of_task_.emplace(task.name, id);
     return {};
   }
 
-  std::vector<InstanceId> instances(const TaskSpec& task) {
-    const int count = task.instances > 0 ? task.instances : workload_.options.devices.front().lanes;
+  [[nodiscard]] const config::DeviceConfig& device(int index) const {
+    return config_.devices[std::min(static_cast<std::size_t>(index), config_.devices.size() - 1)];
+  }
+
+  // Null: there is none, or nothing in it.
+  [[nodiscard]] const StoredProfile* profile_of(const std::string& task,
+                                                const std::string& device_name) const {
+    const auto stored = request_.profiles.find(task);
+    if (stored == request_.profiles.end()) return nullptr;
+    const auto there = stored->second.find(device_name);
+    if (there == stored->second.end()) return nullptr;
+    const StoredProfile& profile = there->second;
+    return profile.measured || !profile.learned.empty() ? &profile : nullptr;
+  }
+
+  void add_replica(SimulatedModel& model, ModelId id, const TaskSpec& task, int index,
+                   const StoredProfile& profile) {
+    const DeviceId device_id{static_cast<std::uint32_t>(index)};
+    scheduler::DeviceTimes real = times_of(profile);
+    if (!model.added.instances.empty()) {
+      model.replicas.push_back({.model = id,
+                                .device = device_id,
+                                .instances = instances(task, index),
+                                .profile = loaded_points(profile)});
+      model.replica_times.push_back(std::move(real));
+      return;
+    }
+    model.added.model = id;
+    model.added.device = device_id;
+    model.added.instances = instances(task, index);
+    model.added.limits = {.batch_max = profile.batch_max,
+                          .queue_depth_max = task.queue_depth_max,
+                          .concurrency_max = task.concurrency_max};
+    model.added.profile = loaded_points(profile);
+    model.times = real.times;
+    model.samples = std::move(real.samples);
+    model.contention = real.contention;
+    model.batch_overhead = real.batch_overhead;
+    if (profile.measured) model.request_overhead = profile.measured->request_overhead;
+  }
+
+  std::vector<InstanceId> instances(const TaskSpec& task, int index) {
+    const int count = task.instances > 0
+                          ? task.instances
+                          : workload_.options.devices[static_cast<std::size_t>(index)].lanes;
     std::vector<InstanceId> ids;
     for (int i = 0; i < count; ++i) ids.push_back(InstanceId{instances_++});
     return ids;
@@ -246,8 +285,10 @@ class Planner {
   [[nodiscard]] Result<std::vector<double>> line_rates() const {
     std::vector<double> rates;
     double lanes_needed = 0;
+    double lanes = 0;
+    for (const config::DeviceConfig& configured : config_.devices) lanes += lanes_of(configured);
     for (const config::LineEntry& entry : config_.lines) {
-      rates.push_back(frames_per_second(entry));
+      rates.push_back(config::frames_per_second(entry.source));
       if (rates.back() <= 0 && !request_.load) {
         return fail(ErrorKind::invalid_input,
                     "lines." + entry.line.name +
@@ -257,20 +298,27 @@ class Planner {
       if (rates.back() <= 0) rates.back() = 1;
       for (const std::string& name : entry.line.tasks) {
         const TaskSpec& task = find_task(config_, name);
-        const ModelId id = model_of_task_.at(name);
-        // Tasks that share a model share the profile of the first one.
-        const auto profile = std::ranges::find_if(request_.profiles, [&](const auto& each) {
-          const auto model = model_of_task_.find(each.first);
-          return model != model_of_task_.end() && model->second == id;
-        });
-        lanes_needed += rates.back() * requests_of(task, request_.crops) *
-                        std::chrono::duration<double>(busy_time(profile->second)).count();
+        lanes_needed += rates.back() * requests_of(task, request_.crops) * lane_seconds(name);
       }
     }
     if (!request_.load) return rates;
-    const double scale = *request_.load * workload_.options.devices.front().lanes / lanes_needed;
+    const double scale = *request_.load * lanes / lanes_needed;
     for (double& rate : rates) rate *= scale;
     return rates;
+  }
+
+  // That one request of the task holds a busy lane for, on average over its devices.
+  [[nodiscard]] double lane_seconds(const std::string& name) const {
+    const ModelId id = model_of_task_.at(name);
+    // Tasks that share a model share the profile of the first one.
+    const auto profiles = std::ranges::find_if(request_.profiles, [&](const auto& each) {
+      const auto model = model_of_task_.find(each.first);
+      return model != model_of_task_.end() && model->second == id;
+    });
+    double sum = 0;
+    for (const auto& [device_name, profile] : profiles->second)
+      sum += std::chrono::duration<double>(busy_time(profile)).count();
+    return sum / static_cast<double>(profiles->second.size());
   }
 
   Forecast summed(const scheduler::SimulationResult& result) const {
@@ -305,9 +353,11 @@ class Planner {
       set_quantiles(line, result.frames[i]);
       forecast.holds &= line.miss_share() <= request_.miss_share_max;
     }
-    const double lane_time = static_cast<double>(std::max(time_, Duration(1)).count()) *
-                             workload_.options.devices.front().lanes;
-    for (const Duration executed : result.lane_time) {
+    for (int i = 0; i < devices_; ++i) {
+      const double lane_time = static_cast<double>(std::max(time_, Duration(1)).count()) *
+                               workload_.options.devices[static_cast<std::size_t>(i)].lanes;
+      const Duration executed = result.lane_time[static_cast<std::size_t>(i)];
+      forecast.names.push_back(device(i).name);
       forecast.utilisation.push_back(static_cast<double>(executed.count()) / lane_time);
       // Without deadlines nothing is missed, but the queue grows for ever.
       forecast.holds &= forecast.utilisation.back() <= 1.0 || time_ == Duration{};
@@ -355,6 +405,17 @@ std::vector<std::string> planned_tasks(const config::Config& config,
     if (planned) names.push_back(name);
   }
   return names;
+}
+
+int devices_min(const config::Config& config, const std::vector<std::string>& tasks) {
+  std::size_t needed = 1;
+  for (const std::string& name : tasks) {
+    const auto first = std::ranges::find_if(config.devices, [&](const auto& device) {
+      return may_run_on(find_task(config, name), device);
+    });
+    needed = std::max(needed, static_cast<std::size_t>(first - config.devices.begin()) + 1);
+  }
+  return static_cast<int>(needed);
 }
 
 Duration request_deadline(const TaskSpec& task, const line::LineConfig& line) {

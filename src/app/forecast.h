@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `takt plan` computes: a configuration's tasks in virtual time, on so many devices, by the
-// scheduler of the server and the stored profiles.
+// What `takt plan` computes: a configuration's tasks in virtual time, on its devices or on so many,
+// by the scheduler of the server and the stored profiles.
 // Thread-safe: pure functions and plain values.
 // Owns: plain values.
 #pragma once
@@ -23,7 +23,8 @@ enum class PlanArrivals : std::uint8_t { periodic, poisson, recorded };
 
 struct PlanRequest {
   config::Config config;
-  std::map<std::string, StoredProfile> profiles;  // by task, those that are planned
+  // Of those that are planned: by task, then by device.
+  std::map<std::string, std::map<std::string, StoredProfile>> profiles;
   PlanArrivals arrivals = PlanArrivals::periodic;
   std::vector<RecordedArrival> recorded;
   // Share of the configured devices' time that the lines ask for; their rates keep their relations.
@@ -47,7 +48,8 @@ struct LatencyForecast {
 
 struct Forecast {
   int devices = 1;
-  Duration time{};  // that the arrivals span
+  std::vector<std::string> names;  // of each device: the configured one that it is like
+  Duration time{};                 // that the arrivals span
   std::vector<LatencyForecast> tasks;
   std::vector<LatencyForecast> lines;  // none for recorded arrivals
   std::vector<double> utilisation;     // of each device: executed lane time over lanes x time
@@ -58,13 +60,17 @@ struct Forecast {
 [[nodiscard]] std::vector<std::string> planned_tasks(const config::Config& config,
                                                      const std::vector<RecordedArrival>& recorded);
 
+// The smallest number of devices of which each of these tasks may use one.
+[[nodiscard]] int devices_min(const config::Config& config, const std::vector<std::string>& tasks);
+
 // From a frame's or a request's arrival to when its answer is of use; zero: without a deadline.
 [[nodiscard]] Duration request_deadline(const TaskSpec& task, const line::LineConfig& line);
 
-// On `devices` devices like the configured one, each with the tasks' instances. Frames are judged
-// as soon as they come (ring and frames in flight have no bound), crops follow their parent, the
-// work of the line's own thread is not in it. Errors: invalid_input (a line without a rate and no
-// load, a task without a profile, a cascade in a circle, more than 64 devices).
+// On `devices` devices: the configured ones in their order, further ones like the last. Each has the
+// instances of every task that may run there, whatever its memory. Frames are judged as soon as they
+// come (ring and frames in flight have no bound), crops follow their parent, the work of the line's
+// own thread is not in it. Errors: invalid_input (a line without a rate and no load, a task without
+// a profile or without a device among those, a cascade in a circle, more than 64 devices).
 [[nodiscard]] Result<Forecast> forecast(const PlanRequest& request, int devices);
 
 }  // namespace takt::app

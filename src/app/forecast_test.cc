@@ -34,7 +34,7 @@ PlanRequest one_task(double frames_per_second) {
   entry.line.name = "pcb";
   entry.line.tasks = {"defects"};
   request.config.lines = {entry};
-  request.profiles["defects"] = takes(10ms);
+  request.profiles["defects"]["cpu"] = takes(10ms);
   return request;
 }
 
@@ -60,8 +60,8 @@ TEST(Forecast, PeriodicFramesBelowCapacityTakeTheirExecution) {
 
 TEST(Forecast, TheEnginesOwnTimeIsPartOfIt) {
   PlanRequest request = one_task(50);
-  request.profiles["defects"].measured->batch_overhead = 1ms;
-  request.profiles["defects"].measured->request_overhead = 2ms;
+  request.profiles["defects"]["cpu"].measured->batch_overhead = 1ms;
+  request.profiles["defects"]["cpu"].measured->request_overhead = 2ms;
   const Forecast forecast = run(request);
   EXPECT_EQ(forecast.tasks[0].p50, 13ms);
   EXPECT_NEAR(forecast.utilisation[0], 0.55, 1e-9) << "a lane is held by the batch's part alone";
@@ -115,6 +115,55 @@ TEST(Forecast, LoadIsAShareOfWhatTheDevicesCanDo) {
   EXPECT_NE(without.error().message.find("lines.pcb.source: has no rate"), std::string::npos);
 }
 
+// Devices a and b of one lane each.
+PlanRequest two_devices(double frames_per_second, Duration on_a, Duration on_b) {
+  PlanRequest request = one_task(frames_per_second);
+  request.config.devices = {{.name = "a", .lanes = 1}, {.name = "b", .lanes = 1}};
+  request.profiles["defects"] = {{"a", takes(on_a)}, {"b", takes(on_b)}};
+  return request;
+}
+
+TEST(Forecast, EachDeviceTakesItsOwnTime) {
+  const PlanRequest request = two_devices(90, 10ms, 20ms);
+  const Forecast both = run(request, 2);
+  EXPECT_EQ(both.names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_NEAR(both.utilisation[0], 0.9, 0.01) << "the slower one isn't needed";
+  EXPECT_NEAR(both.utilisation[1], 0, 0.01);
+  const Forecast more = run(two_devices(140, 10ms, 20ms), 2);
+  EXPECT_GT(more.utilisation[1], 0.5);
+  // What b takes over from a takes twice as long there.
+  EXPECT_NEAR(more.utilisation[0] + more.utilisation[1] / 2, 1.4, 0.02);
+}
+
+TEST(Forecast, FurtherDevicesAreLikeTheLast) {
+  const Forecast three = run(two_devices(10, 10ms, 20ms), 3);
+  EXPECT_EQ(three.names, (std::vector<std::string>{"a", "b", "b"}));
+}
+
+TEST(Forecast, ATaskRunsOnItsDevicesOnly) {
+  PlanRequest request = two_devices(20, 10ms, 20ms);
+  request.config.tasks[0].devices = {"b"};
+  const Forecast both = run(request, 2);
+  EXPECT_EQ(both.utilisation[0], 0);
+  EXPECT_NEAR(both.utilisation[1], 0.4, 0.01);
+  EXPECT_EQ(devices_min(request.config, {"defects"}), 2);
+  const Result<Forecast> one = forecast(request, 1);
+  ASSERT_FALSE(one);
+  EXPECT_EQ(one.error().kind, ErrorKind::invalid_input);
+  EXPECT_NE(one.error().message.find("tasks.defects.devices: names none of 1 device; plan with"),
+            std::string::npos)
+      << one.error().message;
+}
+
+TEST(Forecast, AMissingProfileOfADeviceIsNamed) {
+  PlanRequest request = two_devices(20, 10ms, 20ms);
+  request.profiles["defects"].erase("b");
+  const Result<Forecast> both = forecast(request, 2);
+  ASSERT_FALSE(both);
+  EXPECT_NE(both.error().message.find("tasks.defects: no profile on device 'b'"),
+            std::string::npos);
+}
+
 PlanRequest cascade() {
   PlanRequest request = one_task(20);
   TaskSpec kinds;
@@ -124,7 +173,7 @@ PlanRequest cascade() {
   // Before its parent, as a file may have it.
   request.config.tasks.insert(request.config.tasks.begin(), kinds);
   request.config.lines[0].line.tasks = {"kinds", "defects"};
-  request.profiles["kinds"] = takes(2ms);
+  request.profiles["kinds"]["cpu"] = takes(2ms);
   return request;
 }
 
@@ -184,7 +233,7 @@ TEST(Forecast, LearnedTimesStandInWhereNothingWasMeasured) {
   StoredProfile learned;
   learned.learned = {
       {.batch = 1, .p50 = 4ms, .p99 = 4ms, .longest = 4ms, .executions = 300, .window = {4ms}}};
-  request.profiles["defects"] = learned;
+  request.profiles["defects"]["cpu"] = learned;
   EXPECT_EQ(run(request).tasks[0].p50, 4ms);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/model_loading.h"
 
+#include "app/placement.h"
 #include "backend/image_input.h"
 #include "core/suggest.h"
 #include "repository/repository.h"
@@ -9,7 +10,6 @@
 #include "worker/node_placement.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <map>
@@ -18,25 +18,6 @@
 
 namespace takt::app {
 namespace {
-
-// That this process may use on the device.
-std::vector<int> usable_cpus(const config::DeviceConfig& device) {
-  if (device.numa.node) {
-    const Result<worker::Topology> topology = worker::machine_topology();
-    if (topology) {
-      const Result<worker::NumaNode> node = worker::find_node(*topology, *device.numa.node);
-      if (node) return node->cpus;
-    }
-  }
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
 
 // Unknown only where nothing is to be placed.
 Result<worker::Topology> topology_for(const config::DeviceConfig& device) {
@@ -86,66 +67,202 @@ ModelService service_of(const TaskSpec& task) {
   return service;
 }
 
-// Loads each model once, however many tasks run it.
+// A model as its tasks want it.
+struct Wanted {
+  std::vector<const TaskSpec*> tasks;  // those that run it; the first one says how
+  ipc::ModelDescription model;
+  std::vector<InputPlan> plans;
+  std::vector<std::size_t> devices;  // that it may run on, by their place in the file
+  LoadedModel loaded;
+
+  [[nodiscard]] const TaskSpec& task() const { return *tasks.front(); }
+  [[nodiscard]] PriorityClass priority() const {
+    return std::ranges::min(tasks, {}, &TaskSpec::priority)->priority;
+  }
+  [[nodiscard]] bool is_on(const std::string& device) const {
+    return std::ranges::find(loaded.replicas, device, &LoadedReplica::device) !=
+           loaded.replicas.end();
+  }
+};
+
+std::string in_words(std::size_t bytes) {
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  return bytes >= kMiB ? fmt::format("{} MiB", bytes / kMiB) : fmt::format("{} bytes", bytes);
+}
+
+// Loads each model once on each of its devices, however many tasks run it.
 class Loader {
  public:
   Loader(const config::Config& config, const ModelPlaces& places,
          const std::function<void(const std::string&)>& report)
-      : config_(config), places_(places), report_(report) {}
+      : config_(config), places_(places), report_(report) {
+    for (const config::DeviceConfig& device : config_.devices) {
+      rooms_.emplace_back();
+      if (device.memory_bytes_max > 0) rooms_.back().memory_bytes = device.memory_bytes_max;
+    }
+  }
 
-  Result<void> load(const TaskSpec& task) {
+  Result<void> want(const TaskSpec& task) {
     Result<ipc::ModelDescription> model = describe_task_model(config_, task);
     if (!model) return std::unexpected(std::move(model).error());
     auto plans = input_plans(task, model->signature);
     if (!plans) return std::unexpected(std::move(plans).error());
-
-    const auto key = std::pair(model->name, model->version);
-    if (const auto loaded = loaded_.find(key); loaded != loaded_.end()) {
-      return check_shared(task, loaded->second, *plans);
+    std::vector<std::size_t> devices;
+    for (const config::DeviceConfig* device : devices_of(config_, task)) {
+      devices.push_back(static_cast<std::size_t>(device - config_.devices.data()));
     }
-    Result<LoadedModel> added = load_on_any_backend(task, *model, *plans);
-    if (!added) return std::unexpected(std::move(added).error());
-    loaded_.emplace(key, std::move(*plans));
-    models_.push_back(std::move(*added));
+    const auto known = std::ranges::find_if(wanted_, [&](const Wanted& wanted) {
+      return wanted.model.name == model->name && wanted.model.version == model->version;
+    });
+    if (known != wanted_.end()) {
+      known->tasks.push_back(&task);
+      return check_shared(task, *known, *plans, devices);
+    }
+    wanted_.push_back({.tasks = {&task},
+                       .model = std::move(*model),
+                       .plans = std::move(*plans),
+                       .devices = std::move(devices),
+                       .loaded = {}});
     return {};
   }
 
-  [[nodiscard]] std::vector<LoadedModel> take_models() { return std::move(models_); }
-
- private:
-  static Result<void> check_shared(const TaskSpec& task, const std::vector<InputPlan>& loaded,
-                                   const std::vector<InputPlan>& wanted) {
-    if (std::ranges::equal(loaded, wanted, &same_preprocess)) return {};
-    return fail(ErrorKind::invalid_input,
-                "another task runs model '" + task.model +
-                    "' with different preprocessing; give both the same, or put a copy of the "
-                    "model into the repository under another name");
+  Result<std::vector<LoadedModel>> load() {
+    std::ranges::stable_sort(wanted_, {}, &Wanted::priority);
+    for (Wanted& wanted : wanted_) {
+      if (Result<void> placed = place_first(wanted); !placed) {
+        return std::unexpected(std::move(placed).error().within("tasks." + wanted.task().name));
+      }
+    }
+    if (Result<void> placed = place_further(); !placed) {
+      return std::unexpected(std::move(placed).error());
+    }
+    std::vector<LoadedModel> models;
+    for (Wanted& wanted : wanted_) models.push_back(std::move(wanted.loaded));
+    return models;
   }
 
-  Result<LoadedModel> load_on_any_backend(const TaskSpec& task, const ipc::ModelDescription& model,
-                                          const std::vector<InputPlan>& plans) {
-    Result<worker::WorkerPlace> place;
-    if (task.isolation == Isolation::process) place = place_worker(task);
+ private:
+  static Result<void> check_shared(const TaskSpec& task, const Wanted& known,
+                                   const std::vector<InputPlan>& plans,
+                                   const std::vector<std::size_t>& devices) {
+    const bool same_plans = std::ranges::equal(known.plans, plans, &same_preprocess);
+    if (same_plans && known.devices == devices) return {};
+    return fail(ErrorKind::invalid_input,
+                "another task runs model '" + task.model + "' with different " +
+                    (same_plans ? "devices" : "preprocessing") +
+                    "; give both the same, or put a copy of the model into the repository under "
+                    "another name");
+  }
+
+  Result<void> place_first(Wanted& wanted) {
+    const std::size_t device = device_for_first(rooms_, wanted.devices);
+    if (Result<void> loaded = load_on(wanted, device); !loaded) return loaded;
+    const std::size_t bytes = bytes_on(wanted, device);
+    if (!rooms_[device].fits(bytes)) {
+      return fail(ErrorKind::out_of_memory,
+                  fmt::format("takes {}, and nowhere is more left than {} on device '{}'; raise "
+                              "devices.{}.memory, or lower what the task needs, such as instances",
+                              in_words(bytes), left_on(device), config_.devices[device].name,
+                              config_.devices[device].name));
+    }
+    rooms_[device].taken_bytes += bytes;
+    return {};
+  }
+
+  Result<void> place_further() {
+    std::vector<PlacedTask> tasks;
+    for (const Wanted& wanted : wanted_) {
+      PlacedTask& task = tasks.emplace_back();
+      task.priority = wanted.priority();
+      task.work = work_of(wanted);
+      for (const std::size_t device : wanted.devices) {
+        if (wanted.is_on(config_.devices[device].name)) continue;
+        task.further.push_back({device, bytes_on(wanted, device)});
+      }
+    }
+    for (const FurtherReplica& replica : further_replicas(rooms_, std::move(tasks))) {
+      Wanted& wanted = wanted_[replica.task];
+      if (Result<void> loaded = load_on(wanted, replica.device); !loaded) {
+        return std::unexpected(std::move(loaded).error().within("tasks." + wanted.task().name));
+      }
+      rooms_[replica.device].taken_bytes += bytes_on(wanted, replica.device);
+    }
+    const bool worth_saying = rooms_.size() > 1 || std::ranges::any_of(rooms_, &has_limit);
+    for (const Wanted& wanted : wanted_) {
+      if (worth_saying) report_(placement_of(wanted));
+    }
+    return {};
+  }
+
+  static bool has_limit(const DeviceRoom& room) { return room.memory_bytes.has_value(); }
+
+  [[nodiscard]] std::string left_on(std::size_t device) const {
+    const DeviceRoom& room = rooms_[device];
+    return fmt::format("{} of {}", in_words(*room.memory_bytes - room.taken_bytes),
+                       in_words(*room.memory_bytes));
+  }
+
+  [[nodiscard]] std::string placement_of(const Wanted& wanted) const {
+    std::vector<std::string> names;
+    std::string without;
+    for (const LoadedReplica& replica : wanted.loaded.replicas) names.push_back(replica.device);
+    for (const std::size_t device : wanted.devices) {
+      const std::string& name = config_.devices[device].name;
+      if (wanted.is_on(name)) continue;
+      without += fmt::format("; not on {}: it takes {} there, and {} are left", name,
+                             in_words(bytes_on(wanted, device)), left_on(device));
+    }
+    return fmt::format("{} runs on {}{}", wanted.task().name, fmt::join(names, ", "), without);
+  }
+
+  // What a replica takes there by what the first one told.
+  [[nodiscard]] std::size_t bytes_on(const Wanted& wanted, std::size_t device) const {
+    const ModelMemory memory = places_.engine.replicas(wanted.loaded.id).front().memory;
+    const int instances = instances_of(wanted.task(), config_.devices[device]);
+    return memory.weights_bytes + memory.instance_bytes * static_cast<std::size_t>(instances);
+  }
+
+  [[nodiscard]] std::optional<double> work_of(const Wanted& wanted) const {
+    const auto profile =
+        places_.engine.profile(wanted.loaded.id, wanted.loaded.replicas.front().device);
+    if (profile.empty()) return std::nullopt;
+    double rate = 0;
+    for (const TaskSpec* task : wanted.tasks) {
+      const std::optional<double> one = requests_per_second(config_, *task);
+      if (!one) return std::nullopt;
+      rate += *one;
+    }
+    return rate * std::chrono::duration<double>(profile.front().p50).count();
+  }
+
+  Result<void> load_on(Wanted& wanted, std::size_t device_index) {
+    const config::DeviceConfig& device = config_.devices[device_index];
+    const TaskSpec& task = wanted.task();
+    const ipc::ModelDescription& model = wanted.model;
+    Result<worker::WorkerPlace> place = place_on(device, task);
     if (!place) return std::unexpected(std::move(place).error());
+    const std::string where = config_.devices.size() > 1 ? " for device " + device.name : "";
     Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : task.backends) {
-      report_(fmt::format("loading {} version {} on {}", model.name, model.version, backend));
-      LoadedModel loaded{.id = {},
-                         .task = task.name,
-                         .key = profile_key(config_, task, model.version, backend),
-                         .stored = {}};
-      loaded.stored = stored_profile(loaded.key);
+      report_(
+          fmt::format("loading {} version {} on {}{}", model.name, model.version, backend, where));
+      LoadedReplica replica{.device = device.name,
+                            .key = profile_key(config_, device, task, model.version, backend),
+                            .stored = {}};
+      replica.stored = stored_profile(replica.key);
       ModelService service = service_of(task);
-      service.learned = loaded.stored.learned;
+      service.learned = replica.stored.learned;
       outcome = task.isolation == Isolation::process
-                    ? load_in_worker(backend, task, model, plans, service, *place)
-                    : load_here(backend, task, model, plans, service);
+                    ? load_in_worker(backend, device, wanted, service, *place)
+                    : load_here(backend, device, wanted, service, *place);
       if (outcome) {
-        loaded.id = *outcome;
+        wanted.loaded.id = *outcome;
+        wanted.loaded.task = task.name;
         if (const auto info = places_.engine.find(model.name, model.version)) {
-          loaded.stored.batch_max = info->signature.batch_max;
+          replica.stored.batch_max = info->signature.batch_max;
         }
-        return loaded;
+        wanted.loaded.replicas.push_back(std::move(replica));
+        return {};
       }
       if (&backend != &task.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
@@ -162,22 +279,22 @@ class Loader {
     return stored && *stored ? std::move(**stored) : StoredProfile{};
   }
 
-  Result<ModelId> load_in_worker(const std::string& backend, const TaskSpec& task,
-                                 const ipc::ModelDescription& model,
-                                 const std::vector<InputPlan>& plans, const ModelService& service,
+  Result<ModelId> load_in_worker(const std::string& backend, const config::DeviceConfig& device,
+                                 const Wanted& wanted, const ModelService& service,
                                  const worker::WorkerPlace& place) {
-    const config::DeviceConfig& device = config_.devices.front();
+    const TaskSpec& task = wanted.task();
     engine::WorkerSpec spec;
     spec.name = task.name;
-    spec.load.model = {config_.models.repository, model.name, model.version};
+    spec.device = device.name;
+    spec.load.model = {config_.models.repository, wanted.model.name, wanted.model.version};
     spec.load.backend = backend;
-    spec.load.inputs = plans;
-    spec.load.device = device.name;
-    spec.load.instances = instances_of(task);
+    spec.load.inputs = wanted.plans;
+    spec.load.device = to_string(device.kind);
+    spec.load.instances = instances_of(task, device);
     spec.load.batch_max = task.batch_max;
     spec.load.threads_per_instance = device.threads_per_lane;
     spec.load.cpus = place.cpus;
-    spec.load.instance_cpus = instance_cpus(task);
+    spec.load.instance_cpus = instance_cpus(task, device, place);
     spec.load.numa_node = place.node;
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
@@ -187,24 +304,30 @@ class Loader {
                              by_cgroup ? 0 : config_.workers.memory_bytes_max};
     spec.load.profile_time_max = places_.profile_time_max;
     spec.inputs = places_.inputs;
-    return places_.supervisor.add_worker(std::move(spec), service);
+    if (wanted.loaded.replicas.empty()) {
+      return places_.supervisor.add_worker(std::move(spec), service);
+    }
+    const Result<void> added =
+        places_.supervisor.add_replica(wanted.loaded.id, std::move(spec), service.learned);
+    if (!added) return std::unexpected(added.error());
+    return wanted.loaded.id;
   }
 
-  [[nodiscard]] int instances_of(const TaskSpec& task) const {
-    return task.instances > 0 ? task.instances : lanes_of(config_.devices.front());
+  [[nodiscard]] static int instances_of(const TaskSpec& task, const config::DeviceConfig& device) {
+    return task.instances > 0 ? task.instances : lanes_of(device);
   }
 
   // Each instance keeps to the CPUs of the lane that it is at home on. Nothing where instances run on
-  // other lanes too (StartBatch in scheduler/event.h), or on further threads of OpenVINO.
-  [[nodiscard]] std::vector<std::vector<int>> instance_cpus(const TaskSpec& task) const {
-    const config::DeviceConfig& device = config_.devices.front();
+  // other lanes too (StartBatch in scheduler/event.h), on a part of the device's CPUs, or on further
+  // threads of OpenVINO.
+  [[nodiscard]] static std::vector<std::vector<int>> instance_cpus(
+      const TaskSpec& task, const config::DeviceConfig& device, const worker::WorkerPlace& place) {
+    const std::vector<int> all = cpus_of(device);
     const int lanes = lanes_of(device);
-    const int instances = instances_of(task);
-    if (!device.pin || device.threads_per_lane > 1 || !task.cpus.empty() ||
-        instances % lanes != 0) {
-      return {};
-    }
-    const auto shares = worker::share_cpus(usable_cpus(device), lanes);
+    const int instances = instances_of(task, device);
+    if (!device.pin || device.threads_per_lane > 1 || instances % lanes != 0) return {};
+    if (!place.cpus.empty() && place.cpus != all) return {};
+    const auto shares = worker::share_cpus(all, lanes);
     std::vector<std::vector<int>> cpus;
     for (int i = 0; i < instances && !shares.empty(); ++i) {
       cpus.push_back(shares[static_cast<std::size_t>(i % lanes)]);
@@ -212,43 +335,58 @@ class Loader {
     return cpus;
   }
 
-  Result<worker::WorkerPlace> place_worker(const TaskSpec& task) {
-    const config::DeviceConfig& device = config_.devices.front();
-    if (!placement_) {
+  // A worker is also kept in a NUMA node where it fits; threads of this process stay on the CPUs that
+  // their device owns.
+  Result<worker::WorkerPlace> place_on(const config::DeviceConfig& device, const TaskSpec& task) {
+    const std::vector<int>& cpus = task.cpus.empty() ? device.cpus : task.cpus;
+    const bool in_worker = task.isolation == Isolation::process;
+    const bool by_node = device.numa.node && device.cpus.empty() && config_.devices.size() > 1;
+    if (!in_worker && !by_node) return worker::WorkerPlace{cpus, std::nullopt};
+    auto placement = placements_.find(device.name);
+    if (placement == placements_.end()) {
       Result<worker::Topology> topology = topology_for(device);
       if (!topology) return std::unexpected(std::move(topology).error());
-      placement_.emplace(std::move(*topology), device.numa);
+      placement =
+          placements_.emplace(device.name, worker::NodePlacement(std::move(*topology), device.numa))
+              .first;
     }
     Result<worker::WorkerPlace> place =
-        placement_->place(instances_of(task) * device.threads_per_lane, task.cpus);
-    if (place && place->node) {
+        placement->second.place(instances_of(task, device) * device.threads_per_lane, cpus);
+    if (in_worker && place && place->node) {
       report_(fmt::format("the worker of {} runs on NUMA node {}", task.name, *place->node));
     }
     return place;
   }
 
-  Result<ModelId> load_here(const std::string& name, const TaskSpec& task,
-                            const ipc::ModelDescription& model, const std::vector<InputPlan>& plans,
-                            const ModelService& service) {
+  Result<ModelId> load_here(const std::string& name, const config::DeviceConfig& device,
+                            const Wanted& wanted, const ModelService& service,
+                            const worker::WorkerPlace& place) {
     Result<Backend*> backend = backend_of(name);
     if (!backend) return std::unexpected(backend.error());
+    const TaskSpec& task = wanted.task();
     const Result<repository::ModelVersion> version =
-        find_version(config_, task.model, model.version);
+        find_version(config_, task.model, wanted.model.version);
     if (!version) return std::unexpected(version.error());
-    const config::DeviceConfig& device = config_.devices.front();
     worker::RuntimeOptions options;
-    options.inputs = plans;
-    options.device = device.name;
-    options.instances = instances_of(task);
+    options.inputs = wanted.plans;
+    options.device = to_string(device.kind);
+    options.instances = instances_of(task, device);
     options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
-    options.cpus = task.cpus;
-    options.instance_cpus = instance_cpus(task);
+    options.cpus = place.cpus;
+    options.instance_cpus = instance_cpus(task, device, place);
     options.cache_dir = config_.models.cache;
     options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
-    return places_.engine.add_model(std::move(*runtime), service);
+    runtime->device = device.name;
+    if (wanted.loaded.replicas.empty()) {
+      return places_.engine.add_model(std::move(*runtime), service);
+    }
+    const Result<void> added =
+        places_.engine.add_replica(wanted.loaded.id, std::move(*runtime), service.learned);
+    if (!added) return std::unexpected(added.error());
+    return wanted.loaded.id;
   }
 
   // A backend lives as long as the loading; loaded models keep what they need of it.
@@ -265,47 +403,13 @@ class Loader {
   const config::Config& config_;
   const ModelPlaces& places_;
   const std::function<void(const std::string&)>& report_;
-  std::optional<worker::NodePlacement> placement_;  // when the first worker is placed
+  std::vector<DeviceRoom> rooms_;                            // of config_.devices
+  std::map<std::string, worker::NodePlacement> placements_;  // by device, once it has a worker
   std::map<std::string, std::unique_ptr<Backend>> backends_;
-  std::map<std::pair<std::string, std::int64_t>, std::vector<InputPlan>> loaded_;
-  std::vector<LoadedModel> models_;
+  std::vector<Wanted> wanted_;
 };
 
 }  // namespace
-
-int lanes_of(const config::DeviceConfig& device) {
-  return device.lanes > 0
-             ? device.lanes
-             : std::max(1, static_cast<int>(usable_cpus(device).size()) / device.threads_per_lane);
-}
-
-Result<void> check_machine(const config::Config& config) {
-  if (const auto& cgroup = config.workers.supervisor.memory.cgroup; !cgroup.empty()) {
-    if (Result<void> checked = ipc::check_cgroup(cgroup); !checked) {
-      return std::unexpected(std::move(checked).error().within("workers.cgroup"));
-    }
-  }
-  for (const config::DeviceConfig& device : config.devices) {
-    if (!device.numa.node) continue;
-    const Result<worker::Topology> topology = worker::machine_topology();
-    if (!topology) return std::unexpected(topology.error());
-    const Result<worker::NumaNode> node = worker::find_node(*topology, *device.numa.node);
-    if (!node) return std::unexpected(node.error().within("devices." + device.name + ".numa"));
-  }
-  return {};
-}
-
-EngineOptions engine_options(const config::Config& config) {
-  EngineOptions options;
-  options.devices.clear();
-  for (const config::DeviceConfig& device : config.devices) {
-    options.devices.push_back({.name = device.name,
-                               .lanes = lanes_of(device),
-                               .memory_quiet = device.memory_quiet,
-                               .batch_gain_min = device.batch_gain_min});
-  }
-  return options;
-}
 
 Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature& signature) {
   std::vector<std::string> names;
@@ -349,10 +453,10 @@ Result<std::vector<LoadedModel>> load_models(
   Loader loader(config, places, report);
   for (const TaskSpec& task : config.tasks) {
     if (std::ranges::find(tasks, task.name) == tasks.end()) continue;
-    Result<void> loaded = loader.load(task);
-    if (!loaded) return std::unexpected(std::move(loaded).error().within("tasks." + task.name));
+    Result<void> wanted = loader.want(task);
+    if (!wanted) return std::unexpected(std::move(wanted).error().within("tasks." + task.name));
   }
-  return loader.take_models();
+  return loader.load();
 }
 
 }  // namespace takt::app

@@ -4,6 +4,7 @@
 // Owns: nothing; the engine owns what was loaded.
 #pragma once
 
+#include "app/devices.h"
 #include "app/profile_store.h"
 #include "config/config.h"
 #include "core/result.h"
@@ -17,15 +18,6 @@
 
 namespace takt::app {
 
-// The lanes of a device with `auto` filled in: one for each `threads_per_lane` CPUs that this
-// process may use.
-[[nodiscard]] int lanes_of(const config::DeviceConfig& device);
-
-// Whether this machine has what the configuration names. Errors: invalid_input, unavailable.
-[[nodiscard]] Result<void> check_machine(const config::Config& config);
-
-[[nodiscard]] EngineOptions engine_options(const config::Config& config);
-
 // Where models go: onto threads of the engine, or into workers that look into `inputs`.
 struct ModelPlaces {
   Engine& engine;
@@ -36,18 +28,27 @@ struct ModelPlaces {
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring each, about
 };
 
-// A version that serves, and how its profile is stored.
-struct LoadedModel {
-  ModelId id;
-  std::string task;  // the first that runs it
+// A version on one device, and how its profile there is stored.
+struct LoadedReplica {
+  std::string device;
   ProfileKey key;
   StoredProfile stored;  // as it was found, if it was
 };
 
+// A version that serves.
+struct LoadedModel {
+  ModelId id;
+  std::string task;  // the first that runs it
+  std::vector<LoadedReplica> replicas;
+};
+
 // Loads the model of each named task: finds the version, tries the task's backends in their order
-// (a failure of all but the last is a warning), checks the inputs. `report` is told what happens,
-// before each model and on warnings, one of them a stored profile that is damaged. Errors: those of repository and worker, "tasks.NAME: ..." in
-// front; invalid_input also when two tasks want one model with different preprocessing.
+// (a failure of all but the last is a warning), checks the inputs. Each is loaded onto one of its
+// devices, the most urgent first, and then onto the others as far as their memory goes
+// (app/placement.h). `report` is told what happens, before each model, where it runs, and on
+// warnings, one of them a stored profile that is damaged. Errors: those of repository and worker,
+// "tasks.NAME: ..." in front; invalid_input also when two tasks want one model with different
+// preprocessing or devices; out_of_memory (a device's memory is too small for it).
 [[nodiscard]] Result<std::vector<LoadedModel>> load_models(
     const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,
     const std::function<void(const std::string&)>& report);

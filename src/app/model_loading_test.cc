@@ -54,11 +54,5 @@ TEST(InputPlans, ImagesThatDontFillTheChannelsAreRefusedBeforeTheFirstFrame) {
       << plans.error().message;
 }
 
-TEST(Lanes, AutoIsOneForEachGroupOfCores) {
-  EXPECT_EQ(lanes_of({.name = "cpu", .lanes = 3, .threads_per_lane = 1}), 3);
-  EXPECT_GE(lanes_of({.name = "cpu", .lanes = 0, .threads_per_lane = 1}), 1);
-  EXPECT_EQ(lanes_of({.name = "cpu", .lanes = 0, .threads_per_lane = 1024}), 1);
-}
-
 }  // namespace
 }  // namespace takt::app

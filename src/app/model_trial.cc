@@ -41,7 +41,7 @@ struct Sample {
 class Stream {
  public:
   Stream(ModelTrial& trial, const LoadedModel& model)
-      : trial_(trial), task_(model.task), name_(model.key.model) {}
+      : trial_(trial), task_(model.task), name_(model.replicas.front().key.model) {}
 
   void start(int outstanding) {
     {
@@ -176,18 +176,17 @@ class Measurement {
   Result<StoredProfile> alone(const LoadedModel& model) {
     Stream stream(trial_, model);
     stream.start(1);
-    wait(stream, model.key.model + " alone", time_each_, 1);
+    wait(stream, model.replicas.front().key.model + " alone", time_each_, 1);
     stream.stop();
     const Result<std::vector<Sample>> samples = stream.take();
     if (!samples) return std::unexpected(samples.error());
-    StoredProfile profile = model.stored;
+    StoredProfile profile = model.replicas.front().stored;
     MeasuredProfile& measured = profile.measured.emplace();
     measured.points.push_back(point_of(*samples));
     measured.batch_overhead = std::max(Duration{}, median(*samples, &Sample::around));
     measured.request_overhead = std::max(Duration{}, median(*samples, &Sample::to_dispatch));
-    const std::vector<ModelInfo> infos = trial_.engine().models();
-    const auto info = std::ranges::find(infos, model.id, &ModelInfo::id);
-    for (const LatencyPoint& point : info->profile) {
+    const ReplicaInfo replica = trial_.engine().replicas(model.id).front();
+    for (const LatencyPoint& point : replica.profile) {
       if (point.batch <= 1) continue;
       measured.points.push_back({.batch = point.batch,
                                  .p50 = point.p50,
@@ -329,6 +328,13 @@ Result<void> ModelTrial::resolve(const TaskSpec& task) {
 
 InferRequest ModelTrial::request(const std::string& task) const {
   return requests_.find(task)->second;
+}
+
+config::Config on_device(config::Config config, const std::string& device) {
+  std::erase_if(config.devices, [&](const auto& other) { return other.name != device; });
+  config.devices.front().memory_bytes_max = 0;
+  for (TaskSpec& task : config.tasks) task.devices.clear();
+  return config;
 }
 
 Result<std::vector<StoredProfile>> measure_models(

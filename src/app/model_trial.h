@@ -21,6 +21,7 @@ namespace takt::app {
 
 class ModelTrial {
  public:
+  // `config` has one device: which of several a request would run on isn't for it to say (on_device).
   // Loads the models of the stated tasks; each gets mid-grey images of its model's size. Errors:
   // those of load_models, out_of_memory.
   [[nodiscard]] static Result<std::unique_ptr<ModelTrial>> open(
@@ -47,6 +48,9 @@ class ModelTrial {
   std::unique_ptr<Supervisor> supervisor_;
   std::vector<LoadedModel> models_;
 };
+
+// The configuration with that one device, on which every task may run, without its limit on memory.
+[[nodiscard]] config::Config on_device(config::Config config, const std::string& device);
 
 struct TrialProgress {
   std::string what;

@@ -32,12 +32,9 @@ class LateProgress {
   std::optional<Progress> progress_;
 };
 
-Result<void> measure(const config::Config& config, const std::vector<std::string>& tasks,
-                     const PlanOptions& options) {
-  if (config.models.cache.empty()) {
-    return fail(ErrorKind::invalid_input,
-                "models.cache: none, so that nothing measured can be kept; name a folder there");
-  }
+// The tasks of those on the device of `config`, which is its only one.
+Result<void> measure_device(const config::Config& config, const std::vector<std::string>& tasks,
+                            const PlanOptions& options) {
   Result<std::unique_ptr<ModelTrial>> trial = ModelTrial::open(config, tasks, &report_line);
   if (!trial) return std::unexpected(trial.error());
   LateProgress progress("measuring, %", 100);
@@ -49,30 +46,52 @@ Result<void> measure(const config::Config& config, const std::vector<std::string
   if (!profiles) return std::unexpected(profiles.error());
   const ProfileStore store(config.models.cache);
   for (std::size_t i = 0; i < profiles->size(); ++i) {
-    if (Result<void> kept = store.write((*trial)->models()[i].key, (*profiles)[i]); !kept) {
-      return kept;
+    const LoadedReplica& replica = (*trial)->models()[i].replicas.front();
+    if (Result<void> kept = store.write(replica.key, (*profiles)[i]); !kept) return kept;
+  }
+  return {};
+}
+
+// One device after the other, so that none disturbs another.
+Result<void> measure(const config::Config& config, const std::vector<std::string>& tasks,
+                     const PlanOptions& options) {
+  if (config.models.cache.empty()) {
+    return fail(ErrorKind::invalid_input,
+                "models.cache: none, so that nothing measured can be kept; name a folder there");
+  }
+  for (const config::DeviceConfig& device : config.devices) {
+    std::vector<std::string> there;
+    for (const std::string& name : tasks) {
+      const auto devices =
+          devices_of(config, *std::ranges::find(config.tasks, name, &TaskSpec::name));
+      if (std::ranges::find(devices, &device) != devices.end()) there.push_back(name);
+    }
+    if (there.empty()) continue;
+    if (config.devices.size() > 1) report_line("measuring on device " + device.name);
+    if (Result<void> done = measure_device(on_device(config, device.name), there, options); !done) {
+      return done;
     }
   }
   return {};
 }
 
-// The profile of the first of the task's backends that has one.
-Result<StoredProfile> find_profile(const config::Config& config, const TaskSpec& task) {
-  const Result<ipc::ModelDescription> model = describe_task_model(config, task);
-  if (!model) return std::unexpected(model.error());
+// On that device, the profile of the first of the task's backends that has one.
+Result<StoredProfile> find_profile(const config::Config& config, const config::DeviceConfig& device,
+                                   const TaskSpec& task, const ipc::ModelDescription& model) {
   const ProfileStore store(config.models.cache);
   for (const std::string& backend : task.backends) {
     Result<std::optional<StoredProfile>> stored =
-        store.read(profile_key(config, task, model->version, backend));
+        store.read(profile_key(config, device, task, model.version, backend));
     if (!stored) report_line("warning: " + stored.error().message);
     if (stored && *stored && ((*stored)->measured || !(*stored)->learned.empty())) {
       return std::move(**stored);
     }
   }
   return fail(ErrorKind::unavailable,
-              fmt::format("model '{}' version {} has no profile for this configuration; measure it "
-                          "with takt plan --measure, or let takt serve learn it",
-                          task.model, model->version));
+              fmt::format("model '{}' version {} has no profile on device '{}' for this "
+                          "configuration; measure it with takt plan --measure, or let takt serve "
+                          "learn it",
+                          task.model, model.version, device.name));
 }
 
 // Tasks that share a model share the profile of the first one, as they share its instances.
@@ -83,9 +102,13 @@ Result<void> find_profiles(PlanRequest& request) {
     const auto [known, is_new] =
         first.emplace(std::pair(task.model, task.version.value_or(0)), name);
     if (!is_new) continue;
-    Result<StoredProfile> profile = find_profile(request.config, task);
-    if (!profile) return std::unexpected(std::move(profile).error().within("tasks." + name));
-    request.profiles.emplace(name, std::move(*profile));
+    const Result<ipc::ModelDescription> model = describe_task_model(request.config, task);
+    if (!model) return std::unexpected(model.error().within("tasks." + name));
+    for (const config::DeviceConfig* device : devices_of(request.config, task)) {
+      Result<StoredProfile> profile = find_profile(request.config, *device, task, *model);
+      if (!profile) return std::unexpected(std::move(profile).error().within("tasks." + name));
+      request.profiles[name].emplace(device->name, std::move(*profile));
+    }
   }
   return {};
 }
@@ -109,11 +132,17 @@ Result<void> set_arrivals(PlanRequest& request, const std::string& arrivals) {
 
 std::vector<std::string> notes_of(const PlanRequest& request) {
   std::vector<std::string> notes;
-  for (const auto& [task, profile] : request.profiles) {
-    if (profile.measured) continue;
+  for (const auto& [task, profiles] : request.profiles) {
+    const auto measured = [](const auto& each) { return each.second.measured.has_value(); };
+    if (std::ranges::all_of(profiles, measured)) continue;
     notes.push_back("tasks." + task +
                     ": learned while serving; what the engine adds isn't known, and the lanes' "
                     "load was the one at that time: takt plan --measure is surer");
+  }
+  for (const config::DeviceConfig& device : request.config.devices) {
+    if (device.memory_bytes_max == 0) continue;
+    notes.push_back("devices." + device.name +
+                    ".memory: is not looked at; each task counts as placed on all its devices");
   }
   if (request.crops > 0 || request.arrivals == PlanArrivals::recorded) return notes;
   for (const TaskSpec& task : request.config.tasks) {
@@ -130,20 +159,25 @@ Result<PlanReport> make_report(const PlanRequest& request, const PlanOptions& op
   PlanReport report;
   report.miss_max_percent = options.miss_max_percent;
   report.notes = notes_of(request);
-  const int shown = options.devices > 0 ? options.devices : 1;
+  const auto configured = static_cast<int>(request.config.devices.size());
+  const int shown = options.devices > 0 ? options.devices : configured;
   Result<Forecast> first = forecast(request, shown);
   if (!first) return std::unexpected(std::move(first).error());
   report.forecast = std::move(*first);
   if (options.devices > 0) return report;
   report.searched = true;
   report.devices_max = options.devices_max;
-  if (report.forecast.holds) report.devices_needed = 1;
   LateProgress progress("trying devices", static_cast<std::uint64_t>(options.devices_max));
-  for (int devices = 2; devices <= options.devices_max && !report.devices_needed; ++devices) {
+  const int least = devices_min(request.config, planned_tasks(request.config, request.recorded));
+  for (int devices = least; devices <= options.devices_max && !report.devices_needed; ++devices) {
     progress.update(static_cast<std::uint64_t>(devices), {});
-    const Result<Forecast> tried = forecast(request, devices);
-    if (!tried) return std::unexpected(tried.error());
-    if (tried->holds) report.devices_needed = devices;
+    bool holds = report.forecast.holds;
+    if (devices != shown) {
+      const Result<Forecast> tried = forecast(request, devices);
+      if (!tried) return std::unexpected(tried.error());
+      holds = tried->holds;
+    }
+    if (holds) report.devices_needed = devices;
   }
   return report;
 }

@@ -51,7 +51,8 @@ std::string to_table(const PlanReport& report) {
   text += rows("task", "requests", forecast.tasks);
   text += rows("line", "frames", forecast.lines);
   for (std::size_t i = 0; i < forecast.utilisation.size(); ++i) {
-    text += fmt::format("  device {:<9} {:>7.1f} % busy\n", i, 100 * forecast.utilisation[i]);
+    text += fmt::format("  device {:<2} {:<6} {:>7.1f} % busy\n", i, forecast.names[i],
+                        100 * forecast.utilisation[i]);
   }
   for (const std::string& note : report.notes) text += "note: " + note + "\n";
   text += fmt::format("{} {} the deadlines (at most {} % missed)\n", plural(forecast.devices),
@@ -74,6 +75,7 @@ std::string to_json(const PlanReport& report) {
            {"holds", forecast.holds},
            {"miss_max_percent", report.miss_max_percent},
            {"seconds", std::chrono::duration<double>(forecast.time).count()},
+           {"device_names", forecast.names},
            {"utilisation", forecast.utilisation},
            {"tasks", json_of("requests", forecast.tasks)},
            {"lines", json_of("frames", forecast.lines)},

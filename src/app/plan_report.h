@@ -25,7 +25,7 @@ struct PlanReport {
 [[nodiscard]] std::string to_table(const PlanReport& report);
 
 // Keys: devices, holds, devices_needed (null: none up to devices_max), miss_max_percent, seconds,
-// utilisation [..], tasks {NAME: {requests, missed, p50_us, p99_us, p999_us}}, lines likewise with
+// device_names [..], utilisation [..], tasks {NAME: {requests, missed, p50_us, p99_us, p999_us}}, lines likewise with
 // frames, notes.
 [[nodiscard]] std::string to_json(const PlanReport& report);
 

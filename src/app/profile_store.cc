@@ -142,9 +142,8 @@ std::unexpected<Error> cant_write(const fs::path& file) {
 
 }  // namespace
 
-ProfileKey profile_key(const config::Config& config, const TaskSpec& task, std::int64_t version,
-                       const std::string& backend) {
-  const config::DeviceConfig& device = config.devices.front();
+ProfileKey profile_key(const config::Config& config, const config::DeviceConfig& device,
+                       const TaskSpec& task, std::int64_t version, const std::string& backend) {
   const int lanes = lanes_of(device);
   ProfileKey key{.model = task.model, .version = version, .conditions = {}};
   key.conditions = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Execution times that outlive the process: one file for each model as a task runs it.
+// Execution times that outlive the process: one file for each model as a task runs it on a device.
 // Thread-safe: no; the main thread. Several programs may share the folder: files appear whole.
 // Owns: plain values; the files stay.
 #pragma once
@@ -30,7 +30,8 @@ struct ProfileKey {
 
 // Files by size and time of change, backend, device with its lanes and threads, what the task says
 // of instances and batches, and the processor.
-[[nodiscard]] ProfileKey profile_key(const config::Config& config, const TaskSpec& task,
+[[nodiscard]] ProfileKey profile_key(const config::Config& config,
+                                     const config::DeviceConfig& device, const TaskSpec& task,
                                      std::int64_t version, const std::string& backend);
 
 // What `takt plan --measure` found out on an otherwise idle machine.

@@ -175,7 +175,9 @@ class ProfileKeyTest : public ::testing::Test {
     fs::create_directories(folder_.path() / "m" / "1");
     std::ofstream(folder_.path() / "m" / "1" / "model.onnx") << "one";
   }
-  [[nodiscard]] ProfileKey key() const { return profile_key(config_, task_, 1, "openvino"); }
+  [[nodiscard]] ProfileKey key(const std::string& backend = "openvino") const {
+    return profile_key(config_, config_.devices[0], task_, 1, backend);
+  }
 
   TemporaryFolder folder_ = std::move(*TemporaryFolder::make());
   config::Config config_;
@@ -185,7 +187,7 @@ class ProfileKeyTest : public ::testing::Test {
 TEST_F(ProfileKeyTest, ChangesWithWhateverTheTimesDependOn) {
   const ProfileKey before = key();
   EXPECT_EQ(key(), before);
-  EXPECT_NE(profile_key(config_, task_, 1, "simulated"), before);
+  EXPECT_NE(key("simulated"), before);
   std::ofstream(folder_.path() / "m" / "config.pbtxt") << "max_batch_size: 4";
   const ProfileKey configured = key();
   EXPECT_NE(configured, before);
@@ -203,6 +205,13 @@ TEST_F(ProfileKeyTest, ChangesWithWhateverTheTimesDependOn) {
   EXPECT_NE(key(), changed);
   task_.batch_max = 0;
   EXPECT_EQ(key(), changed);
+}
+
+TEST_F(ProfileKeyTest, EachDeviceHasItsOwn) {
+  config_.devices = {{.name = "a", .lanes = 2, .cpus = {0, 1}},
+                     {.name = "b", .lanes = 2, .cpus = {2, 3}}};
+  EXPECT_NE(profile_key(config_, config_.devices[0], task_, 1, "openvino"),
+            profile_key(config_, config_.devices[1], task_, 1, "openvino"));
 }
 
 }  // namespace

@@ -266,12 +266,15 @@ void Runtime::close() {
 }
 
 Result<void> Runtime::save_profiles() const {
+  const auto executed = [](const scheduler::ProfilePoint& point) { return point.executions > 0; };
   for (const LoadedModel& model : models_) {
-    StoredProfile profile = model.stored;
-    profile.learned = accumulate(model.stored.learned, engine_->profile(model.id));
-    const auto executed = [](const scheduler::ProfilePoint& point) { return point.executions > 0; };
-    if (std::ranges::none_of(profile.learned, executed)) continue;
-    if (Result<void> written = profiles_.write(model.key, profile); !written) return written;
+    for (const LoadedReplica& replica : model.replicas) {
+      StoredProfile profile = replica.stored;
+      profile.learned =
+          accumulate(replica.stored.learned, engine_->profile(model.id, replica.device));
+      if (std::ranges::none_of(profile.learned, executed)) continue;
+      if (Result<void> written = profiles_.write(replica.key, profile); !written) return written;
+    }
   }
   return {};
 }

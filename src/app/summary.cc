@@ -157,9 +157,10 @@ double milliseconds(Duration duration) {
 std::string worker_line(const engine::WorkerStatus& worker) {
   if (worker.restarts == 0) return {};
   return fmt::format(
-      "worker {}: restarted {} times ({} hung, circuit opened {} times), back after {:.0f} ms, at "
+      "worker {} on {}: restarted {} times ({} hung, circuit opened {} times), back after {:.0f} "
+      "ms, at "
       "most {:.0f} ms; the last time: {}\n",
-      worker.name, worker.restarts, worker.hangs, worker.circuits_opened,
+      worker.name, worker.device, worker.restarts, worker.hangs, worker.circuits_opened,
       milliseconds(worker.recovery_last), milliseconds(worker.recovery_max), worker.last_error);
 }
 

@@ -46,7 +46,9 @@ int run_validate(const ValidateOptions& options) {
     report_error(checked.error().within(config->file.string() + ": tasks." + task.name));
   }
   if (!valid) return kExitInvalid;
-  fmt::print("{}: valid; {} tasks, {} lines\n", config->file.string(), config->tasks.size(),
+  const std::size_t devices = config->devices.size();
+  fmt::print("{}: valid; {}{} tasks, {} lines\n", config->file.string(),
+             devices > 1 ? fmt::format("{} devices, ", devices) : "", config->tasks.size(),
              config->lines.size());
   return kExitOk;
 }

@@ -45,11 +45,6 @@ struct LoadOptions {
   std::vector<std::pair<std::string, std::string>> parameters;
 };
 
-struct ModelMemory {
-  std::size_t weights_bytes = 0;   // shared by all instances
-  std::size_t instance_bytes = 0;  // each instance adds this much; 0 where the backend can't tell
-};
-
 struct Partition {
   std::string device = "cpu";  // "cpu", "cuda:0"
   int index = 0;               // lane of the device

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/config.h"
 
+#include "config/device_config.h"
 #include "config/line_config.h"
 #include "config/reader.h"
 #include "config/task_config.h"
 #include "core/suggest.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -24,43 +24,6 @@ void read_models(Reader& reader, const std::filesystem::path& base, ModelsConfig
   reader.text("cache", cache);
   models.repository = resolve(repository, base);
   if (cache != "none") models.cache = resolve(cache, base);
-}
-
-// "auto" or a number.
-void read_lanes(Reader& reader, int& lanes) {
-  std::string word;
-  if (reader.has("lanes")) reader.text("lanes", word);
-  if (word == "auto" || word.empty()) return;
-  reader.integer("lanes", lanes, 1, 1024);
-}
-
-Result<worker::NumaPolicy> parse_numa(std::string_view word) {
-  if (word == "auto") return worker::NumaPolicy{};
-  if (word == "off") return worker::NumaPolicy{.automatic = false, .node = {}};
-  int node = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), node);
-  if (error != std::errc{} || end != word.data() + word.size() || node < 0) {
-    return fail(ErrorKind::invalid_input,
-                "'" + std::string(word) + "'; expected auto, off, or the number of a node");
-  }
-  return worker::NumaPolicy{.automatic = false, .node = node};
-}
-
-void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
-  reader.entries("devices", [&](const std::string& name, Reader& child) {
-    DeviceConfig device{.name = name};
-    read_lanes(child, device.lanes);
-    child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
-    child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
-    child.boolean("pin", device.pin);
-    child.duration("memory_quiet", device.memory_quiet);
-    if (device.memory_quiet <= Duration{}) {
-      child.problem("memory_quiet", "expected a time above 0, such as 30s");
-    }
-    child.number("batch_gain_min", device.batch_gain_min, 0.0, 1.0);
-    devices.push_back(device);
-  });
-  if (devices.empty()) devices.push_back({});
 }
 
 void read_pictures(Reader& reader, std::set<Verdict>& pictures) {
@@ -154,12 +117,7 @@ class References {
     for (const TaskSpec& task : config().tasks) check_task(task);
     for (const LineEntry& entry : config().lines) check_line(entry);
     if (config().lines.empty()) reader_.problem("lines", "there is no line; expected at least one");
-    for (const DeviceConfig& device : config().devices) {
-      if (device.name != "cpu") {
-        reader_.problem("devices." + device.name,
-                        "this version runs models on the device 'cpu' only");
-      }
-    }
+    check_devices(reader_, config());
     if (!config().store) {
       loaded_.warnings.push_back("store: there is none: frames of a killed process get no verdict");
     }
@@ -274,6 +232,19 @@ std::unexpected<Error> all_of(const std::vector<std::string>& problems) {
 }
 
 }  // namespace
+
+std::string_view to_string(DeviceKind /*kind*/) noexcept {
+  return "cpu";
+}
+
+std::vector<const DeviceConfig*> devices_of(const Config& config, const TaskSpec& task) {
+  std::vector<const DeviceConfig*> devices;
+  for (const DeviceConfig& device : config.devices) {
+    const bool named = std::ranges::find(task.devices, device.name) != task.devices.end();
+    if (task.devices.empty() || named) devices.push_back(&device);
+  }
+  return devices;
+}
 
 Result<Loaded> parse(std::string_view text, const std::filesystem::path& file) {
   Problems problems(file.string());

@@ -14,6 +14,8 @@
 #include "task/task.h"
 #include "worker/node_placement.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -28,12 +30,19 @@ struct ModelsConfig {
   std::filesystem::path cache;  // compiled models; empty: none
 };
 
+// What a device is; the name that backends know it by is to_string().
+enum class DeviceKind : std::uint8_t { cpu };
+[[nodiscard]] std::string_view to_string(DeviceKind kind) noexcept;
+
 struct DeviceConfig {
   std::string name = "cpu";
+  DeviceKind kind = DeviceKind::cpu;
   int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
   int threads_per_lane = 1;
   worker::NumaPolicy numa{};
-  bool pin = true;  // each lane keeps to its share of the CPUs
+  bool pin = true;                   // each lane keeps to its share of the CPUs
+  std::vector<int> cpus{};           // that its workers run on; empty: as `numa` says
+  std::size_t memory_bytes_max = 0;  // of all models on it, as they report it; 0: no limit
   // Until a batch limit that a shortage of memory lowered is doubled again.
   Duration memory_quiet = std::chrono::seconds(30);
   // Share of the time a row that a larger batch must save.
@@ -45,6 +54,8 @@ using SourceConfig = std::variant<line::FolderOptions, line::BoardSimulatorOptio
 
 // The roles of the images that a source gives.
 [[nodiscard]] std::vector<std::string> image_roles(const SourceConfig& source);
+// 0: as fast as it goes.
+[[nodiscard]] double frames_per_second(const SourceConfig& source);
 
 // How worker processes are kept; see engine/supervisor_options.h for the meaning of each.
 struct WorkersConfig {
@@ -86,6 +97,10 @@ struct Loaded {
   Config config;
   std::vector<std::string> warnings;  // legal, but hardly meant
 };
+
+// The devices that the task may run on, in the file's order.
+[[nodiscard]] std::vector<const DeviceConfig*> devices_of(const Config& config,
+                                                          const TaskSpec& task);
 
 // Reads and checks a file on its own: names that refer to each other, units, ranges. Models are
 // looked at later, by the repository. Errors: invalid_input; the message holds one line for each

@@ -108,6 +108,10 @@ std::vector<std::string> image_roles(const SourceConfig& source) {
   return roles;
 }
 
+double frames_per_second(const SourceConfig& source) {
+  return std::visit([](const auto& kind) { return kind.frames_per_second; }, source);
+}
+
 std::filesystem::path resolve(const std::string& path, const std::filesystem::path& base) {
   if (path.starts_with("~/")) {
     const char* home = std::getenv("HOME");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/task_config.h"
 
+#include "config/device_config.h"
 #include "core/suggest.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace takt::config {
 namespace {
@@ -30,19 +30,6 @@ Result<Isolation> parse_isolation(std::string_view name) {
   if (name == "thread") return Isolation::thread;
   return fail(ErrorKind::invalid_input,
               "unknown isolation '" + std::string(name) + "'; expected process or thread");
-}
-
-void read_cpus(Reader& reader, std::vector<int>& cpus) {
-  constexpr float kCpusMax = 4096;
-  std::vector<float> numbers;
-  reader.numbers("cpus", numbers);
-  for (const float number : numbers) {
-    if (number < 0 || number >= kCpusMax || number != std::floor(number)) {
-      reader.problem("cpus", "expected numbers of CPUs, such as [0, 1]");
-      return;
-    }
-    cpus.push_back(static_cast<int>(number));
-  }
 }
 
 void read_preprocess(Reader& reader, ImagePreprocess& preprocess) {
@@ -171,7 +158,8 @@ void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& t
   reader.integer("instances", task.instances, 0, 64);
   reader.texts("backends", task.backends);
   reader.word<Isolation>("isolation", task.isolation, &parse_isolation);
-  read_cpus(reader, task.cpus);
+  task.cpus = read_cpus(reader);
+  reader.texts("devices", task.devices);
   reader.integer("queue_depth_max", task.queue_depth_max, 1, 1'000'000);
   reader.bytes("queue_bytes_max", task.queue_bytes_max);
   reader.integer("concurrency_max", task.concurrency_max, 0, 1024);

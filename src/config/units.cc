@@ -114,4 +114,24 @@ Result<double> parse_number(std::string_view text) {
   return numerator->number / denominator->number;
 }
 
+Result<std::vector<int>> parse_cpus(std::string_view text) {
+  constexpr int kCpusMax = 4096;
+  const std::string_view body = trimmed(text);
+  const char* const end = body.data() + body.size();
+  int first = 0;
+  auto read = std::from_chars(body.data(), end, first);
+  int last = first;
+  if (read.ec == std::errc{} && read.ptr != end && *read.ptr == '-') {
+    read = std::from_chars(read.ptr + 1, end, last);
+  }
+  if (read.ec != std::errc{} || read.ptr != end || first < 0 || last < first || last >= kCpusMax) {
+    return fail(ErrorKind::invalid_input, "'" + std::string(text) +
+                                              "' names no CPUs; expected numbers below 4096, such "
+                                              "as 0-7 or [0, 1]");
+  }
+  std::vector<int> cpus;
+  for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  return cpus;
+}
+
 }  // namespace takt::config

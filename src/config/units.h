@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values with units, as takt.yaml writes them: 500ms, 64MiB, 12.5/s, 1/255.
+// Values with units, as takt.yaml writes them: 500ms, 64MiB, 12.5/s, 1/255, 0-7.
 // Thread-safe: pure functions.
 // Owns: nothing.
 #pragma once
@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <string_view>
+#include <vector>
 
 namespace takt::config {
 
@@ -20,5 +21,7 @@ namespace takt::config {
 [[nodiscard]] Result<double> parse_rate(std::string_view text);
 // A number or a fraction: "0.0039", "1/255".
 [[nodiscard]] Result<double> parse_number(std::string_view text);
+// "3" or "0-7" -> the numbers of CPUs, rising.
+[[nodiscard]] Result<std::vector<int>> parse_cpus(std::string_view text);
 
 }  // namespace takt::config

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 namespace takt::config {
 namespace {
 
@@ -46,6 +49,16 @@ TEST(Units, NumbersMayBeFractions) {
   EXPECT_FALSE(parse_number("1/0"));
   EXPECT_FALSE(parse_number("half"));
   EXPECT_FALSE(parse_number("0.5ms"));
+}
+
+TEST(Units, CpusAreANumberOrARange) {
+  EXPECT_EQ(parse_cpus("3").value(), std::vector{3});
+  EXPECT_EQ(parse_cpus("0-2").value(), (std::vector{0, 1, 2}));
+  for (const char* text : {"", "-1", "2-1", "1-", "a", "0-4096", "1.5", "0-1,4"}) {
+    const auto cpus = parse_cpus(text);
+    ASSERT_FALSE(cpus) << text;
+    EXPECT_NE(cpus.error().message.find("0-7"), std::string::npos) << cpus.error().message;
+  }
 }
 
 }  // namespace

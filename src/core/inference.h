@@ -95,6 +95,8 @@ struct Signature {
   std::vector<TensorSpec> inputs;   // shapes without the batch dimension when batch_max > 0
   std::vector<TensorSpec> outputs;  // likewise; -1 where the size depends on the data
   int batch_max = 0;                // 0: the model has no batch dimension (Triton's max_batch_size)
+
+  friend bool operator==(const Signature&, const Signature&) = default;
 };
 
 // A point of a latency profile: execution time of one batch of `batch` rows, exec_start to
@@ -103,6 +105,12 @@ struct LatencyPoint {
   int batch = 1;
   Duration p50{};
   Duration p99{};
+};
+
+// What a loaded model takes on its device, as its backend tells.
+struct ModelMemory {
+  std::size_t weights_bytes = 0;   // shared by all instances
+  std::size_t instance_bytes = 0;  // each instance adds this much; 0 where the backend can't tell
 };
 
 }  // namespace takt

@@ -19,11 +19,13 @@ struct ModelRuntime {
   std::int64_t version = 0;
   std::string backend;
   std::string backend_version;
-  std::string device;  // "cpu"
+  // What backends know it by, such as "cpu"; when it goes to the engine, one of the engine's names.
+  std::string device;
   Signature signature;
   std::vector<std::size_t>
       output_bytes_max;               // room for one row of each output, in the signature's order
   std::vector<LatencyPoint> profile;  // rising batch sizes, the first is 1
+  ModelMemory memory;
   std::vector<std::unique_ptr<Instance>> instances;
 };
 

@@ -54,6 +54,8 @@ struct TensorSpec {
   std::string name;
   DataType type = DataType::fp32;
   Shape shape;
+
+  friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
 
 struct TensorView {

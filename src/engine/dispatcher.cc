@@ -8,6 +8,13 @@
 #include <utility>
 
 namespace takt::engine {
+
+Dispatcher::Replica* Dispatcher::Model::on(DeviceId device) noexcept {
+  const auto found = std::ranges::find_if(
+      replicas, [device](const Replica& replica) { return replica.served->device == device; });
+  return found == replicas.end() ? nullptr : &*found;
+}
+
 Dispatcher::Dispatcher(scheduler::Scheduler scheduler, std::shared_ptr<Inbox> inbox,
                        std::shared_ptr<Counters> counters, Events& events, const Clock& clock)
     : scheduler_(std::move(scheduler)),
@@ -92,15 +99,21 @@ void Dispatcher::on(ModelCame& message) {
     slot.instance = std::move(instance);
     slot.remote = dynamic_cast<RemoteInstance*>(slot.instance.get());
     slot.model = id;
+    slot.device = message.added.device;
+    slot.outputs = message.replica->outputs;
   }
-  Model& model = models_[id];
-  model.served = message.model;
-  model.device = message.added.device;
-  model.remote = slots_[numbered.front().value].remote;
+  // Before the scheduler hears of it, because it may start a batch at once.
+  models_[id].served = message.model;
+  models_[id].replicas.push_back({message.replica, slots_[numbered.front().value].remote});
   model_refused_.reset();
-  apply(message.added);
+  if (message.further) {
+    apply(scheduler::ReplicaAdded{id, message.added.device, numbered, message.added.profile});
+  } else {
+    apply(message.added);
+  }
   if (!model_refused_) {
-    publish_p99(model);
+    message.model->add(message.replica);
+    publish_p99(models_.at(id));
     message.admission.set_value({});
     return;
   }
@@ -109,7 +122,11 @@ void Dispatcher::on(ModelCame& message) {
     refused.returned.push_back(std::move(slots_[instance.value].instance));
     slots_[instance.value] = {};
   }
-  models_.erase(id);
+  // One that was being removed may have gone with this very event.
+  if (const auto model = models_.find(id); model != models_.end()) {
+    model->second.replicas.pop_back();
+    if (model->second.replicas.empty()) models_.erase(model);
+  }
   message.admission.set_value(std::move(refused));
 }
 
@@ -146,15 +163,25 @@ void Dispatcher::on(HurryUp& message) {
 }
 
 void Dispatcher::on(InstancesGone& message) {
-  lose_instances(message.model);
-  if (message.suspend) events_.push_back(scheduler::ModelSuspended{message.model});
+  lose_instances(message.model, message.device);
+  const auto model = models_.find(message.model);
+  Replica* const gone = model == models_.end() ? nullptr : model->second.on(message.device);
+  if (gone != nullptr && message.suspend) {
+    gone->suspended = true;
+    // As long as one device may have it again soon, its requests wait for that one.
+    if (std::ranges::all_of(model->second.replicas, &Replica::suspended))
+      events_.push_back(scheduler::ModelSuspended{message.model});
+  }
   apply_events();
 }
 
 void Dispatcher::on(InstancesBack& message) {
+  const auto model = models_.find(message.model);
+  if (model == models_.end()) return;
+  if (Replica* const back = model->second.on(message.device)) back->suspended = false;
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     InstanceSlot& slot = slots_[i];
-    if (!slot.instance || slot.model != message.model) continue;
+    if (!slot.instance || slot.model != message.model || slot.device != message.device) continue;
     // What it ran before has ended by now: that was posted first.
     slot.lost = false;
     apply(scheduler::InstanceReady{InstanceId{i}, message.model});
@@ -162,12 +189,7 @@ void Dispatcher::on(InstancesBack& message) {
 }
 
 void Dispatcher::on(ProfileWanted& message) {
-  const auto model = models_.find(message.model);
-  if (model == models_.end()) {
-    message.profile.set_value({});
-    return;
-  }
-  message.profile.set_value(scheduler_.profile(message.model, model->second.device));
+  message.profile.set_value(scheduler_.profile(message.model, message.device));
 }
 
 void Dispatcher::on(ClockMoved& /*message*/) {}  // work() looks at the clock
@@ -196,13 +218,14 @@ void Dispatcher::act(const scheduler::StartBatch& action) {
   slot.failure.reset();
   slot.exec = {};
   const TimePoint now = clock_.now();
-  const std::shared_ptr<SlotPool> outputs = slot.remote ? slot.remote->outputs() : nullptr;
+  std::shared_ptr<SlotPool> outputs = slot.remote ? slot.remote->outputs() : nullptr;
+  if (outputs == nullptr) outputs = slot.outputs;
   PendingRequests members;
   members.reserve(action.requests.size());
   int rows = 0;
   for (const RequestId id : action.requests) {
     std::unique_ptr<PendingRequest> request = take_waiting(id);
-    if (!request || !request->acquire_outputs(outputs, now)) continue;
+    if (!request || !request->acquire_outputs(*outputs, now)) continue;
     rows += static_cast<int>(request->request.rows);
     members.push_back(std::move(request));
   }

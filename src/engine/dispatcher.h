@@ -44,6 +44,8 @@ class Dispatcher {
     RemoteInstance* remote = nullptr;    // the same, where it lives in a worker
     bool lost = false;                   // its worker has gone; the scheduler knows
     ModelId model;
+    DeviceId device;
+    std::shared_ptr<SlotPool> outputs;  // of its replica, for instances that bring no memory
     BatchId batch;                      // the scheduler's, also while parts of it are tried again
     std::shared_ptr<RunningBatch> run;  // null: nothing runs
     std::deque<Retry> retries;
@@ -51,12 +53,18 @@ class Dispatcher {
     Duration exec{};
     std::optional<ErrorKind> failure;  // the first of this batch
   };
+  struct Replica {
+    ServedReplicaPtr served;
+    RemoteInstance* remote = nullptr;  // any of those that live in its worker
+    bool suspended = false;            // its worker won't be back soon
+  };
   struct Model {
     std::shared_ptr<const ServedModel> served;
     std::optional<std::promise<Instances>> drained;  // set: it is being removed
     std::uint64_t batches_completed = 0;
-    DeviceId device;
-    RemoteInstance* remote = nullptr;  // any of those that live in its worker
+    std::vector<Replica> replicas;
+
+    [[nodiscard]] Replica* on(DeviceId device) noexcept;  // nullptr where there is none
   };
 
   // Returns when the scheduler wants to be called without a message.
@@ -93,7 +101,7 @@ class Dispatcher {
   // Runs.
   void start_run(InstanceId id, PendingRequests members, bool may_split);
   void settle_failure(InstanceId id, RunningBatch& run, const Error& error);
-  void lose_instances(ModelId model);
+  void lose_instances(ModelId model, DeviceId device);
   void move(PendingRequests members, const Error& cause);
   static void split(InstanceSlot& slot, RunningBatch& run, const Error& error);
   static void try_in_parts(InstanceSlot& slot, PendingRequests members, std::size_t size,

@@ -44,6 +44,10 @@ scheduler::SchedulerOptions scheduler_options(const EngineOptions& options) {
   return result;
 }
 
+std::string label_of(const ModelRuntime& runtime) {
+  return runtime.name + " " + std::to_string(runtime.version);
+}
+
 }  // namespace
 
 struct Engine::State {
@@ -64,6 +68,42 @@ struct Engine::State {
     if (drained.wait_for(options.batch_end_wait_max) == std::future_status::ready) return;
     inbox->post(engine::HurryUp{model, engine::Hurry::abandon_running});
     drained.wait();
+  }
+
+  [[nodiscard]] std::optional<DeviceId> find_device(std::string_view name) const {
+    const auto found = std::ranges::find(options.devices, name, &DeviceSpec::name);
+    if (found == options.devices.end()) return std::nullopt;
+    return DeviceId{static_cast<std::uint32_t>(found - options.devices.begin())};
+  }
+
+  // Brings the runtime's instances to the scheduler as `came` says, whose model is set.
+  Result<void> admit(engine::ModelCame came, ModelRuntime runtime,
+                     const std::vector<scheduler::ProfilePoint>& learned) {
+    const std::string& label = came.model->label();
+    const std::optional<DeviceId> device = find_device(runtime.device);
+    if (!device) {
+      std::vector<std::string> names;
+      names.reserve(options.devices.size());
+      for (const DeviceSpec& known : options.devices) names.push_back(known.name);
+      return fail(ErrorKind::invalid_input, label + ": no device '" + runtime.device + "'" +
+                                                suggestion(runtime.device, names));
+    }
+    Result<engine::ServedReplicaPtr> replica =
+        came.model->make_replica(*device, runtime, options.results_held_max);
+    if (!replica) return std::unexpected(std::move(replica.error()));
+    came.replica = std::move(*replica);
+    came.instances = std::move(runtime.instances);
+    came.added.model = came.model->info().id;
+    came.added.device = *device;
+    came.added.profile = learned.empty() ? std::move(runtime.profile)
+                                         : scheduler::merge_profile(runtime.profile, learned);
+    const std::string place = label;  // `came` goes
+    std::future<engine::Admission> admission = came.admission.get_future();
+    if (!inbox->post(std::move(came)))
+      return fail(ErrorKind::unavailable, place + ": the engine is stopping");
+    if (Result<void> accepted = admission.get().accepted; !accepted)
+      return std::unexpected(std::move(accepted.error()).within(place));
+    return {};
   }
 
   // Constant:
@@ -110,53 +150,54 @@ Engine::~Engine() {
 
 Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
   const std::scoped_lock lock(state_->add_mutex);
-  const std::string label = runtime.name + " " + std::to_string(runtime.version);
-  const std::vector<DeviceSpec>& devices = state_->options.devices;
-  const auto device = std::ranges::find(devices, runtime.device, &DeviceSpec::name);
-  if (device == devices.end()) {
-    std::vector<std::string> names;
-    names.reserve(devices.size());
-    for (const DeviceSpec& known : devices) names.push_back(known.name);
-    return fail(ErrorKind::invalid_input,
-                label + ": no device '" + runtime.device + "'" + suggestion(runtime.device, names));
-  }
-  if (state_->registry.contains(runtime.name, runtime.version))
-    return fail(ErrorKind::invalid_input, label +
+  if (state_->registry.contains(runtime.name, runtime.version)) {
+    return fail(ErrorKind::invalid_input, label_of(runtime) +
                                               ": already loaded; remove it first, or give the "
                                               "new one a higher version");
+  }
   const ModelId id{state_->models_added++};
-  Result<engine::ServedModelPtr> model =
-      engine::ServedModel::create(id, runtime, state_->options.results_held_max);
+  Result<engine::ServedModelPtr> model = engine::ServedModel::create(id, runtime);
   if (!model) return std::unexpected(std::move(model.error()));
-
   engine::ModelCame came;
   came.model = *model;
-  came.instances = std::move(runtime.instances);
-  came.added.model = id;
-  came.added.device = {static_cast<std::uint32_t>(device - devices.begin())};
   came.added.limits = {.batch_max = runtime.signature.batch_max,
                        .queue_depth_max = service.queue_depth_max,
                        .batch_delay_max = service.batch_delay_max,
                        .queue_bytes_max = service.queue_bytes_max,
                        .concurrency_max = service.concurrency_max};
-  came.added.profile = service.learned.empty()
-                           ? std::move(runtime.profile)
-                           : scheduler::merge_profile(runtime.profile, service.learned);
-  std::future<engine::Admission> admission = came.admission.get_future();
-  if (!state_->inbox->post(std::move(came)))
-    return fail(ErrorKind::unavailable, label + ": the engine is stopping");
-  if (Result<void> accepted = admission.get().accepted; !accepted)
-    return std::unexpected(std::move(accepted.error()).within(label));
+  if (Result<void> admitted = state_->admit(std::move(came), std::move(runtime), service.learned);
+      !admitted)
+    return std::unexpected(std::move(admitted.error()));
   state_->registry.add(std::move(*model));
   return id;
 }
 
-void Engine::lose_instances(ModelId model, bool suspend) {
-  state_->inbox->post(engine::InstancesGone{model, suspend});
+Result<void> Engine::add_replica(ModelId model, ModelRuntime runtime,
+                                 std::vector<scheduler::ProfilePoint> learned) {
+  const std::scoped_lock lock(state_->add_mutex);
+  engine::ModelCame came;
+  came.model = state_->registry.find(model);
+  if (came.model == nullptr) {
+    return fail(ErrorKind::unavailable,
+                label_of(runtime) + ": not loaded; add the model before its replicas");
+  }
+  for (const engine::ServedReplicaPtr& replica : came.model->replicas()) {
+    if (replica->info.device != runtime.device) continue;
+    return fail(ErrorKind::invalid_input, label_of(runtime) + ": is on device '" + runtime.device +
+                                              "' already; name another one");
+  }
+  came.further = true;
+  return state_->admit(std::move(came), std::move(runtime), learned);
 }
 
-void Engine::restore_instances(ModelId model) {
-  state_->inbox->post(engine::InstancesBack{model});
+void Engine::lose_instances(ModelId model, std::string_view device, bool suspend) {
+  if (const auto id = state_->find_device(device))
+    state_->inbox->post(engine::InstancesGone{model, *id, suspend});
+}
+
+void Engine::restore_instances(ModelId model, std::string_view device) {
+  if (const auto id = state_->find_device(device))
+    state_->inbox->post(engine::InstancesBack{model, *id});
 }
 
 Result<void> Engine::remove_model(ModelId model, Duration drain_timeout) {
@@ -238,13 +279,16 @@ EngineStats Engine::stats() const {
   stats.inbox_depth = state_->inbox->depth();
   stats.events = state_->events.counts();
   for (const engine::ServedModelPtr& model : state_->registry.all()) {
-    for (const SizeClassUse& use : model->outputs().use()) {
-      stats.slots_in_use += use.in_use;
-      stats.slots += use.count;
+    for (const engine::ServedReplicaPtr& replica : model->replicas()) {
+      for (const SizeClassUse& use : replica->outputs->use()) {
+        stats.slots_in_use += use.in_use;
+        stats.slots += use.count;
+      }
+      const int rows = replica->batch_limit;
+      if (rows < model->rows_max())
+        stats.batch_limits.push_back(
+            {model->label(), replica->info.device, rows, model->rows_max()});
     }
-    const int rows = model->batch_limit();
-    if (rows < model->rows_max())
-      stats.batch_limits.push_back({model->label(), model->info().device, rows, model->rows_max()});
   }
   return stats;
 }
@@ -253,8 +297,18 @@ void Engine::report(const engine::Event& event) {
   state_->events.tell(event);
 }
 
-std::vector<scheduler::ProfilePoint> Engine::profile(ModelId model) const {
-  engine::ProfileWanted wanted{model, {}};
+std::vector<ReplicaInfo> Engine::replicas(ModelId model) const {
+  std::vector<ReplicaInfo> infos;
+  const engine::ServedModelPtr found = state_->registry.find(model);
+  if (found == nullptr) return infos;
+  for (const engine::ServedReplicaPtr& replica : found->replicas()) infos.push_back(replica->info);
+  return infos;
+}
+
+std::vector<scheduler::ProfilePoint> Engine::profile(ModelId model, std::string_view device) const {
+  const std::optional<DeviceId> id = state_->find_device(device);
+  if (!id) return {};
+  engine::ProfileWanted wanted{model, *id, {}};
   std::future<std::vector<scheduler::ProfilePoint>> profile = wanted.profile.get_future();
   if (!state_->inbox->post(std::move(wanted))) return {};
   return profile.get();

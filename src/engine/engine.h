@@ -27,11 +27,18 @@ class Engine final : public InferenceClient {
   // sizes that make no sense), out_of_memory (no room for its outputs), unavailable (stopping).
   [[nodiscard]] Result<ModelId> add_model(ModelRuntime runtime, ModelService service = {});
 
-  // The worker that holds the instances of this version has gone: nothing is started on them, what
-  // they ran fails with worker_lost and is tried once more when they are back. `suspend`: they will
-  // not be back soon, so its requests are refused at once. May be called again.
-  void lose_instances(ModelId model, bool suspend);
-  void restore_instances(ModelId model);
+  // Further instances of a version that serves, on another device, with their own profile. Its
+  // queue is one; each request runs where it is expected to be done first. Errors: as add_model
+  // (also for a device that it is on already, or where it takes or gives something else), unavailable (not loaded).
+  [[nodiscard]] Result<void> add_replica(ModelId model, ModelRuntime runtime,
+                                         std::vector<scheduler::ProfilePoint> learned = {});
+
+  // The worker that holds the instances of this version on that device has gone: nothing is started
+  // on them, what they ran fails with worker_lost and is tried once more, on another device or when
+  // they are back. `suspend`: they will not be back soon; once that holds for each of its devices,
+  // its requests are refused at once. May be called again. Another device's name changes nothing.
+  void lose_instances(ModelId model, std::string_view device, bool suspend);
+  void restore_instances(ModelId model, std::string_view device);
 
   // Takes the version out of service: find() doesn't see it from now on, new requests are refused,
   // those that wait still run for up to `drain_timeout` and are then refused, those that run end.
@@ -59,10 +66,14 @@ class Engine final : public InferenceClient {
   [[nodiscard]] std::vector<ModelInfo> models() const;
   [[nodiscard]] EngineStats stats() const;
 
-  // The execution times of a model by batch size as the scheduler knows them now, to be kept and
-  // given back as ModelService::learned. Waits for the dispatcher; not from a completion. Empty:
-  // not loaded, or the engine has stopped.
-  [[nodiscard]] std::vector<scheduler::ProfilePoint> profile(ModelId model) const;
+  // Where it runs, in the order in which the replicas came; empty: not loaded.
+  [[nodiscard]] std::vector<ReplicaInfo> replicas(ModelId model) const;
+
+  // The execution times of a model on a device by batch size as the scheduler knows them now, to be
+  // kept and given back as what was learned there. Waits for the dispatcher; not from a completion.
+  // Empty: not loaded there, or the engine has stopped.
+  [[nodiscard]] std::vector<scheduler::ProfilePoint> profile(ModelId model,
+                                                             std::string_view device) const;
 
   // Makes the dispatcher look at the clock: for clocks that don't run by themselves.
   void clock_moved();

@@ -12,6 +12,7 @@
 #include <array>
 #include <functional>
 #include <future>
+#include <string>
 
 namespace takt::engine_test {
 
@@ -113,8 +114,9 @@ class EngineTest : public ::testing::Test {
     return run;
   }
   // Returns when the dispatcher has dealt with everything that was posted before, timers included.
-  void settle() {
+  void settle(const std::string& device = "cpu") {
     ModelRuntime runtime = model_runtime("settle", 1, 0);
+    runtime.device = device;
     runtime.instances.push_back(std::make_unique<InstantInstance>());
     EXPECT_TRUE(engine_->remove_model(add(std::move(runtime)), kPatience));
   }

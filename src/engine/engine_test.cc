@@ -469,13 +469,13 @@ TEST_F(EngineTest, WhatItLearnedOfAModelIsTheNextEnginesToBeginWith) {
     answer.wait();
   }
   settle();
-  std::vector<scheduler::ProfilePoint> learned = engine_->profile(model);
+  std::vector<scheduler::ProfilePoint> learned = engine_->profile(model, "cpu");
   ASSERT_EQ(learned.size(), 1U);
   EXPECT_EQ(learned[0].executions, scheduler::SlidingQuantiles::kCapacity);
   EXPECT_EQ(learned[0].p99, Duration{}) << "it answers at once";
-  EXPECT_TRUE(engine_->profile(ModelId{77}).empty());
+  EXPECT_TRUE(engine_->profile(ModelId{77}, "cpu").empty());
   engine_->stop(kPatience);
-  EXPECT_TRUE(engine_->profile(model).empty()) << "the engine has stopped";
+  EXPECT_TRUE(engine_->profile(model, "cpu").empty()) << "the engine has stopped";
 
   learned[0].p50 = learned[0].p99 = std::chrono::milliseconds(2);
   start();

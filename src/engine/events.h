@@ -37,7 +37,7 @@ struct Event {
   EventKind kind = EventKind::worker_lost;
   TimePoint at{};
   std::string name{};       // the task of a worker; a model and its version otherwise
-  std::string device{};     // "cpu"
+  std::string device{};     // its name; of requests shed all of the model's, "a, b"
   std::string text{};       // what happened and what to do, on one line
   std::uint64_t count = 1;  // requests lost with a worker or shed; workers of a restarted device
   int rows = 0;             // of a batch limit, as it is now

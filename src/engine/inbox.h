@@ -42,8 +42,10 @@ struct Admission {
 };
 struct ModelCame {
   std::shared_ptr<const ServedModel> model;
+  ServedReplicaPtr replica;
   Instances instances;
   scheduler::ModelAdded added;  // without instances: the dispatcher numbers them
+  bool further = false;         // a replica of a model that is there, whose limits stay
   std::promise<Admission> admission;
 };
 // The instances come back when nothing of the model waits or runs any more.
@@ -61,16 +63,20 @@ struct HurryUp {
   Hurry step = Hurry::refuse_waiting;
 };
 struct ClockMoved {};
-// The worker of a model has gone, or serves again.
+// The worker of a model on one device has gone, or serves again.
 struct InstancesGone {
   ModelId model;
-  bool suspend = false;  // not back soon: its requests are refused at once
+  DeviceId device;
+  bool suspend =
+      false;  // not back soon: where no other device runs it, requests are refused at once
 };
 struct InstancesBack {
   ModelId model;
+  DeviceId device;
 };
 struct ProfileWanted {
   ModelId model;
+  DeviceId device;
   std::promise<std::vector<scheduler::ProfilePoint>> profile;
 };
 

@@ -49,10 +49,7 @@ struct ModelInfo {
   ModelId id;
   std::string name;
   std::int64_t version = 0;
-  std::string backend;
-  std::string device;
   Signature signature;
-  std::vector<LatencyPoint> profile;  // as measured at load
 };
 
 class InferenceClient {

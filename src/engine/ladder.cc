@@ -3,22 +3,35 @@
 #include "engine/dispatcher.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 namespace takt::engine {
+namespace {
+
+// A queue is one for all of the model's devices.
+std::string devices_of(const ServedModel& model) {
+  std::string names;
+  for (const ServedReplicaPtr& replica : model.replicas())
+    names += (names.empty() ? "" : ", ") + replica->info.device;
+  return names;
+}
+
+}  // namespace
 
 void Dispatcher::act(const scheduler::BatchLimitChanged& action) {
   const auto found = models_.find(action.model);
   if (found == models_.end()) return;
-  const ServedModel& model = *found->second.served;
-  model.publish_batch_limit(action.rows);
+  const Replica* const replica = found->second.on(action.device);
+  if (replica == nullptr) return;
+  replica->served->batch_limit = action.rows;
   const bool lowered = action.rows < action.rows_before;
   const std::string rows =
       std::to_string(action.rows) + " of " + std::to_string(action.rows_max) + " rows";
   Event event{.kind = lowered ? EventKind::batch_limit_lowered : EventKind::batch_limit_raised,
               .at = clock_.now(),
-              .name = model.label(),
-              .device = model.info().device,
+              .name = found->second.served->label(),
+              .device = replica->served->info.device,
               .text = lowered
                           ? "memory ran out: its batches have at most " + rows +
                                 " until it has sufficed for memory_quiet; give it more memory, or "
@@ -47,7 +60,7 @@ void Dispatcher::tell_shed() {
     happenings_.tell({.kind = EventKind::requests_shed,
                       .at = clock_.now(),
                       .name = shed.model->label(),
-                      .device = shed.model->info().device,
+                      .device = devices_of(*shed.model),
                       .text = std::to_string(shed.count) + " of class " +
                               std::string(to_string(shed.priority)) +
                               " gave way to more urgent requests in its full queue; send less, "

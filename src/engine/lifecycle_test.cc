@@ -45,9 +45,11 @@ TEST_F(EngineTest, FindGivesTheHighestServingVersion) {
   const Result<ModelInfo> highest = engine_->find("detector");
   ASSERT_TRUE(highest);
   EXPECT_EQ(highest->version, 10);
-  EXPECT_EQ(highest->backend, "test");
   EXPECT_EQ(highest->signature.inputs[0].name, "x");
-  EXPECT_EQ(highest->profile[0].p99, milliseconds(2));
+  const std::vector<ReplicaInfo> replicas = engine_->replicas(highest->id);
+  ASSERT_EQ(replicas.size(), 1U);
+  EXPECT_EQ(replicas[0].backend, "test");
+  EXPECT_EQ(replicas[0].profile[0].p99, milliseconds(2));
   EXPECT_EQ(engine_->find("detector", 2)->version, 2);
   ASSERT_TRUE(engine_->remove_model(highest->id, seconds(1)));
   EXPECT_EQ(engine_->find("detector")->version, 3);

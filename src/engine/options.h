@@ -4,6 +4,7 @@
 // Owns: plain values; the clock belongs to the caller and outlives the engine.
 #pragma once
 
+#include "core/inference.h"
 #include "core/priority.h"
 #include "core/result.h"
 #include "core/time.h"
@@ -20,7 +21,7 @@
 namespace takt {
 
 struct DeviceSpec {
-  std::string name = "cpu";  // what ModelRuntime::device says
+  std::string name = "cpu";  // what ModelRuntime::device says when it comes to the engine
   int lanes = 1;             // batches that may run on it at once
   // As scheduler::DeviceOptions: until a batch limit that a shortage of memory lowered is doubled.
   Duration memory_quiet = std::chrono::seconds(30);
@@ -50,17 +51,25 @@ struct EngineOptions {
 struct ModelService {
   int queue_depth_max = 1024;        // requests that may wait
   std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
-  int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
+  int concurrency_max = 0;           // batches at once, on all devices; 0: as many as instances
   Duration batch_delay_max{};        // how long a batch that isn't full may wait for company
   // Execution times of earlier runs (Engine::profile), preferred to what was measured at load where
   // scheduler::merge_profile says so.
   std::vector<scheduler::ProfilePoint> learned{};
 };
 
+// A model on one of its devices.
+struct ReplicaInfo {
+  std::string device;
+  std::string backend;
+  std::vector<LatencyPoint> profile;  // as measured at load
+  ModelMemory memory;
+};
+
 // A model whose batches are smaller than they might be, because memory ran out.
 struct BatchLimitStatus {
-  std::string model;   // "pcb-detector 3"
-  std::string device;  // "cpu"
+  std::string model;  // "pcb-detector 3"
+  std::string device;
   int rows = 0;
   int rows_max = 0;
 };

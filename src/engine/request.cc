@@ -48,11 +48,10 @@ void PendingRequest::answer_outputs(const BatchTimes& times, int batch_rows) noe
   answer(std::move(result));
 }
 
-bool PendingRequest::acquire_outputs(const std::shared_ptr<SlotPool>& pool,
-                                     TimePoint now) noexcept {
+bool PendingRequest::acquire_outputs(SlotPool& pool, TimePoint now) noexcept {
   timings_.dispatched = now;
   if (output_slot_) return true;  // a second run writes to the same place
-  Result<Slot> slot = model->acquire_outputs(pool ? *pool : model->outputs(), request.rows);
+  Result<Slot> slot = model->acquire_outputs(pool, request.rows);
   if (!slot) {
     ++counters_->outputs_exhausted;
     answer_error(std::move(slot.error()).within(model->label()));

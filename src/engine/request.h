@@ -29,9 +29,8 @@ class PendingRequest {
   // Checks the outputs, lets go of the inputs and answers.
   void answer_outputs(const BatchTimes& times, int batch_rows) noexcept;
 
-  // Room in `pool`, or in the model's own where there is none. False after it was answered with
-  // out_of_memory, because there is no room for its outputs.
-  [[nodiscard]] bool acquire_outputs(const std::shared_ptr<SlotPool>& pool, TimePoint now) noexcept;
+  // False after it was answered with out_of_memory, because there is no room for its outputs.
+  [[nodiscard]] bool acquire_outputs(SlotPool& pool, TimePoint now) noexcept;
   // Before it waits again: the next instance may write elsewhere.
   void release_outputs() noexcept;
   [[nodiscard]] Sample sample() noexcept { return {request.inputs, outputs_, request.rows}; }

@@ -69,10 +69,11 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
 }
 
 // The scheduler starts nothing on them until they are back.
-void Dispatcher::lose_instances(ModelId model) {
+void Dispatcher::lose_instances(ModelId model, DeviceId device) {
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     InstanceSlot& slot = slots_[i];
-    if (!slot.instance || slot.model != model || std::exchange(slot.lost, true)) continue;
+    if (!slot.instance || slot.model != model || slot.device != device) continue;
+    if (std::exchange(slot.lost, true)) continue;
     events_.push_back(scheduler::InstanceLost{InstanceId{i}});
   }
 }
@@ -107,7 +108,7 @@ void Dispatcher::settle_failure(InstanceId id, RunningBatch& run, const Error& e
   if (error.kind == ErrorKind::out_of_memory)
     events_.push_back(scheduler::RanOutOfMemory{id, run.rows});
   // Its worker has ended or will be, and the news is on its way.
-  if (worth_moving(run, error.kind)) lose_instances(slot.model);
+  if (worth_moving(run, error.kind)) lose_instances(slot.model, slot.device);
   if (slot.retry_allowed && worth_splitting(run, error.kind)) {
     split(slot, run, error);
   } else if (slot.retry_allowed && worth_moving(run, error.kind)) {
@@ -144,14 +145,14 @@ void Dispatcher::retry(InstanceId id, Retry again) {
   int rows = 0;
   for (const auto& member : again.members) rows += static_cast<int>(member->request.rows);
   const ModelId model = slots_[id.value].model;
+  const DeviceId device = slots_[id.value].device;
   const bool memory = again.cause.kind == ErrorKind::out_of_memory;
-  if (memory && again.members.size() > 1 &&
-      rows > scheduler_.batch_limit(model, models_.at(model).device)) {
+  if (memory && again.members.size() > 1 && rows > scheduler_.batch_limit(model, device)) {
     const std::size_t half = (again.members.size() + 1) / 2;
     return try_in_parts(slots_[id.value], std::move(again.members), half, again.cause);
   }
   const TimePoint now = clock_.now();
-  const Duration p99 = scheduler_.expected_p99(model, rows);
+  const Duration p99 = scheduler_.expected_p99(model, device, rows);
   const auto late = std::ranges::stable_partition(again.members, [&](const auto& member) {
     return member->request.deadline == kNever || now + p99 <= member->request.deadline;
   });
@@ -186,8 +187,11 @@ void Dispatcher::advance(InstanceId id) {
 void Dispatcher::publish_p99(Model& model) {
   const ModelId id = model.served->info().id;
   model.served->publish_p99([this, id](int rows) { return scheduler_.expected_p99(id, rows); });
-  if (model.remote != nullptr)
-    model.remote->publish_longest(scheduler_.longest(id, model.device, model.served->rows_max()));
+  for (const Replica& replica : model.replicas) {
+    if (replica.remote == nullptr) continue;
+    replica.remote->publish_longest(
+        scheduler_.longest(id, replica.served->device, model.served->rows_max()));
+  }
 }
 
 // The time for this instance is over. Its requests are answered, their memory stays until it calls

@@ -38,31 +38,52 @@ Result<void> check_runtime(const ModelRuntime& runtime, const std::string& label
 }  // namespace
 
 Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
-                                                               const ModelRuntime& runtime,
-                                                               int results_held_max) {
+                                                               const ModelRuntime& runtime) {
   const std::string label = runtime.name + " " + std::to_string(runtime.version);
   if (Result<void> checked = check_runtime(runtime, label); !checked)
     return std::unexpected(std::move(checked.error()));
   auto model = std::shared_ptr<ServedModel>(new ServedModel());
-  model->info_ = {id,
-                  runtime.name,
-                  runtime.version,
-                  runtime.backend,
-                  runtime.device,
-                  runtime.signature,
-                  runtime.profile};
+  model->info_ = {id, runtime.name, runtime.version, runtime.signature};
   model->label_ = label;
   model->output_row_bytes_ = runtime.output_bytes_max;
   const int rows_max = model->rows_max();
-  model->batch_limit_ = rows_max;
   model->p99_ns_ = std::vector<std::atomic<Duration::rep>>(static_cast<std::size_t>(rows_max));
-
-  const std::vector<SizeClass> classes = output_classes(model->output_row_bytes_, rows_max,
-                                                        runtime.instances.size(), results_held_max);
-  Result<std::shared_ptr<SlotPool>> pool = SlotPool::create("takt outputs of " + label, classes);
-  if (!pool) return std::unexpected(std::move(pool.error()));
-  model->outputs_ = std::move(*pool);
   return model;
+}
+
+Result<ServedReplicaPtr> ServedModel::make_replica(DeviceId device, const ModelRuntime& runtime,
+                                                   int results_held_max) const {
+  if (Result<void> checked = check_runtime(runtime, label_); !checked)
+    return std::unexpected(std::move(checked.error()));
+  const bool same = runtime.name == info_.name && runtime.version == info_.version &&
+                    runtime.signature == info_.signature &&
+                    runtime.output_bytes_max == output_row_bytes_;
+  if (!same) {
+    return fail(ErrorKind::invalid_input,
+                label_ + ": on device '" + runtime.device +
+                    "' it is another model, or takes or gives something else there; load the same "
+                    "version with the same backend and batch_max on all its devices");
+  }
+  auto replica = std::make_shared<ServedReplica>();
+  replica->device = device;
+  replica->info = {runtime.device, runtime.backend, runtime.profile, runtime.memory};
+  replica->batch_limit = rows_max();
+  const std::vector<SizeClass> classes =
+      output_classes(output_row_bytes_, rows_max(), runtime.instances.size(), results_held_max);
+  Result<std::shared_ptr<SlotPool>> pool = SlotPool::create("takt outputs of " + label_, classes);
+  if (!pool) return std::unexpected(std::move(pool.error()));
+  replica->outputs = std::move(*pool);
+  return replica;
+}
+
+void ServedModel::add(ServedReplicaPtr replica) const {
+  const std::scoped_lock lock(mutex_);
+  replicas_.push_back(std::move(replica));
+}
+
+std::vector<ServedReplicaPtr> ServedModel::replicas() const {
+  const std::scoped_lock lock(mutex_);
+  return replicas_;
 }
 
 int ServedModel::rows_max() const noexcept {

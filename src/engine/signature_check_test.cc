@@ -19,7 +19,7 @@ class SignatureCheck : public ::testing::Test {
     runtime.signature = std::move(signature);
     runtime.output_bytes_max.assign(runtime.signature.outputs.size(), 64);
     runtime.instances.push_back(std::make_unique<InstantInstance>());
-    return *ServedModel::create(ModelId{1}, runtime, 4);
+    return *ServedModel::create(ModelId{1}, runtime);
   }
   TensorView tensor(DataType type, Shape shape, std::size_t bytes) {
     return {type, std::move(shape), std::span(bytes_).first(bytes)};
@@ -133,9 +133,10 @@ TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
   runtime.signature.outputs = {{"a", DataType::uint8, {3}}, {"b", DataType::fp32, {-1}}};
   runtime.output_bytes_max = {3, 400};
   runtime.instances.push_back(std::make_unique<InstantInstance>());
-  const auto model = *ServedModel::create(ModelId{1}, runtime, 4);
+  const auto model = *ServedModel::create(ModelId{1}, runtime);
+  const auto replica = *model->make_replica(DeviceId{0}, runtime, 4);
   for (const std::int64_t rows : {1, 2, 3, 4}) {
-    const Slot slot = *model->acquire_outputs(model->outputs(), rows);
+    const Slot slot = *model->acquire_outputs(*replica->outputs, rows);
     const std::vector<OutputBuffer> buffers = model->lay_out(slot, rows);
     ASSERT_EQ(buffers.size(), 2);
     EXPECT_EQ(buffers[0].room.size(), 3 * rows);
@@ -152,16 +153,17 @@ TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
 TEST(OutputLayout, HasRoomForFullBatchesOnEveryInstanceAndForHeldResults) {
   ModelRuntime runtime = engine_test::model_runtime("detector", 1, 6);
   for (int i = 0; i < 2; ++i) runtime.instances.push_back(std::make_unique<InstantInstance>());
-  const auto model = *ServedModel::create(ModelId{1}, runtime, 10);
+  const auto model = *ServedModel::create(ModelId{1}, runtime);
+  const auto replica = *model->make_replica(DeviceId{0}, runtime, 10);
   std::vector<Slot> slots;
   for (int i = 0; i < 2 * 6 + 10; ++i) {
-    Result<Slot> slot = model->acquire_outputs(model->outputs(), 1);
+    Result<Slot> slot = model->acquire_outputs(*replica->outputs, 1);
     ASSERT_TRUE(slot) << "slot " << i << ": " << slot.error().message;
     slots.push_back(std::move(*slot));
   }
   slots.clear();
   for (int i = 0; i < 2 + 1; ++i) {
-    Result<Slot> slot = model->acquire_outputs(model->outputs(), 6);
+    Result<Slot> slot = model->acquire_outputs(*replica->outputs, 6);
     ASSERT_TRUE(slot) << "slot " << i << ": " << slot.error().message;
     slots.push_back(std::move(*slot));
   }

@@ -50,17 +50,34 @@ Result<ModelId> Supervisor::add_worker(engine::WorkerSpec spec, ModelService ser
   if (!keeper) return std::unexpected(std::move(keeper).error());
   const Result<ModelId> model = engine_.add_model((*keeper)->take_runtime(), service);
   if (!model) return std::unexpected(model.error());
-  engine::WorkerKeeper& kept = **keeper;
+  keep(*model, std::move(*keeper));
+  return *model;
+}
+
+Result<void> Supervisor::add_replica(ModelId model, engine::WorkerSpec spec,
+                                     std::vector<scheduler::ProfilePoint> learned) {
+  Result<std::unique_ptr<engine::WorkerKeeper>> keeper =
+      engine::WorkerKeeper::start(options_, std::move(spec));
+  if (!keeper) return std::unexpected(std::move(keeper).error());
+  Result<void> added = engine_.add_replica(model, (*keeper)->take_runtime(), std::move(learned));
+  if (!added) return added;
+  keep(model, std::move(*keeper));
+  return {};
+}
+
+void Supervisor::keep(ModelId model, std::unique_ptr<engine::WorkerKeeper> keeper) {
+  engine::WorkerKeeper& kept = *keeper;
   {
     const std::scoped_lock lock(mutex_);
-    keepers_.push_back(std::move(*keeper));
+    keepers_.push_back(std::move(keeper));
   }
   kept.bind(
-      {.lost = [this, id = *model](const Error& /*cause*/,
-                                   bool circuit_open) { engine_.lose_instances(id, circuit_open); },
-       .back = [this, id = *model] { engine_.restore_instances(id); },
+      {.lost =
+           [this, model, &kept](const Error& /*cause*/, bool circuit_open) {
+             engine_.lose_instances(model, kept.device(), circuit_open);
+           },
+       .back = [this, model, &kept] { engine_.restore_instances(model, kept.device()); },
        .device_poisoned = [this, &kept](const Error& cause) { restart_device(kept, cause); }});
-  return *model;
 }
 
 void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Error& cause) {

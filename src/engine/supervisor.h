@@ -28,6 +28,10 @@ class Supervisor {
   // Starts a worker for a version and adds it to the engine; it serves when this returns. Errors:
   // as WorkerKeeper::start and Engine::add_model.
   [[nodiscard]] Result<ModelId> add_worker(engine::WorkerSpec spec, ModelService service = {});
+  // A further worker for a model that serves, on another device. Errors: as WorkerKeeper::start and
+  // Engine::add_replica.
+  [[nodiscard]] Result<void> add_replica(ModelId model, engine::WorkerSpec spec,
+                                         std::vector<scheduler::ProfilePoint> learned = {});
 
   // After the engine has stopped: ends the workers.
   void stop();
@@ -35,6 +39,7 @@ class Supervisor {
   [[nodiscard]] std::vector<engine::WorkerStatus> workers() const;
 
  private:
+  void keep(ModelId model, std::unique_ptr<engine::WorkerKeeper> keeper);
   void restart_device(const engine::WorkerKeeper& poisoned, const Error& cause);
 
   const engine::SupervisorOptions options_;

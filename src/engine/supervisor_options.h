@@ -52,7 +52,7 @@ enum class WorkerState : std::uint8_t { starting, serving, waiting, circuit_open
 struct WorkerStatus {
   std::string name;    // of the task
   std::string model;   // its name in the repository
-  std::string device;  // "cpu"
+  std::string device;  // that it serves
   WorkerState state = WorkerState::starting;
   pid_t pid = 0;  // 0: no process
   std::uint64_t restarts = 0;

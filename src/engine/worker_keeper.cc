@@ -75,7 +75,7 @@ WorkerKeeper::WorkerKeeper(const SupervisorOptions& options, WorkerSpec spec)
     : options_(options), spec_(std::move(spec)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   status_.name = spec_.name;
   status_.model = spec_.load.model.model;
-  status_.device = spec_.load.device;
+  status_.device = spec_.device;
 }
 
 Result<std::unique_ptr<WorkerKeeper>> WorkerKeeper::start(const SupervisorOptions& options,
@@ -237,10 +237,11 @@ Result<void> WorkerKeeper::serve_first(const ipc::ModelLoaded& loaded) {
   runtime_.version = *spec_.load.model.version;
   runtime_.backend = loaded.backend;
   runtime_.backend_version = loaded.backend_version;
-  runtime_.device = spec_.load.device;
+  runtime_.device = spec_.device;
   runtime_.signature = loaded.signature;
   runtime_.output_bytes_max = loaded.output_bytes_max;
   runtime_.profile = loaded.profile;
+  runtime_.memory = loaded.memory;
   for (int i = 0; i < spec_.load.instances; ++i) {
     runtime_.instances.push_back(
         std::make_unique<RemoteInstance>(link_, static_cast<std::uint32_t>(i)));
@@ -398,7 +399,7 @@ void WorkerKeeper::tell(EventKind kind, std::string text, std::uint64_t count,
   options_.observer({.kind = kind,
                      .at = now(),
                      .name = spec_.name,
-                     .device = spec_.load.device,
+                     .device = spec_.device,
                      .text = std::move(text),
                      .count = count,
                      .after = after});

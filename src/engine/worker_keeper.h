@@ -28,7 +28,8 @@
 namespace takt::engine {
 
 struct WorkerSpec {
-  std::string name;  // of the task, in messages and statistics
+  std::string name;            // of the task, in messages and statistics
+  std::string device = "cpu";  // of the engine's devices; `load` says what it is for its backend
   ipc::LoadModel load;
   std::shared_ptr<const SharedInputs> inputs;
   int results_held_max = 64;
@@ -62,7 +63,7 @@ class WorkerKeeper {
 
   [[nodiscard]] WorkerStatus status() const;
   [[nodiscard]] const std::string& name() const noexcept { return spec_.name; }
-  [[nodiscard]] const std::string& device() const noexcept { return spec_.load.device; }
+  [[nodiscard]] const std::string& device() const noexcept { return spec_.device; }
 
  private:
   struct Incarnation {

@@ -41,6 +41,7 @@ namespace takt {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TensorSpec, name, type, shape)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Signature, inputs, outputs, batch_max)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LatencyPoint, batch, p50, p99)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelMemory, weights_bytes, instance_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ImagePreprocess, color, fit, pad_value, scale, mean, stddev,
                                    channels_last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(InputPlan, name, image)
@@ -57,7 +58,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadModel, model, backend, inputs, device, in
                                    threads_per_instance, cpus, instance_cpus, numa_node, cache_dir,
                                    precision, trusted, profile_time_max, spin, confinement)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelLoaded, backend, backend_version, signature,
-                                   output_bytes_max, profile)
+                                   output_bytes_max, profile, memory)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ChannelLayout, instances, request_bytes, reply_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttachMemory, layout)
 
@@ -103,6 +104,7 @@ bool read_alternative(std::size_t wanted, const json& fields, Variant& message) 
 constexpr int kDepthMax = 8;
 constexpr int kBatchMax = 1 << 16;
 constexpr std::size_t kOutputRowBytesMax = std::size_t{1} << 32;
+constexpr std::size_t kModelBytesMax = std::size_t{1} << 44;
 constexpr Duration kLatencyMax = std::chrono::hours(24);
 
 std::unexpected<Error> broken(const std::string& why) {
@@ -169,6 +171,9 @@ Result<void> check(const ModelLoaded& loaded) {
       loaded.output_bytes_max, [](std::size_t bytes) { return bytes <= kOutputRowBytesMax; });
   if (!sizes_fit || loaded.output_bytes_max.size() != loaded.signature.outputs.size()) {
     return broken("output_bytes_max");
+  }
+  if (std::max(loaded.memory.weights_bytes, loaded.memory.instance_bytes) > kModelBytesMax) {
+    return broken("memory");
   }
   if (loaded.profile.empty()) return broken("no profile");
   for (const LatencyPoint& point : loaded.profile) {

@@ -45,7 +45,7 @@ struct LoadModel {
   DescribeModel model;
   std::string backend;
   std::vector<InputPlan> inputs;
-  std::string device = "cpu";
+  std::string device = "cpu";  // as backends know it
   int instances = 1;
   int batch_max = 0;
   int threads_per_instance = 1;
@@ -67,6 +67,7 @@ struct ModelLoaded {
   Signature signature;
   std::vector<std::size_t> output_bytes_max;  // a row
   std::vector<LatencyPoint> profile;
+  ModelMemory memory;
 };
 
 // With the descriptors: channel, outputs (written by the worker), then the regions of inputs.

@@ -43,12 +43,15 @@ TEST(WorkerProtocol, RepliesArriveAsTheyWereSent) {
   loaded.signature.batch_max = 8;
   loaded.output_bytes_max = {16};
   loaded.profile.push_back({.batch = 1, .p50 = Duration(5), .p99 = Duration(9)});
+  loaded.memory = {.weights_bytes = 1000, .instance_bytes = 20};
   const auto parsed = parse_reply(to_text(WorkerReply(loaded)));
   ASSERT_TRUE(parsed) << parsed.error().message;
   const auto& got = std::get<ModelLoaded>(*parsed);
   EXPECT_EQ(got.signature.inputs[0].shape, (Shape{-1, 4}));
   EXPECT_EQ(got.signature.inputs[0].type, DataType::uint8);
   EXPECT_EQ(got.profile[0].p99, Duration(9));
+  EXPECT_EQ(got.memory.weights_bytes, 1000U);
+  EXPECT_EQ(got.memory.instance_bytes, 20U);
 
   const WorkerReply failure = Error{ErrorKind::out_of_memory, "caf\xe9"};
   const auto error = parse_reply(to_text(failure));
@@ -79,7 +82,7 @@ std::string loaded_with(const std::string& was, const std::string& becomes) {
 
 TEST(WorkerProtocol, WhatCannotBeTrueOfAModelIsAnError) {
   ASSERT_TRUE(parse_reply(loaded_with("\"p50\":5", "\"p50\":6")));
-  const std::array<std::pair<const char*, const char*>, 15> lies{{
+  const std::array<std::pair<const char*, const char*>, 17> lies{{
       {"\"type\":1}", "\"type\":14}"},
       {"\"type\":1}", "\"type\":256}"},
       {"\"type\":1}", "\"type\":-1}"},
@@ -94,6 +97,8 @@ TEST(WorkerProtocol, WhatCannotBeTrueOfAModelIsAnError) {
       {"\"p50\":5", "\"p50\":-5"},
       {"\"p99\":9", "\"p99\":9223372036854775807"},
       {"\"p99\":9", "\"p99\":0.5"},
+      {"\"weights_bytes\":0", "\"weights_bytes\":-1"},
+      {"\"instance_bytes\":0", "\"instance_bytes\":18446744073709551615"},
       {"{\"is\":2", "{\"is\":2.5"},
   }};
   for (const auto& [was, becomes] : lies) {

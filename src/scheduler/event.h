@@ -72,7 +72,8 @@ struct InstanceReady {
 
 // The model's worker failed again and again: its circuit is open. What waits and what comes is
 // refused at once, so that its fallback stands in; what runs ends as usual. The next InstanceReady
-// of the model takes it back into service.
+// of the model takes it back into service, or a ReplicaAdded with instances. With several devices:
+// sent when the last of them has gone for good.
 struct ModelSuspended {
   ModelId model;
 };

@@ -102,6 +102,18 @@ TEST(Replicas, TheLoadOfALostDeviceMovesToTheOthers) {
   EXPECT_EQ(line.only_started().instance, 1U) << "it comes back where it was";
 }
 
+TEST(Replicas, ANewReplicaTakesASuspendedModelBackIntoService) {
+  Line line(two_devices());
+  line.add(0, {0}, limits(1), {{1, us(100), us(100)}});
+  line.apply(InstanceLost{InstanceId{0}});
+  line.apply(ModelSuspended{ModelId{0}});
+  line.arrive(1, 0);
+  EXPECT_EQ(line.all<Refuse>().size(), 1U);
+  line.apply(replica(1, {1}, us(100)));
+  line.arrive(2, 0);
+  EXPECT_EQ(line.only_started().instance, 1U);
+}
+
 TEST(Replicas, ANewInstanceComesToTheDeviceThatItNames) {
   Line line(two_devices());
   line.add(0, {0}, limits(1), {{1, us(1000), us(1000)}});
@@ -201,6 +213,33 @@ TEST(Replicas, TwoDevicesTakeTwiceTheLoad) {
   EXPECT_EQ(both->streams[0].in_time, both->streams[0].offered);
   EXPECT_NEAR(static_cast<double>(both->lane_time[0].count()),
               static_cast<double>(both->lane_time[1].count()), 1e7);
+}
+
+TEST(Replicas, EachDevicesBatchesTakeTheTimesOfThatDevice) {
+  Workload workload;
+  workload.options = two_devices();
+  SimulatedModel model{.added = {.model = ModelId{0},
+                                 .device = DeviceId{0},
+                                 .instances = {InstanceId{0}},
+                                 .limits = {.batch_max = 1, .queue_depth_max = 100},
+                                 .profile = {{1, us(1000), us(1000)}}},
+                       .times = ExecutionTimes::exactly_p99};
+  model.replicas = {replica(1, {1}, us(1000))};
+  model.replica_times = {
+      {.times = ExecutionTimes::sampled, .samples = {{1, {us(3000)}}}, .batch_overhead = us(500)}};
+  workload.models = {model};
+  // Two at a time: one for each device.
+  workload.arrivals = {{.model = ModelId{0}, .interval = us(5000)},
+                       {.model = ModelId{0}, .interval = us(5000)}};
+  workload.requests_max = 200;
+  const auto result = simulate(workload);
+  ASSERT_TRUE(result);
+  const std::int64_t here = result->lane_time[0] / us(1000);
+  const std::int64_t there = result->lane_time[1] / us(3500);
+  EXPECT_EQ(result->lane_time[0], here * us(1000));
+  EXPECT_EQ(result->lane_time[1], there * us(3500));
+  EXPECT_GT(there, 0);
+  EXPECT_EQ(here + there, 200);
 }
 
 }  // namespace

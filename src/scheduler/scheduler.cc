@@ -217,7 +217,9 @@ void Scheduler::State::on(const ReplicaAdded& event) {
     out_->emplace_back(ModelRefused{event.model, std::move(checked.error())});
     return;
   }
-  add_replica(*find_mutable(event.model), event);
+  ModelState& model = *find_mutable(event.model);
+  if (!event.instances.empty()) model.suspended = false;
+  add_replica(model, event);
 }
 
 void Scheduler::State::add_replica(ModelState& model, const ReplicaAdded& event) {

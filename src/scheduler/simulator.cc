@@ -69,7 +69,7 @@ struct SimulatedFrame {
 struct SimulatedInstance {
   std::size_t model = 0;  // in Workload::models
   DeviceId device;
-  std::size_t times = 0;  // in Simulation::times_
+  std::size_t times = 0;  // in Simulation::times_ and real_
   std::optional<BatchId> batch;
 };
 
@@ -134,18 +134,22 @@ class Simulation {
     result_.frames.resize(workload.frames.size());
     result_.lane_time.resize(workload.options.devices.size());
     running_.resize(workload.options.devices.size());
-    contended_ = std::ranges::any_of(
-        workload.models, [](const SimulatedModel& model) { return model.contention != 1.0; });
     for (std::size_t i = 0; i < workload.models.size(); ++i) {
       const ModelAdded& added = workload.models[i].added;
       const std::size_t id = added.model.value;
       model_index_.resize(std::max(model_index_.size(), id + 1));
       model_index_[id] = i;
-      place(i, added.device, added.instances, added.profile);
-      for (const ReplicaAdded& replica : workload.models[i].replicas) {
-        place(i, replica.device, replica.instances, replica.profile);
+      const SimulatedModel& model = workload.models[i];
+      const DeviceTimes first{model.times, model.samples, model.contention, model.batch_overhead};
+      place(i, added.device, added.instances, added.profile, first);
+      for (std::size_t j = 0; j < model.replicas.size(); ++j) {
+        const ReplicaAdded& replica = model.replicas[j];
+        place(i, replica.device, replica.instances, replica.profile,
+              j < model.replica_times.size() ? model.replica_times[j] : first);
       }
     }
+    contended_ =
+        std::ranges::any_of(real_, [](const DeviceTimes& real) { return real.contention != 1.0; });
   }
 
   Result<SimulationResult> run() {
@@ -192,8 +196,9 @@ class Simulation {
 
  private:
   void place(std::size_t model, DeviceId device, const std::vector<InstanceId>& instances,
-             const std::vector<LatencyPoint>& profile) {
+             const std::vector<LatencyPoint>& profile, const DeviceTimes& real) {
     const std::size_t times = times_.size();
+    real_.push_back(real);
     times_.emplace_back(profile, workload_.models[model].added.limits.batch_max);
     for (const InstanceId instance : instances) {
       if (instances_.size() <= instance.value) instances_.resize(instance.value + std::size_t{1});
@@ -428,9 +433,9 @@ class Simulation {
     batch.instance = action.instance;
     batch.started = now_;
     batch.requests.assign(action.requests.begin(), action.requests.end());
-    batch.overhead = simulated.batch_overhead;
+    batch.overhead = real_[instance.times].batch_overhead;
     batch.seen = now_;
-    const Duration time = batch.overhead + draw(simulated, times_[instance.times], action.rows);
+    const Duration time = batch.overhead + draw(simulated.slowdown, instance.times, action.rows);
     batch.left_ns = static_cast<double>(time.count());
     batch.failed = random_.chance(simulated.failure_probability);
     batch.rows = action.rows;
@@ -450,7 +455,7 @@ class Simulation {
     const double busy = lanes > 1 ? static_cast<double>(running.size() - 1) / (lanes - 1) : 0;
     for (const BatchId id : running) {
       SimulatedBatch& batch = batches_[id.value];
-      const double contention = workload_.models[instances_[batch.instance.value].model].contention;
+      const double contention = real_[instances_[batch.instance.value].times].contention;
       const double speed = 1.0 / (1.0 + (contention - 1.0) * busy);
       if (speed == batch.speed) continue;
       batch.left_ns -= batch.speed * static_cast<double>((now_ - batch.seen).count());
@@ -461,22 +466,27 @@ class Simulation {
     }
   }
 
-  Duration draw(const SimulatedModel& model, const LatencyProfile& times, int rows) {
+  Duration draw(double slowdown, std::size_t index, int rows) {
+    const LatencyProfile& times = times_[index];
+    const DeviceTimes& real = real_[index];
     const auto p50 = static_cast<double>(std::max(Duration(1), times.p50(rows)).count());
     const auto p99 = static_cast<double>(times.p99(rows).count());
-    if (model.times == ExecutionTimes::exactly_p99) {
-      return Duration(static_cast<std::int64_t>(p99 * model.slowdown));
+    if (real.times == ExecutionTimes::exactly_p99) {
+      return Duration(static_cast<std::int64_t>(p99 * slowdown));
     }
-    if (model.times == ExecutionTimes::sampled) return draw_sample(model, times, rows);
+    if (real.times == ExecutionTimes::sampled) {
+      const double drawn = draw_sample(real.samples, times, rows);
+      return Duration(static_cast<std::int64_t>(drawn * slowdown));
+    }
     constexpr double kStandardNormalP99 = 2.3263478740408408;
     const double sigma = std::log(std::max(1.0, p99 / p50)) / kStandardNormalP99;
-    return Duration(
-        static_cast<std::int64_t>(p50 * model.slowdown * std::exp(sigma * random_.normal())));
+    return Duration(static_cast<std::int64_t>(p50 * slowdown * std::exp(sigma * random_.normal())));
   }
 
-  Duration draw_sample(const SimulatedModel& model, const LatencyProfile& times, int rows) {
+  double draw_sample(const std::vector<ExecutionSamples>& samples, const LatencyProfile& times,
+                     int rows) {
     const auto distance = [rows](const ExecutionSamples& s) { return std::abs(s.batch - rows); };
-    const ExecutionSamples& nearest = *std::ranges::min_element(model.samples, {}, distance);
+    const ExecutionSamples& nearest = *std::ranges::min_element(samples, {}, distance);
     const double place = random_.uniform() * static_cast<double>(nearest.sorted.size() - 1);
     const auto below = static_cast<std::size_t>(place);
     const std::size_t above = std::min(below + 1, nearest.sorted.size() - 1);
@@ -489,7 +499,7 @@ class Simulation {
     const auto wanted = static_cast<double>(times.p50(rows).count());
     if (rows > nearest.batch) drawn += wanted - typical;
     if (rows < nearest.batch) drawn *= wanted / std::max(1.0, typical);
-    return Duration(static_cast<std::int64_t>(drawn * model.slowdown));
+    return drawn;
   }
 
   void complete(std::uint64_t id) {
@@ -595,6 +605,7 @@ class Simulation {
   SimulationObserver* observer_;
   Random random_;
   std::vector<LatencyProfile> times_;         // the truth, by replica
+  std::vector<DeviceTimes> real_;             // likewise, what happens there
   std::vector<SimulatedInstance> instances_;  // by id
   std::vector<InstanceId> in_order_;
   std::priority_queue<Pending> pending_;
@@ -646,13 +657,17 @@ Result<void> check(const Workload& workload) {
   for (std::size_t i = 0; i < workload.models.size(); ++i) {
     const SimulatedModel& model = workload.models[i];
     const auto unknown = [](const ReplicaAdded& replica) { return replica.profile.empty(); };
-    const bool no_samples =
-        model.times == ExecutionTimes::sampled &&
-        (model.samples.empty() || std::ranges::any_of(model.samples, [](const ExecutionSamples& s) {
-           return s.sorted.empty();
-         }));
-    if (!model.added.profile.empty() && !no_samples &&
-        std::ranges::none_of(model.replicas, unknown)) {
+    const auto no_samples = [](ExecutionTimes times, const std::vector<ExecutionSamples>& samples) {
+      const auto empty = [](const ExecutionSamples& s) { return s.sorted.empty(); };
+      return times == ExecutionTimes::sampled &&
+             (samples.empty() || std::ranges::any_of(samples, empty));
+    };
+    const auto no_samples_there = [&](const DeviceTimes& real) {
+      return no_samples(real.times, real.samples);
+    };
+    if (!model.added.profile.empty() && !no_samples(model.times, model.samples) &&
+        std::ranges::none_of(model.replicas, unknown) &&
+        std::ranges::none_of(model.replica_times, no_samples_there)) {
       continue;
     }
     return fail(ErrorKind::invalid_input,

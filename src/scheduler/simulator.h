@@ -79,6 +79,14 @@ struct ExecutionSamples {
   std::vector<Duration> sorted;  // rising; drawn from by its quantiles
 };
 
+// How a model's batches really go on one device; each as SimulatedModel says.
+struct DeviceTimes {
+  ExecutionTimes times = ExecutionTimes::around;
+  std::vector<ExecutionSamples> samples{};
+  double contention = 1.0;
+  Duration batch_overhead{};
+};
+
 struct SimulatedModel {
   ModelAdded added;                          // its profile must not be empty
   std::vector<ReplicaAdded> replicas{};      // likewise; its model is filled in
@@ -97,6 +105,8 @@ struct SimulatedModel {
   // What the engine adds: to a batch, which holds its lane meanwhile, and to each request.
   Duration batch_overhead{};
   Duration request_overhead{};
+  // Of `replicas`, in their order; those without an entry are like the first.
+  std::vector<DeviceTimes> replica_times{};
 };
 
 // Every instance is lost after an exponential time and comes back after `down`.

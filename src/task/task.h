@@ -83,10 +83,11 @@ struct TaskSpec {
   int instances = 0;                   // 0: one for each lane of its device
   std::vector<std::string> backends{"openvino"};  // in order of preference
   Isolation isolation = Isolation::process;
-  std::vector<int> cpus;            // that its worker may use; empty: any
-  int queue_depth_max = 1024;       // requests that may wait
-  std::size_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
-  int concurrency_max = 0;          // batches that run at once; 0: as many as instances
+  std::vector<std::string> devices;  // that it may run on, by name; empty: all
+  std::vector<int> cpus;             // that its worker may use; empty: its device's
+  int queue_depth_max = 1024;        // requests that may wait
+  std::size_t queue_bytes_max = 0;   // of input that may wait; 0: no limit
+  int concurrency_max = 0;           // batches that run at once; 0: as many as instances
 };
 
 struct Detection {

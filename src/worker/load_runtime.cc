@@ -90,6 +90,7 @@ Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& vers
   runtime.backend_version = backend.version();
   runtime.device = options.device;
   runtime.signature = (*model)->signature();
+  runtime.memory = (*model)->memory();
   auto bytes = output_bytes(runtime.signature, *open_bytes);
   if (!bytes) return std::unexpected(std::move(bytes).error());
   runtime.output_bytes_max = std::move(*bytes);

@@ -19,7 +19,7 @@ namespace takt::worker {
 
 struct RuntimeOptions {
   std::vector<InputPlan> inputs;  // preprocessing, by input name
-  std::string device = "cpu";
+  std::string device = "cpu";     // as backends know it
   int instances = 1;
   int batch_max = 0;  // less than the model's own limit; 0: that limit
   int threads_per_instance = 1;

@@ -92,7 +92,7 @@ Result<Topology> machine_topology() {
   if (!machine.load()) {
     return fail(ErrorKind::unavailable,
                 "the machine's topology can't be read: " + std::generic_category().message(errno) +
-                    "; mount /sys, or set devices.cpu.numa: off");
+                    "; mount /sys, or give the device numa: off");
   }
   restrict_to_usable(machine.get());
   return read(machine.get());

@@ -85,9 +85,9 @@ class WorkerProcess {
     instance_cpus_ = wanted.instance_cpus;
     spin_ = wanted.spin;
     confinement_ = wanted.confinement;
-    return ipc::ModelLoaded{std::move(runtime->backend), std::move(runtime->backend_version),
+    return ipc::ModelLoaded{std::move(runtime->backend),   std::move(runtime->backend_version),
                             std::move(runtime->signature), std::move(runtime->output_bytes_max),
-                            std::move(runtime->profile)};
+                            std::move(runtime->profile),   runtime->memory};
   }
 
   Result<ipc::Attached> attach_memory(const ipc::AttachMemory& wanted,

@@ -54,6 +54,36 @@ def test_a_device_says_where_its_workers_run(two_nodes, tmp_path, repository, nu
     assert found == [cpus, cpus]
 
 
+def write_devices(tmp_path, repository, devices, isolation="process"):
+    config = write(tmp_path, repository, "{}", isolation)
+    config.write_text(config.read_text().replace("  cpu: {}\n", devices))
+    return config
+
+
+def test_each_node_may_be_a_device(two_nodes, tmp_path, repository):
+    config = write_devices(tmp_path, repository, "  a: {numa: 0}\n  b: {numa: 1}\n")
+    found, said = affinities(two_nodes, config, tmp_path)
+    assert sorted(map(sorted, found)) == [[0], [0], [1], [1]]
+    assert "defects runs on a, b" in said.err
+
+
+def test_threads_of_a_device_stay_on_its_node(two_nodes, tmp_path, repository):
+    config = write_devices(tmp_path, repository, "  a: {numa: 0}\n  b: {numa: 1}\n", "thread")
+    process = two_nodes.start("serve", config)
+    wait_until(lambda: len(whole_lines(tmp_path / "verdicts.jsonl")) >= 5, "verdicts", process)
+    bound = [os.sched_getaffinity(int(thread))
+             for thread in os.listdir(f"/proc/{process.pid}/task")]
+    assert {0} in bound and {1} in bound
+    stop(process).ok()
+
+
+def test_a_cpu_of_another_devices_node_is_named(two_nodes, tmp_path, repository):
+    config = write_devices(tmp_path, repository, "  a: {numa: 0}\n  b: {cpus: 0}\n")
+    two_nodes.run("validate", config).refused(2, "devices.b.cpus: CPU 0 belongs to device 'a'")
+    config = write_devices(tmp_path, repository, "  a: {numa: 0, cpus: 1}\n")
+    two_nodes.run("validate", config).refused(2, "devices.a.cpus: 1 is not of its NUMA node's CPUs")
+
+
 def test_on_one_node_nothing_changes(takt, tmp_path, repository):
     takt.environment["HWLOC_SYNTHETIC"] = "numa:1 core:2 pu:1"
     config = write(tmp_path, repository, "{lanes: 2}")

@@ -3,6 +3,7 @@
 #include "ipc/worker_protocol.h"
 #include "target.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -35,6 +36,8 @@ void check(const ipc::WorkerReply& reply) {
   check(loaded->signature);
   require(loaded->output_bytes_max.size() == loaded->signature.outputs.size(),
           "each output has a size");
+  const auto [weights, instance] = loaded->memory;
+  require(weights + 4096 * instance >= std::max(weights, instance), "memory can be summed");
   for (const LatencyPoint& point : loaded->profile) {
     require(point.batch >= 1 && point.p50 >= Duration{} && point.p99 >= Duration{},
             "a profile measures something");
@@ -115,6 +118,7 @@ std::vector<Seed> seeds() {
   loaded.signature = signature;
   loaded.output_bytes_max = {16};
   loaded.profile.push_back({.batch = 1, .p50 = Duration(5), .p99 = Duration(9)});
+  loaded.memory = {.weights_bytes = 1 << 20, .instance_bytes = 1 << 10};
   const auto request = [](const char* name, const ipc::WorkerRequest& message) {
     return seed(name, Part::request, ipc::to_text(message));
   };

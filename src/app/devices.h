@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configured devices on this machine.
+// Thread-safe: pure functions.
+// Owns: nothing.
+#pragma once
+
+#include "config/config.h"
+#include "core/result.h"
+#include "engine/options.h"
+
+#include <vector>
+
+namespace takt::app {
+
+// That this process may use on the device: those that it owns or, where it doesn't say, all.
+[[nodiscard]] std::vector<int> cpus_of(const config::DeviceConfig& device);
+
+// The lanes of a device with `auto` filled in: one for each `threads_per_lane` CPUs that it owns or,
+// where it doesn't say, that this process may use.
+[[nodiscard]] int lanes_of(const config::DeviceConfig& device);
+
+// Whether this machine has what the configuration names, and devices own distinct CPUs of it.
+// Errors: invalid_input, unavailable.
+[[nodiscard]] Result<void> check_machine(const config::Config& config);
+
+[[nodiscard]] EngineOptions engine_options(const config::Config& config);
+
+}  // namespace takt::app
