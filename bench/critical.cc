@@ -100,8 +100,8 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  [[nodiscard]] std::vector<LatencyPoint> profile(const char* model) const {
-    return engine_->find(model)->profile;
+  [[nodiscard]] std::vector<scheduler::ProfilePoint> profile(const char* model) const {
+    return engine_->profile(engine_->find(model)->id, "cpu");
   }
   void announce(Duration min_interval, Duration deadline) {
     engine_->expect_arrivals(critical_, FlowId{1}, min_interval, deadline, 1);
@@ -260,8 +260,8 @@ int run(const Options& options) {
   {
     Machine scheduled(repository);
     Machine plain(repository);
-    const LatencyPoint own = scheduled.profile("critical").front();
-    const std::vector<LatencyPoint> others = scheduled.profile("background");
+    const scheduler::ProfilePoint own = scheduled.profile("critical").front();
+    const std::vector<scheduler::ProfilePoint> others = scheduled.profile("background");
     setting.period = std::chrono::duration_cast<Duration>(own.p50 / kLoad);
     // Its own run, and the shortest that may be under way when it comes, each at its p99, several
     // times: a virtual machine stands still for milliseconds now and then.

@@ -80,9 +80,12 @@ function(takt_add_tests layer)
 endfunction()
 
 # takt_add_bench(<name> SOURCES ... [LAYERS ...] [LIBS ...])
-# Google Benchmark program takt-bench-<name>; `make bench BENCH=<name>` builds and runs it.
+# Google Benchmark program takt-bench-<name>; `make bench BENCH=<name>` builds and runs it. Built with
+# everything else where it could be run, so that no change leaves it behind.
 function(takt_add_bench name)
   takt_add_program(takt-bench-${name} ${ARGN})
   target_link_libraries(takt-bench-${name} PRIVATE benchmark::benchmark benchmark::benchmark_main)
-  set_target_properties(takt-bench-${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  if(TAKT_SANITIZE)
+    set_target_properties(takt-bench-${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
 endfunction()
