@@ -4,9 +4,12 @@
 // under plain first in, first out, on the same arrivals.
 //   takt-bench-critical [--requests N] [--rounds N] [--deadline-factor N]
 #include "engine/supervisor.h"
+#include "worker/confine.h"
 #include "worker/worker_process.h"
 
 #include <nlohmann/json.hpp>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -84,7 +87,8 @@ Share share(std::uint64_t hits, std::uint64_t of) {
 // An engine of one lane with both models, each in its worker.
 class Machine {
  public:
-  explicit Machine(const fs::path& repository) {
+  // The lane has the last of the CPUs.
+  Machine(const fs::path& repository, std::vector<int> cpus) : cpus_(std::move(cpus)) {
     const std::array classes{SizeClass{kRowBytesMax, 512}};
     inputs_ = SlotPool::create("bench inputs", classes).value();
     engine_ = Engine::create({}).value();
@@ -157,6 +161,8 @@ class Machine {
     spec.load.backend = "openvino";
     spec.load.batch_max = batch_max;
     spec.load.profile_time_max = 3s;
+    spec.load.cpus = cpus_;
+    spec.load.instance_cpus = {{cpus_.back()}};
     auto shared = std::make_shared<engine::SharedInputs>();
     shared->add(inputs_);
     spec.inputs = shared;
@@ -164,6 +170,7 @@ class Machine {
   }
 
   const SystemClock clock_;
+  const std::vector<int> cpus_;
   std::shared_ptr<SlotPool> inputs_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
@@ -171,6 +178,21 @@ class Machine {
   ModelId background_;
   ModelInfo info_;
 };
+
+// As `takt serve` does for a device with one lane: what isn't a model keeps off its CPU. Returns all.
+std::vector<int> leave_last_cpu() {
+  std::vector<int> cpus;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) std::abort();
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
+  }
+  if (cpus.size() > 1) {
+    static_cast<void>(worker::use_cpus(::pthread_self(), std::span(cpus).first(cpus.size() - 1)));
+  }
+  return cpus;
+}
 
 // The classifier under two names: a defect's crop, and one that is only logged.
 fs::path write_repository() {
@@ -258,8 +280,9 @@ int run(const Options& options) {
   Counts fifo;
   Setting setting;
   {
-    Machine scheduled(repository);
-    Machine plain(repository);
+    const std::vector<int> cpus = leave_last_cpu();
+    Machine scheduled(repository, cpus);
+    Machine plain(repository, cpus);
     const scheduler::ProfilePoint own = scheduled.profile("critical").front();
     const std::vector<scheduler::ProfilePoint> others = scheduled.profile("background");
     setting.period = std::chrono::duration_cast<Duration>(own.p50 / kLoad);

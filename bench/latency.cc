@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the engine adds to a request, in this process and through a worker, beside the physical
 // floor of the same machine: a bare eventfd round trip between two threads and two processes.
-//   takt-bench-latency [--requests N] [--rounds N] [--spin-us N] [--json]
+//   takt-bench-latency [--requests N] [--rounds N] [--spin-us N] [--anywhere 1]
 #include "engine/supervisor.h"
 #include "repository/repository.h"
 #include "worker/backends.h"
+#include "worker/confine.h"
 #include "worker/load_runtime.h"
 #include "worker/worker_process.h"
 
 #include <nlohmann/json.hpp>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +26,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,7 +47,31 @@ struct Options {
   int requests = 2000;
   int rounds = 5;
   int spin_us = 0;
+  int anywhere = 0;  // 1: threads run where the kernel puts them
 };
+
+// As takt places a device with one lane: the lane has the last CPU, all else the others; the floor's
+// other side runs where the model would.
+struct Places {
+  std::vector<int> all;
+  std::vector<std::vector<int>> lane;  // empty: anywhere
+};
+
+Places places(bool anywhere) {
+  Places made;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) std::abort();
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) made.all.push_back(cpu);
+  }
+  if (!anywhere && made.all.size() > 1) made.lane = {{made.all.back()}};
+  return made;
+}
+
+void keep_to(std::span<const int> cpus) {
+  if (const auto kept = worker::use_cpus(::pthread_self(), cpus); !kept) std::abort();
+}
 
 struct Figures {
   double p50_us = 0;
@@ -81,7 +109,8 @@ constexpr std::uint64_t kEnd = std::uint64_t{1} << 40;
 
 // Answers each number with the nanoseconds (plus one) that it paused, which are `pause` or more: the
 // other side sleeps meanwhile as it does while a model runs.
-void echo(int in, int out, Duration pause) {
+void echo(const Places& places, int in, int out, Duration pause) {
+  if (!places.lane.empty()) keep_to(places.lane.front());
   std::uint64_t value = 0;
   while (::read(in, &value, sizeof(value)) == sizeof(value) && value < kEnd) {
     const auto start = std::chrono::steady_clock::now();
@@ -105,10 +134,10 @@ std::vector<double> round_trips(int there, int back, int count) {
   return samples;
 }
 
-std::vector<double> floor_of_threads(int count, Duration pause) {
+std::vector<double> floor_of_threads(const Places& places, int count, Duration pause) {
   const int there = ::eventfd(0, 0);
   const int back = ::eventfd(0, 0);
-  std::thread other([&] { echo(there, back, pause); });
+  std::thread other([&] { echo(places, there, back, pause); });
   std::vector<double> samples = round_trips(there, back, count);
   other.join();
   ::close(there);
@@ -116,12 +145,12 @@ std::vector<double> floor_of_threads(int count, Duration pause) {
   return samples;
 }
 
-std::vector<double> floor_of_processes(int count, Duration pause) {
+std::vector<double> floor_of_processes(const Places& places, int count, Duration pause) {
   const int there = ::eventfd(0, 0);
   const int back = ::eventfd(0, 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    echo(there, back, pause);
+    echo(places, there, back, pause);
     ::_exit(0);
   }
   std::vector<double> samples = round_trips(there, back, count);
@@ -134,7 +163,8 @@ std::vector<double> floor_of_processes(int count, Duration pause) {
 // A simulated model of 1 ms in an engine of its own, with one instance.
 class Served {
  public:
-  Served(const fs::path& repository, bool in_worker, Duration spin) : spin_(spin) {
+  Served(const fs::path& repository, bool in_worker, const Places& places, Duration spin)
+      : places_(places), spin_(spin) {
     const std::array classes{SizeClass{4096, 16}};
     inputs_ = SlotPool::create("bench inputs", classes).value();
     engine_ = Engine::create({}).value();
@@ -214,6 +244,8 @@ class Served {
     spec.load.model = {repository, "m", 1};
     spec.load.backend = "simulated";
     spec.load.spin = spin_;
+    spec.load.cpus = places_.all;
+    spec.load.instance_cpus = places_.lane;
     auto shared = std::make_shared<engine::SharedInputs>();
     shared->add(inputs_);
     spec.inputs = shared;
@@ -223,9 +255,12 @@ class Served {
     const std::vector models{repository::scan_model(repository, "m").value()};
     const auto version = repository::find_version(models, "m").value();
     backend_ = worker::make_backend("simulated").value();
-    return engine_->add_model(worker::load_runtime(*backend_, version, {}).value()).value();
+    worker::RuntimeOptions options;
+    options.instance_cpus = places_.lane;
+    return engine_->add_model(worker::load_runtime(*backend_, version, options).value()).value();
   }
 
+  const Places places_;
   const Duration spin_;
   std::shared_ptr<SlotPool> inputs_;
   std::unique_ptr<Engine> engine_;
@@ -262,20 +297,22 @@ bool judge(const char* what, double value, double limit) {
 int run(const Options& options) {
   const fs::path repository = write_repository();
   const Duration spin = std::chrono::microseconds(options.spin_us);
+  const Places placed = places(options.anywhere != 0);
+  if (!placed.lane.empty()) keep_to(std::span(placed.all).first(placed.all.size() - 1));
   std::map<std::string, std::vector<double>> all;
   {
-    Served here(repository, false, {});
-    Served remote(repository, true, spin);
+    Served here(repository, false, placed, {});
+    Served remote(repository, true, placed, spin);
     const auto add = [&all](const char* name, std::vector<double> samples) {
       all[name].insert(all[name].end(), samples.begin(), samples.end());
     };
     for (int round = 0; round < options.rounds;
          ++round) {  // in turns: the machine's mood is shared
-      add("bare_threads", floor_of_threads(options.requests, {}));
-      add("bare_processes", floor_of_processes(options.requests, {}));
-      add("floor_threads", floor_of_threads(options.requests, kModelTime));
+      add("bare_threads", floor_of_threads(placed, options.requests, {}));
+      add("bare_processes", floor_of_processes(placed, options.requests, {}));
+      add("floor_threads", floor_of_threads(placed, options.requests, kModelTime));
       add("in_process", paced(options.requests, [&] { return here.added_us(); }));
-      add("floor_processes", floor_of_processes(options.requests, kModelTime));
+      add("floor_processes", floor_of_processes(placed, options.requests, kModelTime));
       add("through_worker", paced(options.requests, [&] { return remote.added_us(); }, spin));
     }
     here.print_parts("in_process");
@@ -297,6 +334,7 @@ int run(const Options& options) {
             kProcessFloorsP99Max);
   nlohmann::json out{{"requests", options.requests * options.rounds},
                      {"spin_us", options.spin_us},
+                     {"anywhere", placed.lane.empty()},
                      {"cores", std::thread::hardware_concurrency()}};
   for (const auto& [name, figure] : each) {
     out[name] = {{"p50_us", figure.p50_us}, {"p99_us", figure.p99_us}};
@@ -317,6 +355,7 @@ int main(int argc, char** argv) {
     if (name == "--requests") options.requests = value;
     if (name == "--rounds") options.rounds = value;
     if (name == "--spin-us") options.spin_us = value;
+    if (name == "--anywhere") options.anywhere = value;
   }
   return takt::run(options);
 }

@@ -2,14 +2,19 @@
 #include "app/devices.h"
 
 #include "ipc/memory_cgroup.h"
+#include "worker/node_placement.h"
 #include "worker/topology.h"
 
 #include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -93,6 +98,36 @@ std::vector<int> cpus_of(const config::DeviceConfig& device) {
 int lanes_of(const config::DeviceConfig& device) {
   if (device.lanes > 0) return device.lanes;
   return std::max(1, static_cast<int>(cpus_of(device).size()) / device.threads_per_lane);
+}
+
+std::vector<int> tied_cpus(const config::DeviceConfig& device) {
+  if (!device.pin || device.threads_per_lane > 1) return {};
+  const std::vector<int> cpus = cpus_of(device);
+  const std::span<const int> lanes = worker::cpus_of_lanes(cpus, lanes_of(device));
+  return {lanes.begin(), lanes.end()};
+}
+
+void leave_lanes_alone(const config::Config& config) {
+  const std::vector<int> usable = usable_cpus();
+  std::vector<int> spare = usable;
+  for (const config::DeviceConfig& device : config.devices) {
+    const std::vector<int> tied = tied_cpus(device);
+    if (tied.empty()) return;
+    std::erase_if(spare, [&](int cpu) { return std::ranges::find(tied, cpu) != tied.end(); });
+  }
+  if (spare.empty()) return;
+  cpu_set_t wanted;
+  CPU_ZERO(&wanted);
+  for (const int cpu : spare) CPU_SET(static_cast<std::size_t>(cpu), &wanted);
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    const pid_t thread = std::atoi(task.path().filename().c_str());
+    cpu_set_t now;
+    if (::sched_getaffinity(thread, sizeof(now), &now) != 0) continue;  // it has ended
+    if (std::cmp_equal(CPU_COUNT(&now), usable.size())) {
+      static_cast<void>(::sched_setaffinity(thread, sizeof(wanted), &wanted));
+    }
+  }
 }
 
 Result<void> check_machine(const config::Config& config) {

@@ -19,6 +19,15 @@ namespace takt::app {
 // where it doesn't say, that this process may use.
 [[nodiscard]] int lanes_of(const config::DeviceConfig& device);
 
+// The CPU of each lane; empty where lanes aren't tied to CPUs: `pin: false`, threads that OpenVINO
+// starts itself (threads_per_lane above 1), or more lanes than CPUs.
+[[nodiscard]] std::vector<int> tied_cpus(const config::DeviceConfig& device);
+
+// Moves this process's threads to the CPUs that lanes leave, so that none of them waits behind a model
+// that runs; threads made later follow those that make them. Those that have CPUs of their own stay,
+// and all do where lanes have every CPU or are not tied.
+void leave_lanes_alone(const config::Config& config);
+
 // Whether this machine has what the configuration names, and devices own distinct CPUs of it.
 // Errors: invalid_input, unavailable.
 [[nodiscard]] Result<void> check_machine(const config::Config& config);

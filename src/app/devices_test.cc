@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <future>
+#include <latch>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace takt::app {
@@ -65,6 +68,79 @@ TEST(EngineOptions, HaveADeviceForEachConfiguredOne) {
   ASSERT_EQ(options.devices.size(), 2U);
   EXPECT_EQ(options.devices[0].name, "a");
   EXPECT_EQ(options.devices[1].lanes, 3);
+}
+
+std::vector<int> cpus_of_thread() {
+  std::vector<int> cpus;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(::sched_getaffinity(0, sizeof(set), &set), 0);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+void keep_to(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &set);
+  EXPECT_EQ(::sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+// What the threads of a process may use after leave_lanes_alone: the calling one, one that had all
+// CPUs and one that had the last alone. On a thread that ends, in place of this one, whose CPUs stay.
+struct ThreadCpus {
+  std::vector<int> caller;
+  std::vector<int> any;
+  std::vector<int> own;
+};
+ThreadCpus after_leaving(const std::vector<config::DeviceConfig>& devices) {
+  const std::vector<int> all = cpus_of_thread();
+  ThreadCpus seen;
+  std::promise<void> left;
+  const std::shared_future<void> has_left = left.get_future().share();
+  std::latch ready(2);
+  std::thread any([&] {
+    ready.count_down();
+    has_left.wait();
+    seen.any = cpus_of_thread();
+  });
+  std::thread own([&] {
+    keep_to({all.back()});
+    ready.count_down();
+    has_left.wait();
+    seen.own = cpus_of_thread();
+  });
+  ready.wait();
+  config::Config config;
+  config.devices = devices;
+  leave_lanes_alone(config);
+  seen.caller = cpus_of_thread();
+  left.set_value();
+  any.join();
+  own.join();
+  keep_to(all);
+  return seen;
+}
+
+TEST(Devices, TheGatewayLeavesTheLanesTheirCpus) {
+  const std::vector<int> all = cpus_of_thread();
+  if (all.size() < 2) GTEST_SKIP() << "needs two CPUs";
+  const std::vector<int> spare(all.begin(), all.end() - 1);
+  EXPECT_EQ(tied_cpus({.name = "cpu", .lanes = 1}), std::vector<int>{all.back()});
+  const ThreadCpus seen = after_leaving({{.name = "cpu", .lanes = 1}});
+  EXPECT_EQ(seen.caller, spare);
+  EXPECT_EQ(seen.any, spare);
+  EXPECT_EQ(seen.own, std::vector<int>{all.back()}) << "a lane's own thread";
+}
+
+TEST(Devices, TheGatewayStaysWhereLanesLeaveNothingOrAreNotTied) {
+  const std::vector<int> all = cpus_of_thread();
+  EXPECT_EQ(after_leaving({{.name = "cpu"}}).caller, all) << "a lane a CPU";
+  EXPECT_EQ(after_leaving({{.name = "cpu", .lanes = 1, .pin = false}}).caller, all);
+  EXPECT_EQ(after_leaving({{.name = "cpu", .lanes = 1, .threads_per_lane = 2}}).caller, all);
+  EXPECT_TRUE(tied_cpus({.name = "cpu", .lanes = 1000}).empty()) << "more lanes than CPUs";
 }
 
 }  // namespace

@@ -293,8 +293,9 @@ class Loader {
     spec.load.instances = instances_of(task, device);
     spec.load.batch_max = task.batch_max;
     spec.load.threads_per_instance = device.threads_per_lane;
-    spec.load.cpus = place.cpus;
     spec.load.instance_cpus = instance_cpus(task, device, place);
+    // A later worker inherits what the gateway keeps to by then (leave_lanes_alone).
+    spec.load.cpus = place.cpus.empty() && device.pin ? cpus_of(device) : place.cpus;
     spec.load.numa_node = place.node;
     spec.load.cache_dir = config_.models.cache;
     spec.load.spin = config_.workers.spin;
@@ -317,21 +318,16 @@ class Loader {
     return task.instances > 0 ? task.instances : lanes_of(device);
   }
 
-  // Each instance keeps to the CPUs of the lane that it is at home on. Nothing where instances run on
-  // other lanes too (StartBatch in scheduler/event.h), on a part of the device's CPUs, or on further
-  // threads of OpenVINO.
+  // Each instance keeps to the CPU of the lane that it is at home on. Nothing where instances run on
+  // other lanes too (StartBatch in scheduler/event.h) or on a part of the device's CPUs.
   [[nodiscard]] static std::vector<std::vector<int>> instance_cpus(
       const TaskSpec& task, const config::DeviceConfig& device, const worker::WorkerPlace& place) {
-    const std::vector<int> all = cpus_of(device);
-    const int lanes = lanes_of(device);
-    const int instances = instances_of(task, device);
-    if (!device.pin || device.threads_per_lane > 1 || instances % lanes != 0) return {};
-    if (!place.cpus.empty() && place.cpus != all) return {};
-    const auto shares = worker::share_cpus(all, lanes);
+    const std::vector<int> lanes = tied_cpus(device);
+    const auto instances = static_cast<std::size_t>(instances_of(task, device));
+    if (lanes.empty() || instances % lanes.size() != 0) return {};
+    if (!place.cpus.empty() && place.cpus != cpus_of(device)) return {};
     std::vector<std::vector<int>> cpus;
-    for (int i = 0; i < instances && !shares.empty(); ++i) {
-      cpus.push_back(shares[static_cast<std::size_t>(i % lanes)]);
-    }
+    for (std::size_t i = 0; i < instances; ++i) cpus.push_back({lanes[i % lanes.size()]});
     return cpus;
   }
 

@@ -99,6 +99,7 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   Result<std::vector<LoadedModel>> loaded = load_models(config, tasks, places, report);
   if (!loaded) return std::unexpected(std::move(loaded).error());
   runtime->models_ = std::move(*loaded);
+  leave_lanes_alone(config);
   return runtime;
 }
 

@@ -40,7 +40,7 @@ struct DeviceConfig {
   int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
   int threads_per_lane = 1;
   worker::NumaPolicy numa{};
-  bool pin = true;                   // each lane keeps to its share of the CPUs
+  bool pin = true;                   // each lane keeps to a CPU of its own
   std::vector<int> cpus{};           // that its workers run on; empty: as `numa` says
   std::size_t memory_bytes_max = 0;  // of all models on it, as they report it; 0: no limit
   // Until a batch limit that a shortage of memory lowered is doubled again.

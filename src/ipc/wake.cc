@@ -32,6 +32,7 @@ bool spin_until_ready(const std::function<bool()>& ready, Duration spin) {
       if (ready()) return true;
       pause_cpu();
     }
+    ::sched_yield();  // to the batch of another model on this lane's core, if there is one
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }

@@ -231,6 +231,7 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
   instance.busy = true;
   instance.batch = BatchId{++batches_};
   instance.rows = batch.rows;
+  instance.started = now_;
   instance.expected_end = now_ + replica.profile.p99(batch.rows);
   instance.background_waited = device.background_waiting > 0;
   instance.charged = replica.profile.p99(batch.rows);
@@ -341,7 +342,7 @@ void Scheduler::State::collect_claims(std::uint32_t device_index, const ModelSta
 
 // Rows beyond which a batch there doesn't grow: its limit, or what is worth it by the profile.
 int Scheduler::State::full_batch(const DeviceState& device, const Replica& replica) const {
-  return replica.profile.rows_worth(replica.limit.rows(), device.batch_gain_min);
+  return replica.profile.rows_worth(replica.limit.rows(), device.batch_gain_min, replica.around);
 }
 
 // A full batch, or less when further lanes and instances of the model are free, here or on its other

@@ -144,18 +144,19 @@ Duration LatencyProfile::least_work(std::int64_t rows) const {
                                             static_cast<double>(rows) * per_row_ns_));
 }
 
-int LatencyProfile::rows_worth(int rows_max, double gain_min) const {
+int LatencyProfile::rows_worth(int rows_max, double gain_min, Duration around) const {
   if (!known_ || rows_max <= 1) return rows_max;
-  const double last = interpolate(rows_max, &Knot::p50);
+  const auto extra = static_cast<double>(around.count());
+  const double last = interpolate(rows_max, &Knot::p50) + extra;
   double least = last / rows_max;
   for (const Knot& knot : usable_) {
     if (knot.batch > rows_max) break;
-    least = std::min(least, static_cast<double>(knot.p50.count()) / knot.batch);
+    least = std::min(least, (static_cast<double>(knot.p50.count()) + extra) / knot.batch);
   }
   const double enough = least * (1 + gain_min);
   // Between two known sizes the time is linear, and a row's share of it rises or falls throughout.
   int low = 1;
-  double low_time = interpolate(1, &Knot::p50);
+  double low_time = interpolate(1, &Knot::p50) + extra;
   if (low_time <= enough) return 1;
   const auto crossing = [&](int high, double high_time) {
     const double slope = (high_time - low_time) / (high - low);
@@ -165,7 +166,7 @@ int LatencyProfile::rows_worth(int rows_max, double gain_min) const {
   for (const Knot& knot : usable_) {
     if (knot.batch <= 1) continue;
     if (knot.batch >= rows_max) break;
-    const auto time = static_cast<double>(knot.p50.count());
+    const double time = static_cast<double>(knot.p50.count()) + extra;
     if (time <= enough * knot.batch) return crossing(knot.batch, time);
     low = knot.batch;
     low_time = time;

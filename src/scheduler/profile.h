@@ -86,10 +86,11 @@ class LatencyProfile {
   // 0 if unknown.
   [[nodiscard]] Duration least_work(std::int64_t rows) const;
 
-  // The smallest batch of up to `rows_max` rows whose p50 a row is at most `gain_min` (0.05: 5 %)
-  // above the least of them all: a larger one gains less than that and makes everyone wait longer.
-  // `rows_max` if unknown. O(batch sizes known).
-  [[nodiscard]] int rows_worth(int rows_max, double gain_min) const;
+  // The smallest batch of up to `rows_max` rows whose time a row is at most `gain_min` (0.05: 5 %)
+  // above the least of them all: a larger one gains less than that and makes everyone wait longer. Its
+  // time is the p50 and what a batch takes of its lane `around` its execution. `rows_max` if unknown.
+  // O(batch sizes known).
+  [[nodiscard]] int rows_worth(int rows_max, double gain_min, Duration around = {}) const;
 
   // The line itself, in nanoseconds.
   struct Line {

@@ -111,6 +111,8 @@ TEST(LatencyProfile, BatchesThatCostMoreARowAreNotWorthIt) {
   EXPECT_EQ(LatencyProfile(points, 64).rows_worth(64, 0.0), 4);
   const std::vector<LatencyPoint> linear{{1, us(100), us(100)}, {8, us(800), us(800)}};
   EXPECT_EQ(LatencyProfile(linear, 8).rows_worth(8, 0.0), 1);
+  EXPECT_EQ(LatencyProfile(linear, 8).rows_worth(8, 0.05, us(60)), 5)
+      << "with 60 us around it: 160 us a row alone, 112 in fives, 107.5 in eights";
   EXPECT_EQ(LatencyProfile({}, 8).rows_worth(8, 0.05), 8) << "unknown: as the limit allows";
 }
 

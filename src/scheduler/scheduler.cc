@@ -8,6 +8,8 @@
 
 namespace takt::scheduler {
 
+static constexpr int kAroundSmoothing = 16;  // batches over which Replica::around is averaged
+
 Result<Scheduler> Scheduler::create(SchedulerOptions options) {
   if (options.devices.empty()) {
     return fail(ErrorKind::invalid_input, "scheduler: devices is empty; name at least one");
@@ -384,8 +386,11 @@ void Scheduler::State::on(const BatchCompleted& event) {
     ++statistics_.batches_failed;
   } else {
     ++statistics_.batches_completed;
-    LatencyProfile& profile = model.on(instance.device)->profile;
+    Replica& replica = *model.on(instance.device);
+    LatencyProfile& profile = replica.profile;
     profile.record(instance.rows, event.exec, now_);
+    const Duration around = std::max(Duration{}, now_ - instance.started - event.exec);
+    replica.around += (around - replica.around) / kAroundSmoothing;
     if (!model.announced.empty())
       devices_[instance.device].expected.profile_changed(model.id, profile);
   }

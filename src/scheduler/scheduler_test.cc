@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::SizeIs;
 
 TEST(Scheduler, StartsARequestAtOnceOnAnIdleDevice) {
   Line line;
@@ -414,6 +415,24 @@ TEST(Scheduler, ABatchGrowsOnlyWhileThatGainsEnough) {
   for (std::uint64_t id = 2; id < 12; ++id) line.arrive(id, 0);
   line.complete(first, 100);
   EXPECT_THAT(line.only_started().requests, ElementsAre(2, 3, 4, 5));
+}
+
+TEST(Scheduler, WhatABatchTakesAroundItsRunCountsAsGain) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32), {{1, us(100), us(100)}, {8, us(800), us(800)}});
+  std::uint64_t id = 0;
+  for (int i = 0; i < 100; ++i) {  // each takes its lane for 60 us more than it runs
+    line.arrive(++id, 0);
+    const Started run = line.only_started();
+    line.now_us += 160;
+    line.complete(run, 100);
+  }
+  line.arrive(++id, 0);
+  const Started first = line.only_started();
+  for (int i = 0; i < 10; ++i) line.arrive(++id, 0);
+  line.now_us += 160;
+  line.complete(first, 100);
+  EXPECT_THAT(line.only_started().requests, SizeIs(5));
 }
 
 TEST(Scheduler, ARequestOfMoreRowsThanAreWorthItRunsAlone) {

@@ -29,6 +29,7 @@ struct Replica {
   std::vector<std::uint32_t> instances;         // ready ones, running or idle
   std::vector<std::uint32_t> idle;              // of those
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
+  Duration around{};  // what a batch takes of its lane beside its execution, smoothed
   TimePoint deferred_since = kNever;  // its device could run the model, but a faster one will
 };
 
@@ -117,6 +118,7 @@ struct InstanceState {
   // Of the batch that runs.
   BatchId batch;
   int rows = 0;
+  TimePoint started;
   TimePoint expected_end;
   PriorityClass leader = PriorityClass::normal;
   bool background_waited = false;

@@ -21,15 +21,15 @@ namespace takt::worker {
 
 struct BatchServerOptions {
   Duration spin{};  // how long a thread looks for the next ticket before it sleeps
-  // That each instance's thread may use; empty: any.
+  // Where each instance's thread runs, if it may; empty: anywhere.
   std::vector<std::vector<int>> instance_cpus;
 };
 
 class BatchServer {
  public:
   // `descriptors` are channel, outputs and the regions of inputs, as ipc::AttachMemory says. Errors:
-  // invalid_input (too few descriptors, memory of another layout, a CPU that may not be used),
-  // out_of_memory, unavailable (no thread).
+  // invalid_input (too few descriptors, memory of another layout), out_of_memory, unavailable (no
+  // thread).
   [[nodiscard]] static Result<std::unique_ptr<BatchServer>> start(
       std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
       std::vector<ipc::Descriptor> descriptors, const BatchServerOptions& options);

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -77,6 +78,17 @@ Result<void> use_cpus(pthread_t thread, std::span<const int> cpus) {
   return fail(ErrorKind::invalid_input,
               "the worker can't be bound to its CPUs: " + std::generic_category().message(error) +
                   "; name CPUs that this machine has");
+}
+
+bool may_use(std::span<const std::vector<int>> cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return false;
+  return std::ranges::all_of(cpus, [&](const std::vector<int>& each) {
+    return std::ranges::all_of(each, [&](int cpu) {
+      return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(static_cast<std::size_t>(cpu), &set);
+    });
+  });
 }
 
 Result<void> confine(const ipc::Confinement& confinement) {

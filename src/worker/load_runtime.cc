@@ -2,18 +2,23 @@
 #include "worker/load_runtime.h"
 
 #include "worker/batch_run.h"
+#include "worker/confine.h"
 #include "worker/parity.h"
 #include "worker/profile_run.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <span>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace takt::worker {
 namespace {
+
+constexpr int kOpenedAtOnceMax = 4;  // instances; compiling one takes memory beyond what stays
 
 ModelSource source_of(const repository::ModelVersion& version) {
   return {.name = version.name, .version = version.version, .onnx_path = version.onnx_path};
@@ -72,6 +77,54 @@ Result<void> prove(Backend& backend, const repository::ModelVersion& version,
   return check_parity(*reference, (*model)->signature(), **instance, *bytes);
 }
 
+struct WarmInstance {
+  std::unique_ptr<Instance> instance;
+  std::vector<LatencyPoint> profile;
+};
+using Opened = Result<WarmInstance>;
+
+// Without time to measure, each size is only run to be warm.
+Opened open_warm(const LoadedModel& model, const RuntimeOptions& options,
+                 const ModelRuntime& runtime, int index, Duration measure_time) {
+  auto instance = model.open_instance({.device = options.device, .index = index});
+  if (!instance) return std::unexpected(std::move(instance).error());
+  auto profile = measure_profile(**instance, runtime.signature, options.inputs,
+                                 runtime.output_bytes_max, measure_time);
+  if (!profile) return std::unexpected(std::move(profile).error());
+  return WarmInstance{std::move(*instance), std::move(*profile)};
+}
+
+// All but the first, a few at the same time: an instance may be compiled anew. Each where it will run,
+// so that its memory comes from there.
+std::vector<Opened> open_others(const LoadedModel& model, const RuntimeOptions& options,
+                                const ModelRuntime& runtime) {
+  const int count = options.instances - 1;
+  std::vector<Opened> opened;
+  for (int i = 0; i < count; ++i) opened.emplace_back(WarmInstance{});
+  std::atomic<int> next{0};
+  const auto open = [&] {
+    for (int i = next++; i < count; i = next++) {
+      const auto place = static_cast<std::size_t>(i);
+      if (place + 1 < options.instance_cpus.size()) {
+        static_cast<void>(use_cpus(::pthread_self(), options.instance_cpus[place + 1]));
+      }
+      opened[place] = open_warm(model, options, runtime, i + 1, Duration::zero());
+    }
+  };
+  const int cpus = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  {
+    std::vector<std::jthread> threads;
+    try {
+      for (int i = 0; i < std::min({count, cpus, kOpenedAtOnceMax}); ++i) {
+        threads.emplace_back(open);
+      }
+    } catch (const std::system_error&) {
+      if (threads.empty()) open();  // no thread to be had, but there is this one
+    }
+  }
+  return opened;
+}
+
 Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& version,
                           const RuntimeOptions& options) {
   const Result<std::size_t> open_bytes = dynamic_bytes(version, options);
@@ -94,19 +147,16 @@ Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& vers
   auto bytes = output_bytes(runtime.signature, *open_bytes);
   if (!bytes) return std::unexpected(std::move(bytes).error());
   runtime.output_bytes_max = std::move(*bytes);
-  for (int i = 0; i < options.instances; ++i) {
-    auto instance = (*model)->open_instance({.device = options.device, .index = i});
-    if (!instance) return std::unexpected(std::move(instance).error());
-    runtime.instances.push_back(std::move(*instance));
-  }
-  for (const auto& instance : runtime.instances) {
-    // The first one's profile stands for all; without time each size is only run to be warm.
-    const bool first = &instance == &runtime.instances.front() && !options.trusted;
-    auto profile =
-        measure_profile(*instance, runtime.signature, options.inputs, runtime.output_bytes_max,
-                        first ? options.profile_time_max : Duration::zero());
-    if (!profile) return std::unexpected(std::move(profile).error());
-    if (&instance == &runtime.instances.front()) runtime.profile = std::move(*profile);
+  // The first one's profile stands for all, measured while nothing else runs.
+  Opened first = open_warm(**model, options, runtime, 0,
+                           options.trusted ? Duration::zero() : options.profile_time_max);
+  if (!first) return std::unexpected(std::move(first).error());
+  runtime.profile = std::move(first->profile);
+  runtime.instances.push_back(std::move(first->instance));
+  std::vector<Opened> others = open_others(**model, options, runtime);
+  for (Opened& other : others) {
+    if (!other) return std::unexpected(std::move(other).error());
+    runtime.instances.push_back(std::move(other->instance));
   }
   return runtime;
 }

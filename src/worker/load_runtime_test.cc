@@ -46,7 +46,7 @@ TEST_F(LoadRuntime, OpensTheInstancesAndSaysWhatTheyAre) {
   EXPECT_EQ(runtime->device, "cpu");
   EXPECT_EQ(runtime->instances.size(), 2U);
   EXPECT_EQ(runtime->signature.batch_max, 8);
-  EXPECT_GT(runtime->memory.instance_bytes, 0U);
+  EXPECT_GT(runtime->memory.weights_bytes, 0U);
   EXPECT_EQ(runtime->output_bytes_max, (std::vector<std::size_t>{1024, 20}));
 }
 

@@ -74,12 +74,9 @@ Result<NumaNode> find_node(const Topology& topology, int index) {
                                             " whose CPUs takt may use; this machine has: " + known);
 }
 
-std::vector<std::vector<int>> share_cpus(std::span<const int> cpus, int lanes) {
+std::span<const int> cpus_of_lanes(std::span<const int> cpus, int lanes) {
   const auto count = static_cast<std::size_t>(std::max(0, lanes));
-  if (count == 0 || cpus.size() < count) return {};
-  std::vector<std::vector<int>> shares(count);
-  for (std::size_t i = 0; i < cpus.size(); ++i) shares[i % count].push_back(cpus[i]);
-  return shares;
+  return count <= cpus.size() ? cpus.last(count) : std::span<const int>{};
 }
 
 }  // namespace takt::worker

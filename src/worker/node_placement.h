@@ -49,8 +49,8 @@ class NodePlacement {
 // The node of that number, or what is wrong with it. Errors: invalid_input, which names the nodes.
 [[nodiscard]] Result<NumaNode> find_node(const Topology& topology, int index);
 
-// Every lane's share of the CPUs, as many for each as there are, the rest to the first ones; lane i has
-// the i-th, the (i + lanes)-th and so on. Empty with fewer CPUs than lanes.
-[[nodiscard]] std::vector<std::vector<int>> share_cpus(std::span<const int> cpus, int lanes);
+// A CPU for each lane: the last ones, because the first has the interrupts on many machines. Empty
+// with fewer CPUs than lanes.
+[[nodiscard]] std::span<const int> cpus_of_lanes(std::span<const int> cpus, int lanes);
 
 }  // namespace takt::worker

@@ -8,6 +8,7 @@ namespace takt::worker {
 namespace {
 
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -88,17 +89,15 @@ TEST(NodePlacement, ATasksOwnCpusMustLieInTheNodeThatTheDeviceNames) {
   EXPECT_THAT(place.error().message, HasSubstr("cpus"));
 }
 
-TEST(ShareCpus, EachLaneHasCpusOfItsOwn) {
+TEST(CpusOfLanes, EachLaneHasOneAndTheFirstStayFree) {
   const std::vector<int> cpus{0, 1, 2, 3, 8};
-  EXPECT_THAT(share_cpus(cpus, 5), ElementsAre(ElementsAre(0), ElementsAre(1), ElementsAre(2),
-                                               ElementsAre(3), ElementsAre(8)));
-  EXPECT_THAT(share_cpus(cpus, 2), ElementsAre(ElementsAre(0, 2, 8), ElementsAre(1, 3)));
-  EXPECT_THAT(share_cpus(cpus, 1), ElementsAre(ElementsAre(0, 1, 2, 3, 8)));
+  EXPECT_THAT(cpus_of_lanes(cpus, 5), ElementsAreArray(cpus));
+  EXPECT_THAT(cpus_of_lanes(cpus, 2), ElementsAre(3, 8));
 }
 
-TEST(ShareCpus, MoreLanesThanCpusAreNotTied) {
-  EXPECT_TRUE(share_cpus(std::vector<int>{0, 1}, 3).empty());
-  EXPECT_TRUE(share_cpus({}, 0).empty());
+TEST(CpusOfLanes, MoreLanesThanCpusAreNotTied) {
+  EXPECT_TRUE(cpus_of_lanes(std::vector<int>{0, 1}, 3).empty());
+  EXPECT_TRUE(cpus_of_lanes({}, 0).empty());
 }
 
 }  // namespace

@@ -75,6 +75,8 @@ class WorkerProcess {
     options.instances = wanted.instances;
     options.batch_max = wanted.batch_max;
     options.threads_per_instance = wanted.threads_per_instance;
+    // The CPUs that this process may use can be others by now than when its gateway started.
+    if (may_use(wanted.instance_cpus)) options.instance_cpus = wanted.instance_cpus;
     options.cache_dir = wanted.cache_dir;
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;
@@ -82,7 +84,7 @@ class WorkerProcess {
     Result<ModelRuntime> runtime = load_runtime(*backend_, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
     instances_ = std::move(runtime->instances);
-    instance_cpus_ = wanted.instance_cpus;
+    instance_cpus_ = options.instance_cpus;
     spin_ = wanted.spin;
     confinement_ = wanted.confinement;
     return ipc::ModelLoaded{std::move(runtime->backend),   std::move(runtime->backend_version),

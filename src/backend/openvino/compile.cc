@@ -58,9 +58,11 @@ Result<void> check_options(const LoadOptions& options) {
 }
 
 ov::AnyMap properties(const LoadOptions& options) {
+  const bool shared = shares_compilation(options);
+  const int instances = shared ? options.instances : 1;
   ov::AnyMap map{
-      ov::num_streams(ov::streams::Num(0)),
-      ov::inference_num_threads(options.threads_per_instance),
+      ov::num_streams(ov::streams::Num(shared ? instances : 0)),
+      ov::inference_num_threads(instances * options.threads_per_instance),
       // OpenVINO's own pinning starts at the first core for every model, so that models would
       // share cores while others idle. The threads that run instances are confined by takt.
       ov::hint::enable_cpu_pinning(false),
@@ -236,11 +238,26 @@ Result<CompiledVariants> CompilableModel::compile() const {
   return variants;
 }
 
-void release_memory(const CompiledVariants& variants) {
-  // Handles that share what they name; release_memory is a non-const member of them.
-  ov::CompiledModel single = variants.single;
-  single.release_memory();
-  if (std::optional<ov::CompiledModel> batched = variants.batched) batched->release_memory();
+CompiledVariants Compilations::first() const {
+  const std::scoped_lock lock(mutex_);
+  return all_.front();
+}
+
+void Compilations::add(CompiledVariants further) {
+  const std::scoped_lock lock(mutex_);
+  all_.push_back(std::move(further));
+}
+
+void Compilations::release_memory() const {
+  std::vector<CompiledVariants> all;  // handles that share what they name
+  {
+    const std::scoped_lock lock(mutex_);
+    all = all_;
+  }
+  for (CompiledVariants& variants : all) {
+    variants.single.release_memory();
+    if (variants.batched) variants.batched->release_memory();
+  }
   ::malloc_trim(0);
 }
 

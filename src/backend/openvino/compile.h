@@ -12,15 +12,23 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace takt::ov_backend {
 
-// What one instance runs. An instance has compilations of its own, without streams: then inference
-// runs on the thread that asks for it. A compilation with streams hands each run to a thread of its
-// own and back, two wake-ups that the kernel often sends to a core that is taken; measured with three
+// Instances that are tied to CPUs have compilations of their own, without streams: then inference runs
+// on the thread that asks for it. A compilation with streams, which others share, hands each run to a
+// thread of its own and back, and where the kernel puts that thread is chance; measured with three
 // models on two cores, a core idled 5 to 13 % of the time. What it costs is the packed weights once
 // more for each instance.
+[[nodiscard]] inline bool shares_compilation(const LoadOptions& options) noexcept {
+  return options.instance_cpus.empty();
+}
+
+// What instances run.
 //
 // Batch 1 has a compilation of its own with static shapes; larger batches share one with a dynamic
 // batch dimension. Measured on the CPU plugin: static is 1 to 3 % faster, and a dynamic model pays
@@ -32,9 +40,22 @@ struct CompiledVariants {
   std::optional<ov::CompiledModel> batched;  // 1..batch_max rows; when batch_max > 1
 };
 
-// Gives back to the system what the compiled models, and then the allocator, keep between runs: the
-// next run takes it again. 278 MiB became 187 MiB for a detector that had run a batch of eight.
-void release_memory(const CompiledVariants& variants);
+// All compilations of a model. Thread-safe.
+class Compilations {
+ public:
+  explicit Compilations(CompiledVariants first) : all_{std::move(first)} {}
+
+  [[nodiscard]] CompiledVariants first() const;
+  void add(CompiledVariants further);
+  // Gives back to the system what they, and then the allocator, keep between runs: the next run takes
+  // it again. Waits for runs of other instances. 278 MiB became 187 MiB for a detector that had run a
+  // batch of eight.
+  void release_memory() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<CompiledVariants> all_;  // guarded by mutex_; at least one
+};
 
 // A model that was read and checked.
 class CompilableModel {

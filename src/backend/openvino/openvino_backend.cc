@@ -8,9 +8,8 @@
 #include <openvino/core/version.hpp>
 #include <openvino/runtime/core.hpp>
 
+#include <atomic>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,18 +19,21 @@ namespace {
 
 class OpenVinoModel final : public LoadedModel {
  public:
-  // `first` is for the first instance: it proved that the model compiles.
+  // `first` proved that the model compiles.
   OpenVinoModel(ov_backend::CompilableModel model, ov_backend::CompiledVariants first,
                 const LoadOptions& options)
       : model_(std::move(model)),
         rules_(std::make_shared<const BatchRules>(model_.rules())),
         options_(options),
-        first_(std::move(first)) {}
+        compiled_(std::make_shared<ov_backend::Compilations>(std::move(first))) {}
 
   [[nodiscard]] const Signature& signature() const noexcept override { return rules_->signature; }
 
-  // OpenVINO does not tell what the intermediate tensors take. Each instance packs its own weights.
-  [[nodiscard]] ModelMemory memory() const noexcept override { return {0, model_.weights_bytes()}; }
+  // OpenVINO does not tell what the intermediate tensors take.
+  [[nodiscard]] ModelMemory memory() const noexcept override {
+    if (ov_backend::shares_compilation(options_)) return {model_.weights_bytes(), 0};
+    return {0, model_.weights_bytes()};
+  }
 
   [[nodiscard]] Result<std::unique_ptr<Instance>> open_instance(
       const Partition& partition) const override {
@@ -39,22 +41,22 @@ class OpenVinoModel final : public LoadedModel {
       return fail(ErrorKind::unavailable,
                   "the openvino backend runs on device 'cpu', not '" + partition.device + "'");
     }
-    Result<ov_backend::CompiledVariants> variants = next_variants();
-    if (!variants)
+    Result<ov_backend::CompiledVariants> variants = variants_for_one();
+    if (!variants) {
       return std::unexpected(std::move(variants).error().within("opening an instance"));
-    return ov_backend::OpenVinoInstance::open(
-        *std::move(variants), rules_, cpus_of_instance(options_, partition.index), partition.index);
+    }
+    return ov_backend::OpenVinoInstance::open(*std::move(variants), compiled_, rules_,
+                                              cpus_of_instance(options_, partition.index),
+                                              partition.index);
   }
 
  private:
-  [[nodiscard]] Result<ov_backend::CompiledVariants> next_variants() const {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (std::optional<ov_backend::CompiledVariants> first = std::exchange(first_, {})) {
-        return *std::move(first);
-      }
-    }
-    return model_.compile();
+  [[nodiscard]] Result<ov_backend::CompiledVariants> variants_for_one() const {
+    if (ov_backend::shares_compilation(options_)) return compiled_->first();
+    if (!first_taken_.exchange(true)) return compiled_->first();
+    Result<ov_backend::CompiledVariants> further = model_.compile();
+    if (further) compiled_->add(*further);
+    return further;
   }
 
   // Constant.
@@ -62,8 +64,8 @@ class OpenVinoModel final : public LoadedModel {
   const std::shared_ptr<const BatchRules> rules_;
   const LoadOptions options_;
 
-  mutable std::mutex mutex_;
-  mutable std::optional<ov_backend::CompiledVariants> first_;  // guarded by mutex_
+  const std::shared_ptr<ov_backend::Compilations> compiled_;  // thread-safe, shared with instances
+  mutable std::atomic<bool> first_taken_{false};
 };
 
 class OpenVinoBackend final : public Backend {

@@ -7,6 +7,7 @@
 #include "backend/openvino/openvino_instance.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -57,9 +58,16 @@ Result<ov_backend::CompilableModel> compilable(const LoadOptions& options) {
                                            {"pcb", 1, model_file(conv_net().file)}, options);
 }
 
+int a_cpu() {
+  return ::sched_getcpu();
+}
+
 // A core of its own for each lane means something only when inference stays on that thread.
-TEST_F(OpenVino, RunsOnTheThreadThatAsks) {
-  const auto model = load("conv_net", options_of(conv_net()));
+TEST_F(OpenVino, TiedInstancesRunOnTheThreadThatAsks) {
+  LoadOptions options = options_of(conv_net());
+  options.instances = 2;
+  options.instance_cpus = {{a_cpu()}, {a_cpu()}};
+  const auto model = load("conv_net", options);
   ASSERT_TRUE(model.has_value()) << model.error().message;
   auto instance = (*model)->open_instance({"cpu", 0});
   const auto threads = [] {
@@ -80,12 +88,12 @@ TEST_F(OpenVino, AnswersTheSameAfterItsCachesWereFreed) {
   const auto model = compilable(options);
   ASSERT_TRUE(model.has_value()) << model.error().message;
   const auto rules = std::make_shared<const BatchRules>(model->rules());
-  const ov_backend::CompiledVariants variants = model->compile().value();
-  const auto instance = ov_backend::OpenVinoInstance::open(variants, rules, {}, 0).value();
+  const auto all = std::make_shared<ov_backend::Compilations>(model->compile().value());
+  const auto instance = ov_backend::OpenVinoInstance::open(all->first(), all, rules, {}, 0).value();
   for (const std::int64_t rows : {4, 1}) {
     Request before = make_request(rules->signature, 1, rows);
     ASSERT_TRUE(run(*instance, before).status.has_value());
-    ov_backend::release_memory(variants);
+    all->release_memory();
     Request after = make_request(rules->signature, 1, rows);
     ASSERT_TRUE(run(*instance, after).status.has_value());
     EXPECT_TRUE(std::ranges::equal(before.floats(1), after.floats(1)));
@@ -103,14 +111,14 @@ std::size_t resident_bytes() {
 TEST_F(OpenVino, FreedCachesGoBackToTheSystem) {
   const auto model = compilable(options_of(conv_net()));
   ASSERT_TRUE(model.has_value()) << model.error().message;
-  const ov_backend::CompiledVariants variants = model->compile().value();
+  const ov_backend::Compilations all(model->compile().value());
   constexpr std::size_t kBlocks = 16384;
   constexpr std::size_t kBlockBytes = 4000;  // small ones, which stay with the allocator when freed
   std::vector<std::vector<char>> blocks;
   for (std::size_t i = 0; i < kBlocks; ++i) blocks.emplace_back(kBlockBytes, 'x');
   blocks.erase(blocks.begin(), blocks.end() - 1);  // the last one pins the end of the heap
   const std::size_t before = resident_bytes();
-  ov_backend::release_memory(variants);
+  all.release_memory();
   EXPECT_LT(resident_bytes() + kBlocks * kBlockBytes / 2, before);
 }
 #endif
@@ -215,14 +223,23 @@ TEST_F(OpenVino, OneChangedWeightChangesTheOutput) {
             scores(**load("conv_net_nudged", batches_of(1))));
 }
 
+TEST_F(OpenVino, TiedInstancesHaveTheirOwnWeights) {
+  LoadOptions options = batches_of(1);
+  options.instance_cpus = {{a_cpu()}};
+  const auto tied = load("conv_net", options);
+  const auto shared = load("conv_net", batches_of(1));
+  EXPECT_EQ((*tied)->memory().instance_bytes, (*shared)->memory().weights_bytes);
+  EXPECT_EQ((*tied)->memory().weights_bytes, 0U);
+}
+
 TEST_F(OpenVino, CountsTheWeights) {
   const auto single = load("conv_net", batches_of(1));
   const auto batched = load("conv_net", batches_of(8));
   const std::size_t floats = 8 * 2 * 9 + 8 * 8 * 9 + 4 * 8 * 9 + 4 * 5;
-  EXPECT_GE((*single)->memory().instance_bytes, floats * 4);
-  EXPECT_LT((*single)->memory().instance_bytes, floats * 4 + 1024);
+  EXPECT_GE((*single)->memory().weights_bytes, floats * 4);
+  EXPECT_LT((*single)->memory().weights_bytes, floats * 4 + 1024);
   // Batches have a compilation of their own.
-  EXPECT_EQ((*batched)->memory().instance_bytes, 2 * (*single)->memory().instance_bytes);
+  EXPECT_EQ((*batched)->memory().weights_bytes, 2 * (*single)->memory().weights_bytes);
 }
 
 class DynamicOutput : public OpenVino {

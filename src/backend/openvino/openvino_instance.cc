@@ -87,16 +87,19 @@ Result<void> scatter_output(const ov::Tensor& tensor, std::size_t index, const B
 }  // namespace
 
 OpenVinoInstance::OpenVinoInstance(CompiledVariants variants,
+                                   std::shared_ptr<const Compilations> all,
                                    std::shared_ptr<const BatchRules> rules)
     : rules_(std::move(rules)),
       variants_(std::move(variants)),
+      all_(std::move(all)),
       staging_(rules_->signature.inputs.size()) {}
 
 Result<std::unique_ptr<Instance>> OpenVinoInstance::open(CompiledVariants variants,
+                                                         std::shared_ptr<const Compilations> all,
                                                          std::shared_ptr<const BatchRules> rules,
                                                          std::span<const int> cpus, int lane) {
   std::unique_ptr<OpenVinoInstance> made(
-      new OpenVinoInstance(std::move(variants), std::move(rules)));
+      new OpenVinoInstance(std::move(variants), std::move(all), std::move(rules)));
   const auto requests = [&]() -> Result<void> {
     // create_infer_request is a non-const member of a handle that is shared by value.
     ov::CompiledModel single = made->variants_.single;
@@ -145,7 +148,7 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
     const bool in_place = writes_in_place(rules, batch);
     if (in_place) place_outputs(request, rules, batch.front());
     times.compute_start = times.compute_end = clock.now();
-    // Synchronous, and on this thread because the model was compiled without streams.
+    // Synchronous; on this thread where the model was compiled without streams.
     request.infer();
     times.compute_end = clock.now();
     for (std::size_t i = 0; !in_place && i < rules.signature.outputs.size(); ++i) {
@@ -165,7 +168,7 @@ void OpenVinoInstance::free_caches() {
   for (ov::Tensor& memory : staging_) memory = {};
   // A failure to free is no failure of the batch, which has failed already.
   static_cast<void>(guarded(ErrorKind::internal, [this]() -> Result<void> {
-    release_memory(variants_);
+    all_->release_memory();
     return {};
   }));
 }

@@ -19,16 +19,17 @@ namespace takt::ov_backend {
 
 class OpenVinoInstance final : public Instance {
  public:
-  // `variants` are its own. Errors: unavailable, out_of_memory, internal.
+  // Runs `variants`, which are of `all`. Errors: unavailable, out_of_memory, internal.
   [[nodiscard]] static Result<std::unique_ptr<Instance>> open(
-      CompiledVariants variants, std::shared_ptr<const BatchRules> rules, std::span<const int> cpus,
-      int lane);
+      CompiledVariants variants, std::shared_ptr<const Compilations> all,
+      std::shared_ptr<const BatchRules> rules, std::span<const int> cpus, int lane);
 
   [[nodiscard]] Result<void> submit(BatchView batch, BatchCompletion done) override;
   [[nodiscard]] BatchOutcome run(BatchView batch) override;
 
  private:
-  OpenVinoInstance(CompiledVariants variants, std::shared_ptr<const BatchRules> rules);
+  OpenVinoInstance(CompiledVariants variants, std::shared_ptr<const Compilations> all,
+                   std::shared_ptr<const BatchRules> rules);
 
   BatchOutcome run_checked(BatchView batch);
   Result<void> gather(ov::InferRequest& request, BatchView batch, std::int64_t rows);
@@ -40,6 +41,7 @@ class OpenVinoInstance final : public Instance {
   // Constant.
   const std::shared_ptr<const BatchRules> rules_;  // shared by the model's instances
   const CompiledVariants variants_;
+  const std::shared_ptr<const Compilations> all_;  // of the model
 
   // Of whoever runs a batch.
   ov::InferRequest single_;
