@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,12 @@ def versions() -> dict:
     return {"takt": git("rev-parse", "HEAD") or "unknown",
             "takt_changed_files": len(git("status", "--porcelain", "--untracked-files=no").splitlines()),
             "openvino": openvino.__version__}
+
+
+def shown(word: str) -> str:
+    """A word of a command without the place of the checkout or of temporary files."""
+    word = word.replace(str(ROOT) + "/", "")
+    return re.sub(re.escape(tempfile.gettempdir()) + r"/[^/ ]+", "TEMPORARY", word)
 
 
 class Goals:

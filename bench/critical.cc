@@ -3,13 +3,12 @@
 // background work that never ends. How many critical requests are late, under takt's scheduling and
 // under plain first in, first out, on the same arrivals.
 //   takt-bench-critical [--requests N] [--rounds N] [--deadline-factor N]
+#include "backend/cpus.h"
 #include "engine/supervisor.h"
-#include "worker/confine.h"
 #include "worker/worker_process.h"
 
 #include <nlohmann/json.hpp>
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -181,15 +180,9 @@ class Machine {
 
 // As `takt serve` does for a device with one lane: what isn't a model keeps off its CPU. Returns all.
 std::vector<int> leave_last_cpu() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) std::abort();
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
-  }
+  std::vector<int> cpus = usable_cpus();
   if (cpus.size() > 1) {
-    static_cast<void>(worker::use_cpus(::pthread_self(), std::span(cpus).first(cpus.size() - 1)));
+    static_cast<void>(use_cpus(::pthread_self(), std::span(cpus).first(cpus.size() - 1)));
   }
   return cpus;
 }

@@ -2,16 +2,15 @@
 // What the engine adds to a request, in this process and through a worker, beside the physical
 // floor of the same machine: a bare eventfd round trip between two threads and two processes.
 //   takt-bench-latency [--requests N] [--rounds N] [--spin-us N] [--anywhere 1]
+#include "backend/cpus.h"
 #include "engine/supervisor.h"
 #include "repository/repository.h"
 #include "worker/backends.h"
-#include "worker/confine.h"
 #include "worker/load_runtime.h"
 #include "worker/worker_process.h"
 
 #include <nlohmann/json.hpp>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,19 +57,13 @@ struct Places {
 };
 
 Places places(bool anywhere) {
-  Places made;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) std::abort();
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) made.all.push_back(cpu);
-  }
+  Places made{.all = usable_cpus(), .lane = {}};
   if (!anywhere && made.all.size() > 1) made.lane = {{made.all.back()}};
   return made;
 }
 
 void keep_to(std::span<const int> cpus) {
-  if (const auto kept = worker::use_cpus(::pthread_self(), cpus); !kept) std::abort();
+  if (const auto kept = use_cpus(::pthread_self(), cpus); !kept) std::abort();
 }
 
 struct Figures {

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _results import ROOT, machine, versions
+from _results import ROOT, machine, shown, versions
 
 DETECTOR, MATCHER, CASCADE = "defects", "difference", "kinds"
 MIB = 1 << 20
@@ -126,12 +126,6 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
         sys.exit(f"bench: {' '.join(command)} failed ({done.returncode}):\n"
                  f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done
-
-
-def shown(word: str) -> str:
-    """A word of a command without the place of the checkout or of temporary files."""
-    word = word.replace(str(ROOT) + "/", "")
-    return re.sub(re.escape(tempfile.gettempdir()) + r"/[^/ ]+", "TEMPORARY", word)
 
 
 def repository(bench: Bench, name: str, edit, references: bool = True) -> Path:

@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from _results import ROOT, machine, versions
-from line import OTHERS_MAX, Cpu, parameters, run, shown
+from _results import ROOT, machine, shown, versions
+from line import OTHERS_MAX, Cpu, parameters, run
 
 # |predicted / real - 1|, the median of the runs.
 GOALS = {"simulated": {"p99": 0.10}, "openvino": {"p50": 0.10, "p99": 0.25}}

@@ -7,11 +7,15 @@ Benchmark program declared with takt_add_bench(<name> ...) in bench/CMakeLists.t
 """
 
 import argparse
+import datetime
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from _results import machine, shown, versions
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -34,6 +38,30 @@ def build(target: str, jobs: int) -> None:
                    check=True, stdin=subprocess.DEVNULL)
 
 
+def run_program(name: str, arguments: list[str]) -> int:
+    """Runs it and keeps what it printed; a line of JSON as its result."""
+    command = [str(ROOT / "build" / f"takt-bench-{name}"), *arguments]
+    before = machine()
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            print(lines[-1], flush=True)
+    results = [json.loads(line) for line in lines if line.startswith("{")]
+    keep(name, {"command": shown(" ".join(command)), "machine": before, "versions": versions(),
+                "results": results, "printed": [line for line in lines if line[:1] != "{"]})
+    return process.returncode
+
+
+def keep(name: str, run: dict) -> None:
+    """Adds the run to those of today."""
+    today = str(datetime.date.today())
+    out = BENCH / "results" / f"{name}-{today}.json"
+    runs = json.loads(out.read_text())["runs"] if out.exists() else []
+    out.write_text(json.dumps({"date": today, "runs": [*runs, run]}, indent=1) + "\n")
+    print(f"samples: {out.relative_to(ROOT)}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", default="")
@@ -51,8 +79,7 @@ def main() -> int:
         if arguments.name in programs():
             build(f"takt-bench-{arguments.name}", arguments.jobs)
         if arguments.name not in scripts():
-            return subprocess.run([ROOT / "build" / f"takt-bench-{arguments.name}", *passed_on],
-                                  cwd=ROOT).returncode
+            return run_program(arguments.name, passed_on)
         build("takt", arguments.jobs)
     except subprocess.CalledProcessError as error:
         return error.returncode

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/devices.h"
 
+#include "backend/cpus.h"
 #include "ipc/memory_cgroup.h"
 #include "worker/node_placement.h"
 #include "worker/topology.h"
@@ -20,17 +21,6 @@
 
 namespace takt::app {
 namespace {
-
-std::vector<int> usable_cpus() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
 
 Result<worker::NumaNode> node_of(const config::DeviceConfig& device) {
   Result<worker::Topology> topology = worker::machine_topology();

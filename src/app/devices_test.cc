@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/devices.h"
 
+#include "backend/cpus.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <future>
 #include <latch>
@@ -18,13 +19,7 @@ using ::testing::HasSubstr;
 
 // The first CPU that this process may use.
 int a_cpu() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  EXPECT_EQ(::sched_getaffinity(0, sizeof(set), &set), 0);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) return cpu;
-  }
-  return -1;
+  return usable_cpus().front();
 }
 
 std::string problem_of(std::vector<config::DeviceConfig> devices) {
@@ -70,22 +65,8 @@ TEST(EngineOptions, HaveADeviceForEachConfiguredOne) {
   EXPECT_EQ(options.devices[1].lanes, 3);
 }
 
-std::vector<int> cpus_of_thread() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  EXPECT_EQ(::sched_getaffinity(0, sizeof(set), &set), 0);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
 void keep_to(const std::vector<int>& cpus) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &set);
-  EXPECT_EQ(::sched_setaffinity(0, sizeof(set), &set), 0);
+  EXPECT_TRUE(use_cpus(::pthread_self(), cpus));
 }
 
 // What the threads of a process may use after leave_lanes_alone: the calling one, one that had all
@@ -96,7 +77,7 @@ struct ThreadCpus {
   std::vector<int> own;
 };
 ThreadCpus after_leaving(const std::vector<config::DeviceConfig>& devices) {
-  const std::vector<int> all = cpus_of_thread();
+  const std::vector<int> all = usable_cpus();
   ThreadCpus seen;
   std::promise<void> left;
   const std::shared_future<void> has_left = left.get_future().share();
@@ -104,19 +85,19 @@ ThreadCpus after_leaving(const std::vector<config::DeviceConfig>& devices) {
   std::thread any([&] {
     ready.count_down();
     has_left.wait();
-    seen.any = cpus_of_thread();
+    seen.any = usable_cpus();
   });
   std::thread own([&] {
     keep_to({all.back()});
     ready.count_down();
     has_left.wait();
-    seen.own = cpus_of_thread();
+    seen.own = usable_cpus();
   });
   ready.wait();
   config::Config config;
   config.devices = devices;
   leave_lanes_alone(config);
-  seen.caller = cpus_of_thread();
+  seen.caller = usable_cpus();
   left.set_value();
   any.join();
   own.join();
@@ -125,7 +106,7 @@ ThreadCpus after_leaving(const std::vector<config::DeviceConfig>& devices) {
 }
 
 TEST(Devices, TheGatewayLeavesTheLanesTheirCpus) {
-  const std::vector<int> all = cpus_of_thread();
+  const std::vector<int> all = usable_cpus();
   if (all.size() < 2) GTEST_SKIP() << "needs two CPUs";
   const std::vector<int> spare(all.begin(), all.end() - 1);
   EXPECT_EQ(tied_cpus({.name = "cpu", .lanes = 1}), std::vector<int>{all.back()});
@@ -136,7 +117,7 @@ TEST(Devices, TheGatewayLeavesTheLanesTheirCpus) {
 }
 
 TEST(Devices, TheGatewayStaysWhereLanesLeaveNothingOrAreNotTied) {
-  const std::vector<int> all = cpus_of_thread();
+  const std::vector<int> all = usable_cpus();
   EXPECT_EQ(after_leaving({{.name = "cpu"}}).caller, all) << "a lane a CPU";
   EXPECT_EQ(after_leaving({{.name = "cpu", .lanes = 1, .pin = false}}).caller, all);
   EXPECT_EQ(after_leaving({{.name = "cpu", .lanes = 1, .threads_per_lane = 2}}).caller, all);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/batch_thread.h"
 
+#include "backend/cpus.h"
+
 #include <pthread.h>
-#include <sched.h>
 
 #include <exception>
 #include <memory>
@@ -10,26 +11,6 @@
 #include <utility>
 
 namespace takt {
-namespace {
-
-Result<void> confine(std::thread& thread, std::span<const int> cpus) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus) {
-    if (cpu < 0 || cpu >= CPU_SETSIZE) {
-      return fail(ErrorKind::unavailable, "CPU " + std::to_string(cpu) + " does not exist");
-    }
-    CPU_SET(cpu, &set);
-  }
-  const int error = pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);
-  if (error == 0) return {};
-  return fail(
-      ErrorKind::unavailable,
-      "an instance can't be confined to its CPUs: " + std::generic_category().message(error) +
-          "; name CPUs that this machine has and that the process may use");
-}
-
-}  // namespace
 
 Result<std::unique_ptr<BatchThread>> BatchThread::create(const std::string& name,
                                                          std::span<const int> cpus, Run run) {
@@ -43,8 +24,8 @@ Result<std::unique_ptr<BatchThread>> BatchThread::create(const std::string& name
   }
   pthread_setname_np(made->thread_.native_handle(), name.substr(0, 15).c_str());
   if (!cpus.empty()) {
-    if (Result<void> confined = confine(made->thread_, cpus); !confined) {
-      return std::unexpected(std::move(confined).error());
+    if (Result<void> confined = use_cpus(made->thread_.native_handle(), cpus); !confined) {
+      return std::unexpected(std::move(confined).error().within("an instance's thread"));
     }
   }
   return made;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/batch_server.h"
 
-#include "worker/confine.h"
+#include "backend/cpus.h"
 
 #include <pthread.h>
 

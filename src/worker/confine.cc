@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/confine.h"
 
-#include <sched.h>
 #include <seccomp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -62,34 +60,6 @@ Result<void> filter_calls() {
 }
 
 }  // namespace
-
-Result<void> use_cpus(pthread_t thread, std::span<const int> cpus) {
-  if (cpus.empty()) return {};
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus) {
-    if (cpu < 0 || cpu >= CPU_SETSIZE) {
-      return fail(ErrorKind::invalid_input, "CPU " + std::to_string(cpu) + " does not exist");
-    }
-    CPU_SET(cpu, &set);
-  }
-  const int error = ::pthread_setaffinity_np(thread, sizeof(set), &set);
-  if (error == 0) return {};
-  return fail(ErrorKind::invalid_input,
-              "the worker can't be bound to its CPUs: " + std::generic_category().message(error) +
-                  "; name CPUs that this machine has");
-}
-
-bool may_use(std::span<const std::vector<int>> cpus) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return false;
-  return std::ranges::all_of(cpus, [&](const std::vector<int>& each) {
-    return std::ranges::all_of(each, [&](int cpu) {
-      return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(static_cast<std::size_t>(cpu), &set);
-    });
-  });
-}
 
 Result<void> confine(const ipc::Confinement& confinement) {
   if (confinement.memory_bytes_max > 0) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/load_runtime.h"
 
+#include "backend/cpus.h"
 #include "worker/batch_run.h"
-#include "worker/confine.h"
 #include "worker/parity.h"
 #include "worker/profile_run.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/worker_process.h"
 
+#include "backend/cpus.h"
 #include "core/model_runtime.h"
 #include "ipc/process.h"
 #include "ipc/worker_protocol.h"
@@ -11,16 +12,24 @@
 #include "worker/load_runtime.h"
 #include "worker/topology.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace takt::worker {
 namespace {
+
+bool has_all(const std::vector<int>& usable, std::span<const std::vector<int>> wanted) {
+  const auto has = [&](int cpu) { return std::ranges::find(usable, cpu) != usable.end(); };
+  return std::ranges::all_of(
+      wanted, [&](const std::vector<int>& cpus) { return std::ranges::all_of(cpus, has); });
+}
 
 Result<repository::ModelVersion> find(const ipc::DescribeModel& wanted) {
   Result<repository::ScannedModel> scanned =
@@ -76,7 +85,7 @@ class WorkerProcess {
     options.batch_max = wanted.batch_max;
     options.threads_per_instance = wanted.threads_per_instance;
     // The CPUs that this process may use can be others by now than when its gateway started.
-    if (may_use(wanted.instance_cpus)) options.instance_cpus = wanted.instance_cpus;
+    if (has_all(usable_cpus(), wanted.instance_cpus)) options.instance_cpus = wanted.instance_cpus;
     options.cache_dir = wanted.cache_dir;
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;
