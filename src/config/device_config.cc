@@ -3,6 +3,7 @@
 
 #include "config/units.h"
 #include "core/suggest.h"
+#include "scheduler/scheduler.h"
 
 #include <algorithm>
 #include <charconv>
@@ -48,7 +49,7 @@ std::string overlap(const DeviceConfig& a, const DeviceConfig& b) {
   for (const int cpu : a.cpus) {
     if (std::ranges::find(b.cpus, cpu) != b.cpus.end()) return "CPU " + std::to_string(cpu);
   }
-  return {};  // one names CPUs, the other a node: the machine tells (app/model_loading.h)
+  return {};  // one names CPUs, the other a node: the machine tells (app/devices.h)
 }
 
 // Work of one would run on the lanes of the other.
@@ -154,7 +155,7 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
 }
 
 void check_devices(Reader& reader, const Config& config) {
-  constexpr std::size_t kDevicesMax = 64;  // of a scheduler
+  using scheduler::kDevicesMax;
   if (config.devices.size() > kDevicesMax) {
     reader.problem("devices", std::to_string(config.devices.size()) +
                                   " devices; expected at most " + std::to_string(kDevicesMax));
