@@ -21,6 +21,16 @@ void read_lanes(Reader& reader, int& lanes) {
   reader.integer("lanes", lanes, 1, 1024);
 }
 
+void read_memory(Reader& reader, std::size_t& bytes_max) {
+  std::size_t bytes = 1;  // where it isn't there
+  reader.bytes("memory", bytes);
+  if (bytes == 0) {
+    reader.problem("memory", "holds no model; expected such as 2GiB, or leave it out for no limit");
+  } else if (reader.has("memory")) {
+    bytes_max = bytes;
+  }
+}
+
 Result<worker::NumaPolicy> parse_numa(std::string_view word) {
   if (word == "auto") return worker::NumaPolicy{};
   if (word == "off") return worker::NumaPolicy{.automatic = false, .node = {}};
@@ -142,7 +152,7 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
     child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
     device.cpus = read_cpus(child);
-    child.bytes("memory", device.memory_bytes_max);
+    read_memory(child, device.memory_bytes_max);
     child.boolean("pin", device.pin);
     child.duration("memory_quiet", device.memory_quiet);
     if (device.memory_quiet <= Duration{}) {

@@ -116,6 +116,17 @@ TEST(Devices, ATaskIsToldTheNearestName) {
   expect_problem(text_of(kTwo, "    devices: [left, left]\n"), {"'left' stands here twice"});
 }
 
+TEST(Devices, ATaskThatNamesNoneIsRefused) {
+  expect_problem(text_of(kTwo, "    devices: []\n"),
+                 {"takt.yaml:10: tasks.defects.devices: names no device", "leave it out"});
+}
+
+TEST(Devices, OneWithoutMemoryIsRefused) {
+  expect_problem(text_of("  a: {memory: 0B}\n"),
+                 {"takt.yaml:3: devices.a.memory: holds no model", "such as 2GiB", "leave it out"});
+  expect_problem(text_of("  a: {memory: 0GiB}\n"), {"devices.a.memory: holds no model"});
+}
+
 TEST(Devices, ATasksOwnCpusAndSeveralDevicesDontGoTogether) {
   expect_problem(text_of(kTwo, "    cpus: [0, 1]\n"),
                  {"takt.yaml:10: tasks.defects.cpus: ", "leave it out", "devices: [left]"});
