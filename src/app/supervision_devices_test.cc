@@ -223,6 +223,29 @@ TEST_F(TwoDevices, AReplicaWhereOneIsIsRefusedAndItsWorkerEnds) {
   EXPECT_EQ(open_descriptors(), before);
 }
 
+TEST_F(TwoDevices, WhatIsToldOfACircuitSaysWhetherAnotherDeviceServes) {
+  options_.circuit_failures = 2;
+  start_both();
+  static_cast<void>(add_both({}, {}));
+  const auto last = [this](EventKind kind, std::size_t count) {
+    EXPECT_TRUE(wait_until([&] { return told(kind).size() == count; }));
+    return told(kind).back().text;
+  };
+  take_away("a");
+  const std::string opened = last(EventKind::circuit_opened, 1);
+  EXPECT_TRUE(has(opened, "nothing is started there; other devices of the task go on")) << opened;
+  EXPECT_FALSE(has(opened, "refused")) << opened;
+  take_away("b");
+  const std::string last_opened = last(EventKind::circuit_opened, 2);
+  EXPECT_TRUE(has(last_opened, "its requests are refused at once")) << last_opened;
+  give_back("b");
+  const std::string closed = last(EventKind::circuit_closed, 1);
+  EXPECT_TRUE(has(closed, "its requests are taken again")) << closed;
+  give_back("a");
+  const std::string further = last(EventKind::circuit_closed, 2);
+  EXPECT_TRUE(has(further, "it has a share of the task's requests again")) << further;
+}
+
 // Whatever happens to the workers of one device: every request is answered, and whoever fails was
 // lost twice.
 TEST_F(TwoDevices, ChaosOnOneDeviceLosesNoRequest) {
