@@ -340,7 +340,7 @@ class Loader {
   Result<worker::WorkerPlace> place_on(const config::DeviceConfig& device, const TaskSpec& task) {
     const std::vector<int>& cpus = task.cpus.empty() ? device.cpus : task.cpus;
     const bool in_worker = task.isolation == Isolation::process;
-    const bool by_node = device.numa.node && device.cpus.empty() && config_.devices.size() > 1;
+    const bool by_node = device.numa.node && device.cpus.empty();
     if (!in_worker && !by_node) return worker::WorkerPlace{cpus, std::nullopt};
     auto placement = placements_.find(device.name);
     if (placement == placements_.end()) {

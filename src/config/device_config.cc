@@ -108,7 +108,7 @@ void check_task(Reader& reader, const TaskSpec& task, const std::vector<std::str
 void check_threads(Reader& reader, const TaskSpec& task, const Config& config) {
   if (task.isolation != Isolation::thread) return;
   for (const DeviceConfig* device : devices_of(config, task)) {
-    const bool owns_cpus = !device->cpus.empty() || config.devices.size() > 1;
+    const bool owns_cpus = !device->cpus.empty() || device->numa.node;
     if (!owns_cpus || device->threads_per_lane == 1) continue;
     reader.problem("tasks." + task.name + ".isolation",
                    "threads can't stay on the CPUs of device '" + device->name +

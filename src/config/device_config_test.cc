@@ -139,6 +139,8 @@ TEST(Devices, ThreadsOfATaskStayOnTheirCpusOrAreRefused) {
   expect_problem(text_of("  a: {cpus: 0-3, threads_per_lane: 2}\n", threads),
                  {"takt.yaml:9: tasks.defects.isolation: ", "CPUs of device 'a'",
                   "isolation: process, or threads_per_lane: 1"});
+  expect_problem(text_of("  a: {numa: 0, threads_per_lane: 2}\n", threads),
+                 {"tasks.defects.isolation: ", "CPUs of device 'a'"});
   EXPECT_EQ(config_of(text_of(kTwo, threads)).devices.size(), 2U);
   EXPECT_EQ(config_of(text_of("  a: {threads_per_lane: 2}\n", threads)).devices.size(), 1U);
 }

@@ -190,6 +190,14 @@ def test_each_device_is_measured_learned_and_planned(takt, tmp_path):
         assert sum(point["executions"] for point in json.loads(file.read_text())["learned"]) > 50
 
 
+def test_a_plan_measures_only_on_cpus_that_there_are(takt, tmp_path):
+    config = simulated(tmp_path, takt_yaml.simulator_source(boards=20), base_us=1000)
+    config.write_text(config.read_text().replace("cache: none", "cache: cache")
+                      .replace("cpus: 1", "cpus: 4000"))
+    takt.run("plan", config, "--measure", "--measure-seconds", "0.1").refused(
+        2, "devices.right.cpus: 4000 is none of the CPUs that takt may use")
+
+
 @pytest.mark.parametrize("devices, task, words", [
     ("  left: {cpus: 0}\n  right: {cpus: 0-1}\n", "",
      ["devices.right.cpus: CPU 0 belongs to device 'left' already"]),
