@@ -73,6 +73,9 @@ struct Wanted {
   ipc::ModelDescription model;
   std::vector<InputPlan> plans;
   std::vector<std::size_t> devices;  // that it may run on, by their place in the file
+  // Those to try: the task's, and once it serves the one that it serves on, so that its results
+  // don't depend on the device.
+  std::vector<std::string> backends;
   LoadedModel loaded;
 
   [[nodiscard]] const TaskSpec& task() const { return *tasks.front(); }
@@ -122,6 +125,7 @@ class Loader {
                        .model = std::move(*model),
                        .plans = std::move(*plans),
                        .devices = std::move(devices),
+                       .backends = task.backends,
                        .loaded = {}});
     return {};
   }
@@ -240,11 +244,15 @@ class Loader {
     const TaskSpec& task = wanted.task();
     const ipc::ModelDescription& model = wanted.model;
     Result<worker::WorkerPlace> place = place_on(device, task);
-    if (!place) return std::unexpected(std::move(place).error());
-    const std::string where = config_.devices.size() > 1 ? " for device " + device.name : "";
+    if (!place) return std::unexpected(there(std::move(place).error()));
+    const std::string where = several ? " for device " + device.name : "";
     Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
-    for (const std::string& backend : task.backends) {
+    for (const std::string& backend : wanted.backends) {
       report_(
+    const bool several = config_.devices.size() > 1;
+    const auto there = [&](Error error) {
+      return several ? std::move(error).within("on device '" + device.name + "'") : error;
+    };
           fmt::format("loading {} version {} on {}{}", model.name, model.version, backend, where));
       LoadedReplica replica{.device = device.name,
                             .key = profile_key(config_, device, task, model.version, backend),
@@ -264,12 +272,13 @@ class Loader {
         wanted.loaded.replicas.push_back(std::move(replica));
         return {};
       }
-      if (&backend != &task.backends.back()) {
+      if (&backend != &wanted.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
-                            backend, outcome.error().message));
+                            backend, there(outcome.error()).message));
       }
+        wanted.backends = {std::string(backend)};
     }
-    return std::unexpected(std::move(outcome).error());
+    return std::unexpected(there(std::move(outcome).error()));
   }
 
   StoredProfile stored_profile(const ProfileKey& key) {

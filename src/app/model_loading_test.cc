@@ -109,6 +109,19 @@ TEST_F(LoadModels, LoadsATaskOnAllItsDevices) {
   EXPECT_EQ(engine_->replicas(loaded->front().id).size(), 2U);
 }
 
+TEST_F(LoadModels, AFurtherReplicaRunsOnTheFirstOnesBackendOrNotAtAll) {
+  config_.devices = {{.name = "a", .lanes = 1}, {.name = "b", .lanes = 1}};
+  config_.tasks[0].backends = {"simulated", "nonsense"};
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) {
+    said.push_back(line);
+    if (line.ends_with("on simulated for device b")) fs::remove(model());
+  });
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, StartsWith("tasks.defects: on device 'b': "));
+  EXPECT_THAT(said, Not(Contains(HasSubstr("nonsense"))));
+}
+
 TEST_F(LoadModels, ThreadsGoToTheNodeOfAnOnlyDeviceToo) {
   config_.devices = {{.name = "a", .lanes = 1, .numa = {.automatic = false, .node = 4095}}};
   const auto loaded = load([](const std::string& /*said*/) {});
