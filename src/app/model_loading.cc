@@ -159,15 +159,22 @@ class Loader {
   }
 
   Result<void> place_first(Wanted& wanted) {
-    const std::size_t device = device_for_first(rooms_, wanted.devices);
+    std::vector<FirstPlace> places;
+    places.reserve(wanted.devices.size());
+    for (const std::size_t device : wanted.devices) {
+      places.push_back({device, instances_of(wanted.task(), config_.devices[device])});
+    }
+    const std::size_t device = device_for_first(rooms_, places);
     if (Result<void> loaded = load_on(wanted, device); !loaded) return loaded;
     const std::size_t bytes = bytes_on(wanted, device);
     if (!rooms_[device].fits(bytes)) {
-      return fail(ErrorKind::out_of_memory,
-                  fmt::format("takes {}, and nowhere is more left than {} on device '{}'; raise "
-                              "devices.{}.memory, or lower what the task needs, such as instances",
-                              in_words(bytes), left_on(device), config_.devices[device].name,
-                              config_.devices[device].name));
+      const std::string& name = config_.devices[device].name;
+      return fail(
+          ErrorKind::out_of_memory,
+          fmt::format("takes {} on device '{}', where {} are left, and no other has more room "
+                      "for each instance; raise devices.{}.memory, or lower what the task "
+                      "needs, such as instances",
+                      in_words(bytes), name, left_on(device), name));
     }
     rooms_[device].taken_bytes += bytes;
     return {};
@@ -243,16 +250,16 @@ class Loader {
     const config::DeviceConfig& device = config_.devices[device_index];
     const TaskSpec& task = wanted.task();
     const ipc::ModelDescription& model = wanted.model;
+    const bool several = config_.devices.size() > 1;
+    const auto there = [&](Error error) {
+      return several ? std::move(error).within("on device '" + device.name + "'") : error;
+    };
     Result<worker::WorkerPlace> place = place_on(device, task);
     if (!place) return std::unexpected(there(std::move(place).error()));
     const std::string where = several ? " for device " + device.name : "";
     Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
     for (const std::string& backend : wanted.backends) {
       report_(
-    const bool several = config_.devices.size() > 1;
-    const auto there = [&](Error error) {
-      return several ? std::move(error).within("on device '" + device.name + "'") : error;
-    };
           fmt::format("loading {} version {} on {}{}", model.name, model.version, backend, where));
       LoadedReplica replica{.device = device.name,
                             .key = profile_key(config_, device, task, model.version, backend),
@@ -270,13 +277,13 @@ class Loader {
           replica.stored.batch_max = info->signature.batch_max;
         }
         wanted.loaded.replicas.push_back(std::move(replica));
+        wanted.backends = {std::string(backend)};
         return {};
       }
       if (&backend != &wanted.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
                             backend, there(outcome.error()).message));
       }
-        wanted.backends = {std::string(backend)};
     }
     return std::unexpected(there(std::move(outcome).error()));
   }

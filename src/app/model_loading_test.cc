@@ -109,6 +109,20 @@ TEST_F(LoadModels, LoadsATaskOnAllItsDevices) {
   EXPECT_EQ(engine_->replicas(loaded->front().id).size(), 2U);
 }
 
+// 512 bytes an instance, one for each lane: 16 KiB there, 1 KiB here.
+TEST_F(LoadModels, OfUnequalDevicesATaskBeginsWhereItsInstancesFit) {
+  config_.devices = {{.name = "many", .lanes = 32, .memory_bytes_max = 10'000},
+                     {.name = "few", .lanes = 2, .memory_bytes_max = 2'000}};
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) { said.push_back(line); });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->front().replicas.size(), 1U);
+  EXPECT_EQ(loaded->front().replicas[0].device, "few");
+  EXPECT_EQ(said.back(),
+            "defects runs on few; not on many: it takes 16384 bytes there, and 10000 "
+            "bytes of 10000 bytes are left");
+}
+
 TEST_F(LoadModels, AFurtherReplicaRunsOnTheFirstOnesBackendOrNotAtAll) {
   config_.devices = {{.name = "a", .lanes = 1}, {.name = "b", .lanes = 1}};
   config_.tasks[0].backends = {"simulated", "nonsense"};

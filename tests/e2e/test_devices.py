@@ -167,8 +167,8 @@ def test_a_task_that_fits_nowhere_is_refused(takt, tmp_path, repository):
         tmp_path / "takt.yaml", repository, takt_yaml.line(takt_yaml.simulator_source(boards=20))),
         two(left=", memory: 10B", right=", memory: 1B"))
     takt.serve(config, tmp_path / "summary.json").refused(
-        1, "tasks.defects: takes ", "nowhere is more left than 10 bytes of 10 bytes on device 'left'",
-        "raise devices.left.memory")
+        1, "tasks.defects: takes ", "on device 'left', where 10 bytes of 10 bytes are left",
+        "raise devices.left.memory, or lower what the task needs")
 
 
 def test_each_device_is_measured_learned_and_planned(takt, tmp_path):
