@@ -13,11 +13,11 @@
 namespace takt::app {
 namespace {
 
+using config::may_run_on;
 using scheduler::ArrivalPattern;
+using scheduler::kDevicesMax;
 using scheduler::ProfilePoint;
 using scheduler::SimulatedModel;
-
-constexpr int kDevicesMax = 64;  // of a scheduler
 
 const TaskSpec& find_task(const config::Config& config, const std::string& name) {
   return *std::ranges::find(config.tasks, name, &TaskSpec::name);
@@ -89,10 +89,6 @@ Result<std::vector<const TaskSpec*>> in_stages(const config::Config& config,
     left.erase(ready);
   }
   return ordered;
-}
-
-bool may_run_on(const TaskSpec& task, const config::DeviceConfig& device) {
-  return task.devices.empty() || std::ranges::find(task.devices, device.name) != task.devices.end();
 }
 
 class Planner {

@@ -73,6 +73,9 @@ struct Wanted {
   ipc::ModelDescription model;
   std::vector<InputPlan> plans;
   std::vector<std::size_t> devices;  // that it may run on, by their place in the file
+  // Those to try: the task's, and once it serves the one that it serves on, so that its results
+  // don't depend on the device.
+  std::vector<std::string> backends;
   LoadedModel loaded;
 
   [[nodiscard]] const TaskSpec& task() const { return *tasks.front(); }
@@ -122,6 +125,7 @@ class Loader {
                        .model = std::move(*model),
                        .plans = std::move(*plans),
                        .devices = std::move(devices),
+                       .backends = task.backends,
                        .loaded = {}});
     return {};
   }
@@ -155,15 +159,22 @@ class Loader {
   }
 
   Result<void> place_first(Wanted& wanted) {
-    const std::size_t device = device_for_first(rooms_, wanted.devices);
+    std::vector<FirstPlace> places;
+    places.reserve(wanted.devices.size());
+    for (const std::size_t device : wanted.devices) {
+      places.push_back({device, instances_of(wanted.task(), config_.devices[device])});
+    }
+    const std::size_t device = device_for_first(rooms_, places);
     if (Result<void> loaded = load_on(wanted, device); !loaded) return loaded;
     const std::size_t bytes = bytes_on(wanted, device);
     if (!rooms_[device].fits(bytes)) {
-      return fail(ErrorKind::out_of_memory,
-                  fmt::format("takes {}, and nowhere is more left than {} on device '{}'; raise "
-                              "devices.{}.memory, or lower what the task needs, such as instances",
-                              in_words(bytes), left_on(device), config_.devices[device].name,
-                              config_.devices[device].name));
+      const std::string& name = config_.devices[device].name;
+      return fail(
+          ErrorKind::out_of_memory,
+          fmt::format("takes {} on device '{}', where {} are left, and no other has more room "
+                      "for each instance; raise devices.{}.memory, or lower what the task "
+                      "needs, such as instances",
+                      in_words(bytes), name, left_on(device), name));
     }
     rooms_[device].taken_bytes += bytes;
     return {};
@@ -239,11 +250,15 @@ class Loader {
     const config::DeviceConfig& device = config_.devices[device_index];
     const TaskSpec& task = wanted.task();
     const ipc::ModelDescription& model = wanted.model;
+    const bool several = config_.devices.size() > 1;
+    const auto there = [&](Error error) {
+      return several ? std::move(error).within("on device '" + device.name + "'") : error;
+    };
     Result<worker::WorkerPlace> place = place_on(device, task);
-    if (!place) return std::unexpected(std::move(place).error());
-    const std::string where = config_.devices.size() > 1 ? " for device " + device.name : "";
+    if (!place) return std::unexpected(there(std::move(place).error()));
+    const std::string where = several ? " for device " + device.name : "";
     Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
-    for (const std::string& backend : task.backends) {
+    for (const std::string& backend : wanted.backends) {
       report_(
           fmt::format("loading {} version {} on {}{}", model.name, model.version, backend, where));
       LoadedReplica replica{.device = device.name,
@@ -262,14 +277,15 @@ class Loader {
           replica.stored.batch_max = info->signature.batch_max;
         }
         wanted.loaded.replicas.push_back(std::move(replica));
+        wanted.backends = {std::string(backend)};
         return {};
       }
-      if (&backend != &task.backends.back()) {
+      if (&backend != &wanted.backends.back()) {
         report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
-                            backend, outcome.error().message));
+                            backend, there(outcome.error()).message));
       }
     }
-    return std::unexpected(std::move(outcome).error());
+    return std::unexpected(there(std::move(outcome).error()));
   }
 
   StoredProfile stored_profile(const ProfileKey& key) {
@@ -336,7 +352,7 @@ class Loader {
   Result<worker::WorkerPlace> place_on(const config::DeviceConfig& device, const TaskSpec& task) {
     const std::vector<int>& cpus = task.cpus.empty() ? device.cpus : task.cpus;
     const bool in_worker = task.isolation == Isolation::process;
-    const bool by_node = device.numa.node && device.cpus.empty() && config_.devices.size() > 1;
+    const bool by_node = device.numa.node && device.cpus.empty();
     if (!in_worker && !by_node) return worker::WorkerPlace{cpus, std::nullopt};
     auto placement = placements_.find(device.name);
     if (placement == placements_.end()) {

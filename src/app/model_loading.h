@@ -44,10 +44,10 @@ struct LoadedModel {
 
 // Loads the model of each named task: finds the version, tries the task's backends in their order
 // (a failure of all but the last is a warning), checks the inputs. Each is loaded onto one of its
-// devices, the most urgent first, and then onto the others as far as their memory goes
-// (app/placement.h). `report` is told what happens, before each model, where it runs, and on
+// devices, the most urgent first, and then onto the others, with the same backend, as far as their
+// memory goes (app/placement.h). `report` is told what happens, before each model, where it runs, and on
 // warnings, one of them a stored profile that is damaged. Errors: those of repository and worker,
-// "tasks.NAME: ..." in front; invalid_input also when two tasks want one model with different
+// "tasks.NAME: ..." in front, and the device where there are several; invalid_input also when two tasks want one model with different
 // preprocessing or devices; out_of_memory (a device's memory is too small for it).
 [[nodiscard]] Result<std::vector<LoadedModel>> load_models(
     const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/model_loading.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
 
 namespace takt::app {
 namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 const Signature kTwoInputs{
     .inputs = {{.name = "board", .type = DataType::fp32, .shape = {1, 8, 8}},
@@ -52,6 +62,85 @@ TEST(InputPlans, ImagesThatDontFillTheChannelsAreRefusedBeforeTheFirstFrame) {
   EXPECT_NE(plans.error().message.find("has 2 channels, which takes 2 images of color gray8"),
             std::string::npos)
       << plans.error().message;
+}
+
+// Loads one task on threads of the test, on the simulated backend.
+class LoadModels : public ::testing::Test {
+ protected:
+  LoadModels() {
+    std::string pattern = (fs::temp_directory_path() / "takt-loading-XXXXXX").string();
+    config_.models.repository = ::mkdtemp(pattern.data());
+    fs::create_directories(model().parent_path());
+    fs::copy_file(fs::path(TAKT_TEST_MODELS) / "conv_net.onnx", model());
+    TaskSpec& task = config_.tasks.emplace_back();
+    task = task_with({{.tensor = "", .images = {"board", "golden"}}});
+    task.name = "defects";
+    task.isolation = Isolation::thread;
+    task.backends = {"simulated"};
+  }
+  ~LoadModels() override {
+    std::error_code ignored;
+    fs::remove_all(config_.models.repository, ignored);
+  }
+  [[nodiscard]] fs::path model() const {
+    return config_.models.repository / "matcher" / "1" / "model.onnx";
+  }
+  Result<std::vector<LoadedModel>> load(const std::function<void(const std::string&)>& report) {
+    engine_ = std::move(*Engine::create(engine_options(config_)));
+    supervisor_ = std::make_unique<Supervisor>(config_.workers.supervisor, *engine_);
+    return load_models(config_, {"defects"},
+                       {.engine = *engine_,
+                        .supervisor = *supervisor_,
+                        .inputs = std::make_shared<engine::SharedInputs>(),
+                        .profile_time_max = {}},
+                       report);
+  }
+
+  config::Config config_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Supervisor> supervisor_;
+};
+
+TEST_F(LoadModels, LoadsATaskOnAllItsDevices) {
+  config_.devices = {{.name = "a", .lanes = 1}, {.name = "b", .lanes = 2}};
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->size(), 1U);
+  EXPECT_EQ(engine_->replicas(loaded->front().id).size(), 2U);
+}
+
+// 512 bytes an instance, one for each lane: 16 KiB there, 1 KiB here.
+TEST_F(LoadModels, OfUnequalDevicesATaskBeginsWhereItsInstancesFit) {
+  config_.devices = {{.name = "many", .lanes = 32, .memory_bytes_max = 10'000},
+                     {.name = "few", .lanes = 2, .memory_bytes_max = 2'000}};
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) { said.push_back(line); });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->front().replicas.size(), 1U);
+  EXPECT_EQ(loaded->front().replicas[0].device, "few");
+  EXPECT_EQ(said.back(),
+            "defects runs on few; not on many: it takes 16384 bytes there, and 10000 "
+            "bytes of 10000 bytes are left");
+}
+
+TEST_F(LoadModels, AFurtherReplicaRunsOnTheFirstOnesBackendOrNotAtAll) {
+  config_.devices = {{.name = "a", .lanes = 1}, {.name = "b", .lanes = 1}};
+  config_.tasks[0].backends = {"simulated", "nonsense"};
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) {
+    said.push_back(line);
+    if (line.ends_with("on simulated for device b")) fs::remove(model());
+  });
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, StartsWith("tasks.defects: on device 'b': "));
+  EXPECT_THAT(said, Not(Contains(HasSubstr("nonsense"))));
+}
+
+TEST_F(LoadModels, ThreadsGoToTheNodeOfAnOnlyDeviceToo) {
+  config_.devices = {{.name = "a", .lanes = 1, .numa = {.automatic = false, .node = 4095}}};
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, HasSubstr("no NUMA node 4095"));
 }
 
 }  // namespace

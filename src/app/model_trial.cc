@@ -255,6 +255,9 @@ class Measurement {
 Result<std::unique_ptr<ModelTrial>> ModelTrial::open(
     const config::Config& config, const std::vector<std::string>& tasks,
     const std::function<void(const std::string&)>& report) {
+  if (Result<void> checked = check_machine(config); !checked) {
+    return std::unexpected(std::move(checked).error());
+  }
   std::unique_ptr<ModelTrial> trial(new ModelTrial());
   for (const std::string& task : tasks) {
     if (Result<void> made = trial->make_inputs(config, find_task(config, task)); !made) {

@@ -23,7 +23,7 @@ class ModelTrial {
  public:
   // `config` has one device: which of several a request would run on isn't for it to say (on_device).
   // Loads the models of the stated tasks; each gets mid-grey images of its model's size. Errors:
-  // those of load_models, out_of_memory.
+  // those of check_machine and load_models, out_of_memory.
   [[nodiscard]] static Result<std::unique_ptr<ModelTrial>> open(
       const config::Config& config, const std::vector<std::string>& tasks,
       const std::function<void(const std::string&)>& report);

@@ -17,6 +17,11 @@ bool rooms_more(const DeviceRoom& a, const DeviceRoom& b) {
   return a.taken_bytes < b.taken_bytes;
 }
 
+std::size_t room_each(const DeviceRoom& device, int instances) {
+  if (!device.memory_bytes) return SIZE_MAX;
+  return room_of(device) / static_cast<std::size_t>(std::max(1, instances));
+}
+
 // What is left of a task's further replicas.
 struct Candidate {
   std::size_t task = 0;
@@ -35,12 +40,14 @@ bool DeviceRoom::fits(std::size_t bytes) const noexcept {
 }
 
 std::size_t device_for_first(std::span<const DeviceRoom> rooms,
-                             std::span<const std::size_t> allowed) {
-  std::size_t best = allowed.front();
-  for (const std::size_t device : allowed) {
-    if (rooms_more(rooms[device], rooms[best])) best = device;
-  }
-  return best;
+                             std::span<const FirstPlace> places) {
+  const auto roomier = [&](const FirstPlace& a, const FirstPlace& b) {
+    const std::size_t room_a = room_each(rooms[a.device], a.instances);
+    const std::size_t room_b = room_each(rooms[b.device], b.instances);
+    if (room_a != room_b) return room_a > room_b;
+    return rooms[a.device].taken_bytes < rooms[b.device].taken_bytes;
+  };
+  return std::ranges::min_element(places, roomier)->device;
 }
 
 std::vector<FurtherReplica> further_replicas(std::vector<DeviceRoom> rooms,

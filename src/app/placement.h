@@ -41,10 +41,17 @@ struct FurtherReplica {
   friend bool operator==(const FurtherReplica&, const FurtherReplica&) = default;
 };
 
-// Where the first replica of a task goes: to the device with most room; without a limit, or where
-// several have as much, to the one of which least is taken. Not for an empty list.
+// A device that a task may use, by index, with the instances that it would have there.
+struct FirstPlace {
+  std::size_t device = 0;
+  int instances = 1;
+};
+
+// Where the first replica of a task goes, of which nothing is known yet: to the device with most
+// room for each of its instances there; without a limit, or where several have as much, to the one
+// of which least is taken. Returns the device. Not for an empty list.
 [[nodiscard]] std::size_t device_for_first(std::span<const DeviceRoom> rooms,
-                                           std::span<const std::size_t> allowed);
+                                           std::span<const FirstPlace> places);
 
 // What follows, in this order, while memory lasts: each time the task gets a replica that gains most
 // by it, which is the work that its replicas are then relieved of, each (w / n - w / (n + 1)); where

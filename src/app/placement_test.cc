@@ -16,19 +16,37 @@ FurtherReplica on(std::size_t task, std::size_t device) {
   return {task, device};
 }
 
+std::size_t first_of(std::span<const DeviceRoom> rooms, const std::vector<FirstPlace>& places) {
+  return device_for_first(rooms, places);
+}
+
 TEST(FirstReplica, GoesWhereMostRoomIs) {
   const std::array rooms{DeviceRoom{.memory_bytes = 100, .taken_bytes = 60},
                          DeviceRoom{.memory_bytes = 80, .taken_bytes = 10},
                          DeviceRoom{.memory_bytes = 200}};
-  EXPECT_EQ(device_for_first(rooms, std::array<std::size_t, 3>{0, 1, 2}), 2U);
-  EXPECT_EQ(device_for_first(rooms, std::array<std::size_t, 2>{0, 1}), 1U);
-  EXPECT_EQ(device_for_first(rooms, std::array<std::size_t, 1>{0}), 0U);
+  EXPECT_EQ(first_of(rooms, {{.device = 0}, {.device = 1}, {.device = 2}}), 2U);
+  EXPECT_EQ(first_of(rooms, {{.device = 0}, {.device = 1}}), 1U);
+  EXPECT_EQ(first_of(rooms, {{.device = 0}}), 0U);
+}
+
+// 100 MiB an instance, one for each lane: 3.2 GiB there, 200 MiB here.
+TEST(FirstReplica, GoesWhereEachInstanceHasMostRoom) {
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  const std::array rooms{DeviceRoom{.memory_bytes = 2048 * kMiB},
+                         DeviceRoom{.memory_bytes = 1024 * kMiB}};
+  EXPECT_EQ(first_of(rooms, {{.device = 0, .instances = 32}, {.device = 1, .instances = 2}}), 1U);
+  EXPECT_EQ(first_of(rooms, {{.device = 0, .instances = 2}, {.device = 1, .instances = 2}}), 0U);
+}
+
+TEST(FirstReplica, ADeviceWithoutALimitHasMostRoomForAnyNumberOfInstances) {
+  const std::array rooms{DeviceRoom{.memory_bytes = SIZE_MAX}, DeviceRoom{}};
+  EXPECT_EQ(first_of(rooms, {{.device = 0, .instances = 2}, {.device = 1, .instances = 64}}), 1U);
 }
 
 TEST(FirstReplica, ADeviceWithoutALimitHasMostRoomAndTheEmptierOneOfTwo) {
   const std::array rooms{DeviceRoom{.memory_bytes = 100}, DeviceRoom{.taken_bytes = 60},
                          DeviceRoom{.taken_bytes = 50}};
-  EXPECT_EQ(device_for_first(rooms, std::array<std::size_t, 3>{0, 1, 2}), 2U);
+  EXPECT_EQ(first_of(rooms, {{.device = 0}, {.device = 1}, {.device = 2}}), 2U);
 }
 
 TEST(Room, IsWhatIsLeft) {

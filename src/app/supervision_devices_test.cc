@@ -8,6 +8,12 @@
 namespace takt::supervision_test {
 namespace {
 
+using engine::EventKind;
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 // Each device has a repository of its own, so that its workers can be told apart.
 class TwoDevices : public Supervision {
  protected:
@@ -188,13 +194,56 @@ TEST_F(TwoDevices, EachWatchdogFollowsTheBatchesOfItsOwnDevice) {
 
 TEST_F(TwoDevices, AReplicaThatTakesSomethingElseIsRefusedAndItsWorkerEnds) {
   start_both();
+  write_on("a", {});
+  write_on("b", {});
+  fs::copy_file(fs::path(TAKT_TEST_MODELS) / "conv_net_color.onnx", model_file("b"),
+                fs::copy_options::overwrite_existing);
+  const Result<ModelId> model = supervisor_->add_worker(spec_on("a"));
+  ASSERT_TRUE(model) << model.error().message;
+  const std::size_t before = open_descriptors();
+  const Result<void> other = supervisor_->add_replica(*model, spec_on("b"));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().kind, ErrorKind::invalid_input);
+  EXPECT_TRUE(has(other.error().message, "on device 'b' it is another model"));
+  EXPECT_EQ(supervisor_->workers().size(), 1U);
+  EXPECT_EQ(open_descriptors(), before);
+  write_on("b", {});
+  ASSERT_TRUE(supervisor_->add_replica(*model, spec_on("b"))) << "nothing was left behind";
+  expect_good(*model, 8);
+}
+
+TEST_F(TwoDevices, AReplicaWhereOneIsIsRefusedAndItsWorkerEnds) {
+  start_both();
   const ModelId model = add_both({}, {});
   const std::size_t before = open_descriptors();
   const Result<void> again = supervisor_->add_replica(model, spec_on("b"));
   ASSERT_FALSE(again);
-  EXPECT_NE(again.error().message.find("is on device 'b' already"), std::string::npos);
+  EXPECT_TRUE(has(again.error().message, "is on device 'b' already"));
   EXPECT_EQ(supervisor_->workers().size(), 2U);
   EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(TwoDevices, WhatIsToldOfACircuitSaysWhetherAnotherDeviceServes) {
+  options_.circuit_failures = 2;
+  start_both();
+  static_cast<void>(add_both({}, {}));
+  const auto last = [this](EventKind kind, std::size_t count) {
+    EXPECT_TRUE(wait_until([&] { return told(kind).size() == count; }));
+    return told(kind).back().text;
+  };
+  take_away("a");
+  const std::string opened = last(EventKind::circuit_opened, 1);
+  EXPECT_TRUE(has(opened, "nothing is started there; other devices of the task go on")) << opened;
+  EXPECT_FALSE(has(opened, "refused")) << opened;
+  take_away("b");
+  const std::string last_opened = last(EventKind::circuit_opened, 2);
+  EXPECT_TRUE(has(last_opened, "its requests are refused at once")) << last_opened;
+  give_back("b");
+  const std::string closed = last(EventKind::circuit_closed, 1);
+  EXPECT_TRUE(has(closed, "its requests are taken again")) << closed;
+  give_back("a");
+  const std::string further = last(EventKind::circuit_closed, 2);
+  EXPECT_TRUE(has(further, "it has a share of the task's requests again")) << further;
 }
 
 // Whatever happens to the workers of one device: every request is answered, and whoever fails was

@@ -237,11 +237,14 @@ std::string_view to_string(DeviceKind /*kind*/) noexcept {
   return "cpu";
 }
 
+bool may_run_on(const TaskSpec& task, const DeviceConfig& device) {
+  return task.devices.empty() || std::ranges::find(task.devices, device.name) != task.devices.end();
+}
+
 std::vector<const DeviceConfig*> devices_of(const Config& config, const TaskSpec& task) {
   std::vector<const DeviceConfig*> devices;
   for (const DeviceConfig& device : config.devices) {
-    const bool named = std::ranges::find(task.devices, device.name) != task.devices.end();
-    if (task.devices.empty() || named) devices.push_back(&device);
+    if (may_run_on(task, device)) devices.push_back(&device);
   }
   return devices;
 }

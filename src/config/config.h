@@ -98,6 +98,7 @@ struct Loaded {
   std::vector<std::string> warnings;  // legal, but hardly meant
 };
 
+[[nodiscard]] bool may_run_on(const TaskSpec& task, const DeviceConfig& device);
 // The devices that the task may run on, in the file's order.
 [[nodiscard]] std::vector<const DeviceConfig*> devices_of(const Config& config,
                                                           const TaskSpec& task);

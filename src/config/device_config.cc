@@ -3,6 +3,7 @@
 
 #include "config/units.h"
 #include "core/suggest.h"
+#include "scheduler/scheduler.h"
 
 #include <algorithm>
 #include <charconv>
@@ -18,6 +19,16 @@ void read_lanes(Reader& reader, int& lanes) {
   if (reader.has("lanes")) reader.text("lanes", word);
   if (word == "auto" || word.empty()) return;
   reader.integer("lanes", lanes, 1, 1024);
+}
+
+void read_memory(Reader& reader, std::size_t& bytes_max) {
+  std::size_t bytes = 1;  // where it isn't there
+  reader.bytes("memory", bytes);
+  if (bytes == 0) {
+    reader.problem("memory", "holds no model; expected such as 2GiB, or leave it out for no limit");
+  } else if (reader.has("memory")) {
+    bytes_max = bytes;
+  }
 }
 
 Result<worker::NumaPolicy> parse_numa(std::string_view word) {
@@ -48,7 +59,7 @@ std::string overlap(const DeviceConfig& a, const DeviceConfig& b) {
   for (const int cpu : a.cpus) {
     if (std::ranges::find(b.cpus, cpu) != b.cpus.end()) return "CPU " + std::to_string(cpu);
   }
-  return {};  // one names CPUs, the other a node: the machine tells (app/model_loading.h)
+  return {};  // one names CPUs, the other a node: the machine tells (app/devices.h)
 }
 
 // Work of one would run on the lanes of the other.
@@ -97,7 +108,7 @@ void check_task(Reader& reader, const TaskSpec& task, const std::vector<std::str
 void check_threads(Reader& reader, const TaskSpec& task, const Config& config) {
   if (task.isolation != Isolation::thread) return;
   for (const DeviceConfig* device : devices_of(config, task)) {
-    const bool owns_cpus = !device->cpus.empty() || config.devices.size() > 1;
+    const bool owns_cpus = !device->cpus.empty() || device->numa.node;
     if (!owns_cpus || device->threads_per_lane == 1) continue;
     reader.problem("tasks." + task.name + ".isolation",
                    "threads can't stay on the CPUs of device '" + device->name +
@@ -141,7 +152,7 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
     child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
     child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
     device.cpus = read_cpus(child);
-    child.bytes("memory", device.memory_bytes_max);
+    read_memory(child, device.memory_bytes_max);
     child.boolean("pin", device.pin);
     child.duration("memory_quiet", device.memory_quiet);
     if (device.memory_quiet <= Duration{}) {
@@ -154,7 +165,7 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
 }
 
 void check_devices(Reader& reader, const Config& config) {
-  constexpr std::size_t kDevicesMax = 64;  // of a scheduler
+  using scheduler::kDevicesMax;
   if (config.devices.size() > kDevicesMax) {
     reader.problem("devices", std::to_string(config.devices.size()) +
                                   " devices; expected at most " + std::to_string(kDevicesMax));

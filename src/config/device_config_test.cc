@@ -116,6 +116,17 @@ TEST(Devices, ATaskIsToldTheNearestName) {
   expect_problem(text_of(kTwo, "    devices: [left, left]\n"), {"'left' stands here twice"});
 }
 
+TEST(Devices, ATaskThatNamesNoneIsRefused) {
+  expect_problem(text_of(kTwo, "    devices: []\n"),
+                 {"takt.yaml:10: tasks.defects.devices: names no device", "leave it out"});
+}
+
+TEST(Devices, OneWithoutMemoryIsRefused) {
+  expect_problem(text_of("  a: {memory: 0B}\n"),
+                 {"takt.yaml:3: devices.a.memory: holds no model", "such as 2GiB", "leave it out"});
+  expect_problem(text_of("  a: {memory: 0GiB}\n"), {"devices.a.memory: holds no model"});
+}
+
 TEST(Devices, ATasksOwnCpusAndSeveralDevicesDontGoTogether) {
   expect_problem(text_of(kTwo, "    cpus: [0, 1]\n"),
                  {"takt.yaml:10: tasks.defects.cpus: ", "leave it out", "devices: [left]"});
@@ -128,6 +139,8 @@ TEST(Devices, ThreadsOfATaskStayOnTheirCpusOrAreRefused) {
   expect_problem(text_of("  a: {cpus: 0-3, threads_per_lane: 2}\n", threads),
                  {"takt.yaml:9: tasks.defects.isolation: ", "CPUs of device 'a'",
                   "isolation: process, or threads_per_lane: 1"});
+  expect_problem(text_of("  a: {numa: 0, threads_per_lane: 2}\n", threads),
+                 {"tasks.defects.isolation: ", "CPUs of device 'a'"});
   EXPECT_EQ(config_of(text_of(kTwo, threads)).devices.size(), 2U);
   EXPECT_EQ(config_of(text_of("  a: {threads_per_lane: 2}\n", threads)).devices.size(), 1U);
 }

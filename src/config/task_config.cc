@@ -160,6 +160,9 @@ void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& t
   reader.word<Isolation>("isolation", task.isolation, &parse_isolation);
   task.cpus = read_cpus(reader);
   reader.texts("devices", task.devices);
+  if (reader.is_list("devices") && task.devices.empty()) {
+    reader.problem("devices", "names no device; name some, or leave it out to run on all of them");
+  }
   reader.integer("queue_depth_max", task.queue_depth_max, 1, 1'000'000);
   reader.bytes("queue_bytes_max", task.queue_bytes_max);
   reader.integer("concurrency_max", task.concurrency_max, 0, 1024);

@@ -113,7 +113,7 @@ void Dispatcher::on(ModelCame& message) {
   }
   if (!model_refused_) {
     message.model->add(message.replica);
-    publish_p99(models_.at(id));
+    publish_p99(id);
     message.admission.set_value({});
     return;
   }
@@ -173,6 +173,7 @@ void Dispatcher::on(InstancesGone& message) {
       events_.push_back(scheduler::ModelSuspended{message.model});
   }
   apply_events();
+  publish_p99(message.model);
 }
 
 void Dispatcher::on(InstancesBack& message) {
@@ -186,6 +187,7 @@ void Dispatcher::on(InstancesBack& message) {
     slot.lost = false;
     apply(scheduler::InstanceReady{InstanceId{i}, message.model});
   }
+  publish_p99(message.model);
 }
 
 void Dispatcher::on(ProfileWanted& message) {

@@ -109,7 +109,7 @@ class Dispatcher {
   void retry(InstanceId id, Retry retry);
   void advance(InstanceId id);  // the next retry, or the end of the batch as an event
   void abandon(InstanceId id);
-  void publish_p99(Model& model);
+  void publish_p99(ModelId id);  // nothing once it has gone
 
   // ladder.cc: what is told of it.
   void note_shed(const PendingRequest& request);

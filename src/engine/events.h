@@ -20,7 +20,7 @@ namespace takt::engine {
 enum class EventKind : std::uint8_t {
   worker_lost,          // a process ended, hung or had to be ended
   worker_back,          // the next one serves
-  circuit_opened,       // it failed again and again: its requests are refused at once
+  circuit_opened,       // it failed again and again: nothing is started there for a while
   circuit_closed,       // a probe served
   device_restarted,     // a device was poisoned: all its workers start again
   batch_limit_lowered,  // memory ran out

@@ -155,6 +155,19 @@ TEST_F(ReplicaTest, EachDeviceHasItsOwnProfile) {
   EXPECT_EQ(replicas[1].profile.at(0).p50, std::chrono::milliseconds(9)) << "as measured at load";
 }
 
+TEST_F(ReplicaTest, WhatIsExpectedFollowsTheDevicesThatServe) {
+  ASSERT_TRUE(engine_->remove_model(model_, kPatience));
+  model_ = add(on("a", stage_, std::chrono::milliseconds(4)));
+  ASSERT_TRUE(engine_->add_replica(model_, on("b", other_, std::chrono::milliseconds(9))));
+  EXPECT_EQ(engine_->expected_p99(model_, 1), std::chrono::milliseconds(4));
+  engine_->lose_instances(model_, "a", false);
+  settle();
+  EXPECT_EQ(engine_->expected_p99(model_, 1), std::chrono::milliseconds(9)) << "on b alone";
+  engine_->restore_instances(model_, "a");
+  settle();
+  EXPECT_EQ(engine_->expected_p99(model_, 1), std::chrono::milliseconds(4)) << "on a again";
+}
+
 TEST_F(ReplicaTest, OneThatMakesNoSenseIsRefusedAndDestroyed) {
   const auto why = [this](ModelId model, ModelRuntime runtime) {
     const Result<void> added = engine_->add_replica(model, std::move(runtime));

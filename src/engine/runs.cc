@@ -179,13 +179,15 @@ void Dispatcher::advance(InstanceId id) {
     Model& model = models_.at(slot.model);
     ++model.batches_completed;
     // A quantile of a window moves slowly: a few times at the start, then now and again.
-    if (model.batches_completed <= 8 || model.batches_completed % 8 == 0) publish_p99(model);
+    if (model.batches_completed <= 8 || model.batches_completed % 8 == 0) publish_p99(slot.model);
   }
   events_.push_back(scheduler::BatchCompleted{slot.batch, id, slot.exec, slot.failure});
 }
 
-void Dispatcher::publish_p99(Model& model) {
-  const ModelId id = model.served->info().id;
+void Dispatcher::publish_p99(ModelId id) {
+  const auto found = models_.find(id);
+  if (found == models_.end()) return;
+  const Model& model = found->second;
   model.served->publish_p99([this, id](int rows) { return scheduler_.expected_p99(id, rows); });
   for (const Replica& replica : model.replicas) {
     if (replica.remote == nullptr) continue;

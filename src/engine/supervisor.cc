@@ -3,6 +3,7 @@
 
 #include "engine/worker_start.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace takt {
@@ -69,15 +70,22 @@ void Supervisor::keep(ModelId model, std::unique_ptr<engine::WorkerKeeper> keepe
   engine::WorkerKeeper& kept = *keeper;
   {
     const std::scoped_lock lock(mutex_);
-    keepers_.push_back(std::move(keeper));
+    keepers_.push_back({model, std::move(keeper)});
   }
-  kept.bind(
-      {.lost =
-           [this, model, &kept](const Error& /*cause*/, bool circuit_open) {
-             engine_.lose_instances(model, kept.device(), circuit_open);
-           },
-       .back = [this, model, &kept] { engine_.restore_instances(model, kept.device()); },
-       .device_poisoned = [this, &kept](const Error& cause) { restart_device(kept, cause); }});
+  kept.bind({.lost =
+                 [this, model, &kept](const Error& /*cause*/, bool circuit_open) {
+                   engine_.lose_instances(model, kept.device(), circuit_open);
+                 },
+             .back = [this, model, &kept] { engine_.restore_instances(model, kept.device()); },
+             .device_poisoned = [this, &kept](const Error& cause) { restart_device(kept, cause); },
+             .serves_elsewhere = [this, model, &kept] { return serves_elsewhere(model, kept); }});
+}
+
+bool Supervisor::serves_elsewhere(ModelId model, const engine::WorkerKeeper& besides) const {
+  const std::scoped_lock lock(mutex_);
+  return std::ranges::any_of(keepers_, [&](const Kept& other) {
+    return other.model == model && other.keeper.get() != &besides && !other.keeper->circuit_open();
+  });
 }
 
 void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Error& cause) {
@@ -85,7 +93,7 @@ void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Erro
   std::uint64_t restarted = 0;
   {
     const std::scoped_lock lock(mutex_);
-    for (const auto& keeper : keepers_) {
+    for (const auto& [model, keeper] : keepers_) {
       if (keeper->device() != device) continue;
       keeper->restart(cause);
       ++restarted;
@@ -102,7 +110,7 @@ void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Erro
 }
 
 void Supervisor::stop() {
-  std::vector<std::unique_ptr<engine::WorkerKeeper>> keepers;
+  std::vector<Kept> keepers;
   {
     const std::scoped_lock lock(mutex_);
     keepers.swap(keepers_);
@@ -114,7 +122,7 @@ void Supervisor::stop() {
 std::vector<engine::WorkerStatus> Supervisor::workers() const {
   const std::scoped_lock lock(mutex_);
   std::vector<engine::WorkerStatus> all;
-  for (const auto& keeper : keepers_) all.push_back(keeper->status());
+  for (const auto& [model, keeper] : keepers_) all.push_back(keeper->status());
   return all;
 }
 

@@ -39,13 +39,19 @@ class Supervisor {
   [[nodiscard]] std::vector<engine::WorkerStatus> workers() const;
 
  private:
+  struct Kept {
+    ModelId model;
+    std::unique_ptr<engine::WorkerKeeper> keeper;
+  };
+
   void keep(ModelId model, std::unique_ptr<engine::WorkerKeeper> keeper);
+  [[nodiscard]] bool serves_elsewhere(ModelId model, const engine::WorkerKeeper& besides) const;
   void restart_device(const engine::WorkerKeeper& poisoned, const Error& cause);
 
   const engine::SupervisorOptions options_;
   Engine& engine_;
   mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<engine::WorkerKeeper>> keepers_;  // guarded by mutex_
+  std::vector<Kept> keepers_;  // guarded by mutex_
 };
 
 }  // namespace takt

@@ -38,8 +38,8 @@ struct SupervisorOptions {
   // first time, twice as long after each further time, delay_max at most.
   Duration delay_min = std::chrono::milliseconds(100);
   Duration delay_max = std::chrono::seconds(5);
-  // After so many of those in a row the circuit opens: requests are refused at once, and the worker
-  // is tried again every probe_interval.
+  // After so many of those in a row the circuit opens: nothing is started there, requests that no
+  // other device serves are refused at once, and the worker is tried again every probe_interval.
   int circuit_failures = 3;
   Duration probe_interval = std::chrono::seconds(5);
   Duration stop_timeout = std::chrono::seconds(2);  // for the end of its own accord

@@ -343,22 +343,40 @@ void WorkerKeeper::note_failed_start(const Error& error) {
 
 void WorkerKeeper::tell_recovery(Duration after) {
   tell(EventKind::worker_back, "serves again after " + in_ms(after), 1, after);
-  if (std::exchange(circuit_open_, false))
-    tell(EventKind::circuit_closed, "a probe serves: its requests are taken again");
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!std::exchange(circuit_open_, false)) return;
+  }
+  tell(EventKind::circuit_closed,
+       serves_elsewhere() ? "a probe serves: it has a share of the task's requests again"
+                          : "a probe serves: its requests are taken again");
 }
 
 void WorkerKeeper::open_circuit() {
-  if (std::exchange(circuit_open_, true)) return;
   std::string cause;
   {
     const std::scoped_lock lock(mutex_);
+    if (std::exchange(circuit_open_, true)) return;
     ++status_.circuits_opened;
     cause = status_.last_error;
   }
+  // After the circuit is marked: of two that open at once, the last one knows of the other.
+  const std::string effect = serves_elsewhere()
+                                 ? "nothing is started there; other devices of the task go on"
+                                 : "its requests are refused at once";
   tell(EventKind::circuit_opened, std::to_string(failures_) +
-                                      " starts in a row without one good batch: its requests are " +
-                                      "refused at once, and it is tried every " +
-                                      in_ms(options_.probe_interval) + "; the last time: " + cause);
+                                      " starts in a row without one good batch: " + effect +
+                                      ", and it is tried every " + in_ms(options_.probe_interval) +
+                                      "; the last time: " + cause);
+}
+
+bool WorkerKeeper::serves_elsewhere() const {
+  std::function<bool()> elsewhere;
+  {
+    const std::scoped_lock lock(mutex_);
+    elsewhere = events_.serves_elsewhere;
+  }
+  return elsewhere && elsewhere();
 }
 
 bool WorkerKeeper::wait_before_next() {
@@ -451,6 +469,11 @@ void WorkerKeeper::stop() {
 void WorkerKeeper::wake() noexcept {
   const std::uint64_t one = 1;
   static_cast<void>(!::write(wake_.get(), &one, sizeof(one)));
+}
+
+bool WorkerKeeper::circuit_open() const {
+  const std::scoped_lock lock(mutex_);
+  return circuit_open_;
 }
 
 WorkerStatus WorkerKeeper::status() const {

@@ -42,6 +42,9 @@ struct WorkerEvents {
   std::function<void()> back;
   // Its device's context is lost: everything on that device must start again.
   std::function<void(const Error& cause)> device_poisoned;
+  // Asked without a lock of the keeper: whether the model has a worker on another device whose
+  // circuit is not open.
+  std::function<bool()> serves_elsewhere;
 };
 
 class WorkerKeeper {
@@ -61,6 +64,7 @@ class WorkerKeeper {
   void restart(const Error& cause);  // ends the present process; the next one follows at once
   void stop();                       // ends the process for good and waits for it
 
+  [[nodiscard]] bool circuit_open() const;
   [[nodiscard]] WorkerStatus status() const;
   [[nodiscard]] const std::string& name() const noexcept { return spec_.name; }
   [[nodiscard]] const std::string& device() const noexcept { return spec_.device; }
@@ -88,6 +92,7 @@ class WorkerKeeper {
   void note_failed_start(const Error& error);
   [[nodiscard]] bool wait_before_next();  // false when it is to stop
   void open_circuit();
+  [[nodiscard]] bool serves_elsewhere() const;
   void tell_recovery(Duration after);
   void tell(EventKind kind, std::string text, std::uint64_t count = 1, Duration after = {}) const;
   void tell_lost(const Error& cause, bool circuit_open);
@@ -99,10 +104,9 @@ class WorkerKeeper {
   const WorkerSpec spec_;
   const std::shared_ptr<CurrentLink> link_ = std::make_shared<CurrentLink>();
   ipc::Descriptor wake_;
-  ModelRuntime runtime_;       // until take_runtime()
-  ipc::ModelLoaded loaded_;    // by the first incarnation; keeper's thread
-  int failures_ = 0;           // in a row without one good batch; keeper's thread
-  bool circuit_open_ = false;  // as told; keeper's thread
+  ModelRuntime runtime_;     // until take_runtime()
+  ipc::ModelLoaded loaded_;  // by the first incarnation; keeper's thread
+  int failures_ = 0;         // in a row without one good batch; keeper's thread
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:
@@ -110,6 +114,7 @@ class WorkerKeeper {
   WorkerStatus status_;
   std::optional<Error> end_wanted_;  // of the present incarnation
   std::optional<Result<void>> first_;
+  bool circuit_open_ = false;  // as told
   bool stopping_ = false;
 
   std::condition_variable started_;

@@ -18,6 +18,8 @@
 
 namespace takt::scheduler {
 
+inline constexpr int kDevicesMax = 64;  // of a scheduler
+
 struct DeviceOptions {
   int lanes = 1;  // batches that may run at once; two CPU cores are two one-thread lanes
   // How long a model must not run out of memory before a batch limit that it lowered is doubled.
@@ -66,7 +68,7 @@ struct SchedulerStatistics {
 
 class Scheduler {
  public:
-  // Errors: invalid_input (no device or more than 64, lanes < 1, a share outside [0, 1), a duration
+  // Errors: invalid_input (no device or more than kDevicesMax, lanes < 1, a share outside [0, 1), a duration
   // below 0, memory_quiet not above 0, batch_gain_min outside [0, 1]).
   [[nodiscard]] static Result<Scheduler> create(SchedulerOptions options);
   Scheduler(Scheduler&&) noexcept;

@@ -35,7 +35,7 @@ struct Replica {
 
 // A set of devices, by index.
 using DeviceSet = std::uint64_t;
-inline constexpr int kDevicesMax = 64;
+static_assert(kDevicesMax <= 64);
 
 struct ModelState {
   ModelState(const ModelAdded& added, RequestPool& requests)

@@ -92,7 +92,7 @@ Result<Topology> machine_topology() {
   if (!machine.load()) {
     return fail(ErrorKind::unavailable,
                 "the machine's topology can't be read: " + std::generic_category().message(errno) +
-                    "; mount /sys, or give the device numa: off");
+                    "; mount /sys, or name the CPUs of each device (cpus) instead of a NUMA node");
   }
   restrict_to_usable(machine.get());
   return read(machine.get());

@@ -167,8 +167,8 @@ def test_a_task_that_fits_nowhere_is_refused(takt, tmp_path, repository):
         tmp_path / "takt.yaml", repository, takt_yaml.line(takt_yaml.simulator_source(boards=20))),
         two(left=", memory: 10B", right=", memory: 1B"))
     takt.serve(config, tmp_path / "summary.json").refused(
-        1, "tasks.defects: takes ", "nowhere is more left than 10 bytes of 10 bytes on device 'left'",
-        "raise devices.left.memory")
+        1, "tasks.defects: takes ", "on device 'left', where 10 bytes of 10 bytes are left",
+        "raise devices.left.memory, or lower what the task needs")
 
 
 def test_each_device_is_measured_learned_and_planned(takt, tmp_path):
@@ -188,6 +188,14 @@ def test_each_device_is_measured_learned_and_planned(takt, tmp_path):
     takt.serve(config, tmp_path / "summary.json").ok()
     for file in stored.values():
         assert sum(point["executions"] for point in json.loads(file.read_text())["learned"]) > 50
+
+
+def test_a_plan_measures_only_on_cpus_that_there_are(takt, tmp_path):
+    config = simulated(tmp_path, takt_yaml.simulator_source(boards=20), base_us=1000)
+    config.write_text(config.read_text().replace("cache: none", "cache: cache")
+                      .replace("cpus: 1", "cpus: 4000"))
+    takt.run("plan", config, "--measure", "--measure-seconds", "0.1").refused(
+        2, "devices.right.cpus: 4000 is none of the CPUs that takt may use")
 
 
 @pytest.mark.parametrize("devices, task, words", [
