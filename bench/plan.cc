@@ -2,7 +2,7 @@
 // Predicts the latencies of recorded arrivals as `takt plan` does, replays the same arrivals through
 // the engine in real time, and compares: one JSON object on the last line of standard output.
 //   takt-bench-plan --config F [--repository D] [--backend B] [--load X] [--requests N]
-//                   [--crops N] [--measure-s X] [--seed N]
+//                   [--crops N] [--measure-s X] [--seed N] [--arrivals poisson|camera]
 #include "app/command_run.h"
 #include "app/forecast.h"
 #include "app/model_trial.h"
@@ -41,6 +41,7 @@ struct Options {
   int requests = 10'000;
   int crops = 8;
   std::uint64_t seed = 1;
+  bool camera = false;  // frames at a fixed pace, their crops together; otherwise all at random
 };
 
 [[noreturn]] void stop(const Error& error) {
@@ -69,19 +70,18 @@ int requests_a_frame(const TaskSpec& task, const Options& options) {
   return task.crop ? std::min(options.crops, task.crop->crops_max) : 1;
 }
 
+struct Arrival {
+  double at = 0;  // seconds
+  std::string task;
+};
+
 // Independent Poisson arrivals of every task, at so many frames a second.
-void write_trace(const std::filesystem::path& file, const config::Config& config,
-                 const std::vector<std::string>& tasks, double frames_per_second, int requests,
-                 std::uint64_t seed, const Options& options) {
-  struct Arrival {
-    double at = 0;
-    std::string task;
-  };
+std::vector<Arrival> random_arrivals(const config::Config& config,
+                                     const std::vector<std::string>& tasks,
+                                     double frames_per_second, double seconds, std::uint64_t seed,
+                                     const Options& options) {
   std::vector<Arrival> arrivals;
   scheduler::Random random(seed);
-  double frame_requests = 0;
-  for (const TaskSpec& task : config.tasks) frame_requests += requests_a_frame(task, options);
-  const double seconds = requests / frame_requests / frames_per_second;
   for (const std::string& name : tasks) {
     const auto task = std::ranges::find(config.tasks, name, &TaskSpec::name);
     const double mean = 1 / (frames_per_second * requests_a_frame(*task, options));
@@ -89,7 +89,28 @@ void write_trace(const std::filesystem::path& file, const config::Config& config
       arrivals.push_back({at, name});
     }
   }
-  std::ranges::sort(arrivals, {}, &Arrival::at);
+  return arrivals;
+}
+
+// Frames at a fixed pace; the crops of each come together, `crops_after` seconds later.
+std::vector<Arrival> camera_arrivals(const config::Config& config,
+                                     const std::vector<std::string>& tasks,
+                                     double frames_per_second, double seconds, double crops_after,
+                                     const Options& options) {
+  std::vector<Arrival> arrivals;
+  for (double at = 0; at < seconds; at += 1 / frames_per_second) {
+    for (const std::string& name : tasks) {
+      const auto task = std::ranges::find(config.tasks, name, &TaskSpec::name);
+      for (int i = 0; i < requests_a_frame(*task, options); ++i) {
+        arrivals.push_back({task->crop ? at + crops_after : at, name});
+      }
+    }
+  }
+  return arrivals;
+}
+
+void write_trace(const std::filesystem::path& file, std::vector<Arrival> arrivals) {
+  std::ranges::stable_sort(arrivals, {}, &Arrival::at);
   std::ofstream stream(file);
   stream << "seconds,task\n";
   for (const Arrival& arrival : arrivals) {
@@ -219,9 +240,19 @@ int run(const Options& options) {
     request.profiles[trial->models()[i].task][device] = profiles[i];
   }
   const double rate = frame_rate(config, request.profiles, options);
+  double longest_s = 0;  // of what a crop waits for
+  for (const app::StoredProfile& profile : profiles) {
+    const app::MeasuredProfile& measured = *profile.measured;
+    longest_s = std::max(longest_s, measured.contention * us(measured.points[0].p50) / 1e6);
+  }
   const auto arrivals = [&](int requests, std::uint64_t seed) {
     const std::filesystem::path file = folder.path() / "arrivals.csv";
-    write_trace(file, config, tasks, rate, requests, seed, options);
+    double frame_requests = 0;
+    for (const TaskSpec& task : config.tasks) frame_requests += requests_a_frame(task, options);
+    const double seconds = requests / frame_requests / rate;
+    write_trace(file, options.camera
+                          ? camera_arrivals(config, tasks, rate, seconds, longest_s, options)
+                          : random_arrivals(config, tasks, rate, seconds, seed, options));
     return must(app::read_arrivals(config, file));
   };
   // Under the load that follows, for the second way to predict.
@@ -278,6 +309,7 @@ int main(int argc, char** argv) {
     if (name == "--measure-s") options.measure_s = std::stod(value);
     if (name == "--requests") options.requests = std::stoi(value);
     if (name == "--crops") options.crops = std::stoi(value);
+    if (name == "--arrivals") options.camera = value == "camera";
     if (name == "--seed") options.seed = std::stoull(value);
   }
   return takt::bench::run(options);

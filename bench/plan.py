@@ -21,7 +21,11 @@ from _results import ROOT, machine, shown, versions
 from line import OTHERS_MAX, Cpu, parameters, run
 
 # |predicted / real - 1|, the median of the runs.
-GOALS = {"simulated": {"p99": 0.10}, "openvino": {"p50": 0.10, "p99": 0.25}}
+GOALS = {"simulated": {"p99": 0.10}, "openvino": {"p50": 0.10, "p99": 0.25},
+         "camera": {"p50": 0.10, "p99": 0.25}}
+# Backend and arrivals of each part.
+PARTS = {"simulated": ("simulated", "poisson"), "openvino": ("openvino", "poisson"),
+         "camera": ("openvino", "camera")}
 
 # What the simulated models take, in microseconds.
 SIMULATED = {
@@ -98,7 +102,8 @@ def main() -> int:
         for part in parts:
             command = [str(ROOT / "build/takt-bench-plan"), "--config", "examples/pcb/takt.yaml",
                        "--load", str(options.load), "--requests", str(options.requests),
-                       "--measure-s", str(options.measure_s), "--backend", part]
+                       "--measure-s", str(options.measure_s), "--backend", PARTS[part][0],
+                       "--arrivals", PARTS[part][1]]
             if part == "simulated":
                 command += ["--repository", str(simulated_repository(Path(scratch)))]
             samples[part] = []
