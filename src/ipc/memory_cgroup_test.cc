@@ -179,9 +179,11 @@ TEST(RealCgroup, TheKernelEndsAChildThatNeedsMoreAndItIsSaid) {
     GTEST_SKIP() << "no cgroup v2 that is ours (TAKT_TEST_CGROUP): " << prepared.error().message;
   }
   auto ends = *ControlSocket::pair();
-  // tail keeps the last line of a file that never has one.
-  auto process = Process::start("/bin/sh", {"-c", "read go <&3; exec tail /dev/zero"},
-                                ends.second.descriptor());
+  // dd takes the message in one piece, as it came; tail keeps the last line of a file that never has
+  // one.
+  auto process =
+      Process::start("/bin/sh", {"-c", "dd bs=64 count=1 <&3 >/dev/null 2>&1; exec tail /dev/zero"},
+                     ends.second.descriptor());
   ASSERT_TRUE(process);
   fs::path folder;
   {

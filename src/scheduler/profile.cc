@@ -153,7 +153,7 @@ int LatencyProfile::rows_worth(int rows_max, double gain_min, Duration around) c
     if (knot.batch > rows_max) break;
     least = std::min(least, (static_cast<double>(knot.p50.count()) + extra) / knot.batch);
   }
-  const double enough = least * (1 + gain_min);
+  const double enough = least * (1 + gain_min + 1e-9);  // rounding must not hide the least itself
   // Between two known sizes the time is linear, and a row's share of it rises or falls throughout.
   int low = 1;
   double low_time = interpolate(1, &Knot::p50) + extra;

@@ -116,6 +116,15 @@ TEST(LatencyProfile, BatchesThatCostMoreARowAreNotWorthIt) {
   EXPECT_EQ(LatencyProfile({}, 8).rows_worth(8, 0.05), 8) << "unknown: as the limit allows";
 }
 
+TEST(LatencyProfile, TheLeastIsFoundWhateverTheRounding) {
+  const auto ns = [](std::int64_t count) { return Duration(count); };
+  const std::vector<LatencyPoint> points{{1, us(131), us(131)},
+                                         {7, ns(629'125), ns(629'125)},
+                                         {11, ns(730'436), ns(730'436)},
+                                         {14, ns(996'097), ns(996'097)}};
+  EXPECT_EQ(LatencyProfile(points, 12).rows_worth(12, 0.0), 11);
+}
+
 TEST(LatencyProfile, RemembersTheLongestOfTheWindow) {
   LatencyProfile profile = loaded();
   EXPECT_EQ(profile.longest(1), us(120)) << "as loaded";
