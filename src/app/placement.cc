@@ -12,14 +12,16 @@ std::size_t room_of(const DeviceRoom& device) {
   return *device.memory_bytes - std::min(device.taken_bytes, *device.memory_bytes);
 }
 
-bool rooms_more(const DeviceRoom& a, const DeviceRoom& b) {
-  if (room_of(a) != room_of(b)) return room_of(a) > room_of(b);
-  return a.taken_bytes < b.taken_bytes;
-}
-
 std::size_t room_each(const DeviceRoom& device, int instances) {
   if (!device.memory_bytes) return SIZE_MAX;
   return room_of(device) / static_cast<std::size_t>(std::max(1, instances));
+}
+
+// For so many instances there; of two with as much, the one of which less is taken.
+bool rooms_more(const DeviceRoom& a, int instances_a, const DeviceRoom& b, int instances_b) {
+  const std::size_t room_a = room_each(a, instances_a);
+  const std::size_t room_b = room_each(b, instances_b);
+  return room_a != room_b ? room_a > room_b : a.taken_bytes < b.taken_bytes;
 }
 
 // What is left of a task's further replicas.
@@ -42,10 +44,7 @@ bool DeviceRoom::fits(std::size_t bytes) const noexcept {
 std::size_t device_for_first(std::span<const DeviceRoom> rooms,
                              std::span<const FirstPlace> places) {
   const auto roomier = [&](const FirstPlace& a, const FirstPlace& b) {
-    const std::size_t room_a = room_each(rooms[a.device], a.instances);
-    const std::size_t room_b = room_each(rooms[b.device], b.instances);
-    if (room_a != room_b) return room_a > room_b;
-    return rooms[a.device].taken_bytes < rooms[b.device].taken_bytes;
+    return rooms_more(rooms[a.device], a.instances, rooms[b.device], b.instances);
   };
   return std::ranges::min_element(places, roomier)->device;
 }
@@ -78,7 +77,7 @@ std::vector<FurtherReplica> further_replicas(std::vector<DeviceRoom> rooms,
     if (best == nullptr) return chosen;
     std::vector<ReplicaDemand>& further = tasks[best->task].further;
     const auto place = std::ranges::min_element(further, [&](const auto& a, const auto& b) {
-      return rooms_more(rooms[a.device], rooms[b.device]);
+      return rooms_more(rooms[a.device], 1, rooms[b.device], 1);
     });
     rooms[place->device].taken_bytes += place->bytes;
     chosen.push_back({best->task, place->device});
