@@ -8,6 +8,7 @@
 #include "core/inference.h"
 #include "core/preprocess.h"
 #include "core/result.h"
+#include "core/time.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -38,6 +39,7 @@ struct LoadOptions {
   std::vector<int> cpus;         // CPUs that the instances may use; empty: any
   // Of each instance, in place of all of those; empty: it uses all of them.
   std::vector<std::vector<int>> instance_cpus;
+  Duration spin{};  // how long an instance may look for the end of a batch before it sleeps
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
   std::string precision = "fp32";   // a backend refuses what it can't do
   // From config.pbtxt. A backend reads the keys that begin with its name and a dot

@@ -26,6 +26,8 @@ class Counters {
   [[nodiscard]] bool wait_all_answered(Duration wait_max);
   [[nodiscard]] EngineStats read() const;
 
+  // In groups by the threads that write them: a line of the cache that two cores write moves
+  // between them each time.
   Count refused{0};
   Count expired{0};
   Count cancelled{0};
@@ -45,8 +47,8 @@ class Counters {
   std::atomic<std::size_t> batches_running{0};
 
  private:
-  Count submitted_{0};
-  Count answered_{0};
+  alignas(64) Count submitted_{0};
+  alignas(64) Count answered_{0};
   Count completed_{0};
   std::array<Count, kErrorKindCount> failed_by_kind_{};
 

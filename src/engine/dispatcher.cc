@@ -67,10 +67,8 @@ void Dispatcher::finish() {
 // Messages ----------------------------------------------------------------------------------------
 
 void Dispatcher::on(Submitted& message) {
-  const PendingRequest& pending = *message.request;
-  const scheduler::RequestArrived arrived = arrival_of(pending);
-  waiting_.emplace(pending.id, std::move(message.request));
-  apply(arrived);
+  waiting_.emplace(message.arrival.request, std::move(message.request));
+  apply(message.arrival);
 }
 
 void Dispatcher::on(Withdrawn& message) {

@@ -156,7 +156,7 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
                                               "new one a higher version");
   }
   const ModelId id{state_->models_added++};
-  Result<engine::ServedModelPtr> model = engine::ServedModel::create(id, runtime);
+  Result<engine::ServedModelPtr> model = engine::ServedModel::create(id, runtime, state_->counters);
   if (!model) return std::unexpected(std::move(model.error()));
   engine::ModelCame came;
   came.model = *model;
@@ -237,7 +237,7 @@ RequestId Engine::submit(InferRequest request, InferCompletion done) {
   const RequestId id{++state_->requests};
   const ModelId model = request.model;
   auto pending = std::make_unique<engine::PendingRequest>(id, std::move(request), std::move(done),
-                                                          state_->clock.now(), state_->counters);
+                                                          state_->clock.now(), *state_->counters);
   const auto refuse = [&](Error error) {
     ++state_->counters->refused;
     pending->answer_error(std::move(error));
@@ -249,7 +249,7 @@ RequestId Engine::submit(InferRequest request, InferCompletion done) {
                                                " is not loaded; ask for the model by its name"});
   if (Result<void> checked = engine::check_request(*pending->model, pending->request); !checked)
     return refuse(std::move(checked.error()));
-  if (Result<void> posted = state_->inbox->post_request(pending); !posted)
+  if (Result<void> posted = state_->inbox->post_request(pending, arrival_of(*pending)); !posted)
     return refuse(std::move(posted.error()).within(pending->model->label()));
   return id;
 }
@@ -312,6 +312,10 @@ std::vector<scheduler::ProfilePoint> Engine::profile(ModelId model, std::string_
   std::future<std::vector<scheduler::ProfilePoint>> profile = wanted.profile.get_future();
   if (!state_->inbox->post(std::move(wanted))) return {};
   return profile.get();
+}
+
+std::shared_ptr<engine::Inbox> Engine::inbox() const {
+  return state_->inbox;
 }
 
 void Engine::clock_moved() {

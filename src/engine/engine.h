@@ -14,6 +14,10 @@
 
 namespace takt {
 
+namespace engine {
+class Inbox;
+}
+
 class Engine final : public InferenceClient {
  public:
   // Errors: invalid_input (devices, limits), unavailable (no thread to be had).
@@ -74,6 +78,9 @@ class Engine final : public InferenceClient {
   // Empty: not loaded there, or the engine has stopped.
   [[nodiscard]] std::vector<scheduler::ProfilePoint> profile(ModelId model,
                                                              std::string_view device) const;
+
+  // For threads that spin beside the engine, see Inbox::look.
+  [[nodiscard]] std::shared_ptr<engine::Inbox> inbox() const;
 
   // Makes the dispatcher look at the clock: for clocks that don't run by themselves.
   void clock_moved();

@@ -75,6 +75,28 @@ TEST_F(EngineTest, RequestsThatWaitTogetherRunTogether) {
   EXPECT_EQ(engine_->stats().rows, 4);
 }
 
+TEST_F(EngineTest, WhatWaitsStartsBeforeTheAnswersAreGivenAndOtherwiseTheAnswersComeFirst) {
+  start();
+  const ModelId model = add(staged_model(stage_));
+  std::array<std::promise<std::size_t>, 2> running;
+  const auto ask = [&](std::size_t i) {
+    engine_->submit(request(model, static_cast<float>(i)), [&, i](const Result<InferResult>&) {
+      running[i].set_value(engine_->stats().batches);
+    });
+  };
+  ask(0);
+  auto first = next_run();
+  ask(1);
+  ASSERT_TRUE(wait_until([&] { return engine_->stats().queue_depth == 1; }));
+  first->finish();
+  EXPECT_EQ(running[0].get_future().get(), 2) << "the second batch was started first";
+  auto second = next_run();
+  EXPECT_EQ(engine_->stats().batches_running, 1);
+  second->finish();
+  EXPECT_EQ(running[1].get_future().get(), 2);
+  EXPECT_TRUE(wait_until([&] { return engine_->stats().batches_running == 0; }));
+}
+
 TEST_F(EngineTest, ARequestOfSeveralRowsIsNotSplit) {
   start();
   const ModelId model = add(staged_model(stage_, 1, 4));

@@ -21,6 +21,12 @@ constexpr Duration kSleepMax = std::chrono::hours(1);
 void Inbox::push(Lock& lock, Message message, bool may_take_turn) {
   messages_.emplace_back(std::move(message));
   if (turn_taken_) return;  // it will be seen at the end of that turn
+  if (may_take_turn && round_ && lookers_.load(std::memory_order_relaxed) > 0) {
+    lock.unlock();  // first: whoever looks should not have to wait for it
+    posted_.store(true, std::memory_order_seq_cst);
+    if (lookers_.load(std::memory_order_seq_cst) == 0) look();
+    return;
+  }
   if (may_take_turn && round_) {
     take_turn(lock, kPostersShare);
   } else {
@@ -44,6 +50,17 @@ void Inbox::take_turn(Lock& lock, std::size_t messages_max) {
   if (!messages_.empty() || timer_ < asleep_until_ || closed_) wake(lock);
 }
 
+void Inbox::look() {
+  Lock lock(mutex_);
+  posted_.store(false, std::memory_order_relaxed);
+  if (!messages_.empty() && !turn_taken_ && round_) take_turn(lock, kPostersShare);
+}
+
+void Inbox::stop_looking() {
+  lookers_.fetch_sub(1, std::memory_order_seq_cst);
+  if (posted_.load(std::memory_order_seq_cst)) look();
+}
+
 void Inbox::wake(Lock& lock) {
   if (asleep_until_ == TimePoint::min()) return;
   asleep_until_ = TimePoint::min();
@@ -51,7 +68,8 @@ void Inbox::wake(Lock& lock) {
   wake_.notify_one();
 }
 
-Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request) {
+Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request,
+                                 const scheduler::RequestArrived& arrival) {
   Lock lock(mutex_);
   if (closed_)
     return fail(ErrorKind::unavailable, "the engine is stopping; try again after the restart");
@@ -61,7 +79,7 @@ Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request) {
     return fail(ErrorKind::unavailable, "the engine's inbox is full (inbox_depth_max " +
                                             std::to_string(requests_max_) +
                                             "); send less, or raise inbox_depth_max");
-  push(lock, Submitted{std::move(request)}, true);
+  push(lock, Submitted{std::move(request), arrival}, true);
   return {};
 }
 
@@ -73,10 +91,14 @@ bool Inbox::post_withdrawal(RequestId request) {
   return true;
 }
 
-bool Inbox::post_end(BatchEnded message) {
+bool Inbox::post_end(BatchEnded message, bool leave) {
   Lock lock(mutex_);
   if (closed_) return false;
-  push(lock, std::move(message), true);
+  if (leave) {
+    messages_.emplace_back(std::move(message));
+  } else {
+    push(lock, std::move(message), true);
+  }
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include "scheduler/event.h"
 #include "scheduler/profile.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
@@ -25,6 +26,7 @@ using Instances = std::vector<std::unique_ptr<Instance>>;
 
 struct Submitted {
   std::unique_ptr<PendingRequest> request;
+  scheduler::RequestArrived arrival;  // of the request, made where its data lies in the cache
 };
 struct Withdrawn {
   RequestId request;
@@ -88,7 +90,8 @@ using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelG
 // on it. Whoever posts a request, a withdrawal or the end of a batch while nobody has the turn takes
 // it itself, because waking another thread costs more than deciding. The dispatcher's thread does
 // the rest: what lies there when a poster has done its share, timers, and messages of threads that
-// may hold locks.
+// may hold locks. While some thread looks, posters leave it to that one: what decides stays in the
+// caches of one core.
 class Inbox {
  public:
   // Works on messages, in the order in which they came, and says when it wants a turn without one
@@ -101,13 +104,23 @@ class Inbox {
   // above it, so that a burst of lower classes leaves room for critical requests. On failure the
   // request is left where it was. Errors: unavailable (full, or closed). May take the turn, as
   // post_withdrawal and post_end.
-  [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request);
+  [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request,
+                                          const scheduler::RequestArrived& arrival);
   [[nodiscard]] bool post_withdrawal(RequestId request);
   // What the engine itself posts is bounded by its instances and callers. False when closed: the
-  // message is dropped.
-  bool post_end(BatchEnded message);
+  // message is dropped. `leave`: takes no turn; whoever posts it calls look() soon.
+  bool post_end(BatchEnded message, bool leave = false);
   // As post_end, but the dispatcher's thread does the work.
   bool post(Message message);
+
+  // A thread that spins for something else looks here too, with something_posted() and look(), from
+  // start_looking() to stop_looking().
+  void start_looking() noexcept { lookers_.fetch_add(1, std::memory_order_seq_cst); }
+  void stop_looking();
+  [[nodiscard]] bool something_posted() const noexcept {
+    return posted_.load(std::memory_order_relaxed);
+  }
+  void look();  // takes the turn if a message waits for one
 
   // The dispatcher's thread: takes turns until the inbox is closed and empty. Afterwards nobody has
   // the turn, and nobody will.
@@ -132,6 +145,11 @@ class Inbox {
   TimePoint timer_ = kNever;                   // the next turn without a message
   TimePoint asleep_until_ = TimePoint::min();  // of the dispatcher's thread; min: it is awake
   bool closed_ = false;
+
+  // A poster stores the first, then loads the second; whoever stops looking does it the other way
+  // round, so at least one of them sees the message.
+  alignas(64) std::atomic<bool> posted_{false};
+  std::atomic<int> lookers_{0};
 
   std::vector<Message> taken_;  // of whoever has the turn
   std::condition_variable wake_;

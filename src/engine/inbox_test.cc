@@ -16,7 +16,7 @@ namespace {
 std::unique_ptr<PendingRequest> request(std::uint64_t id,
                                         const std::shared_ptr<Counters>& counters) {
   return std::make_unique<PendingRequest>(
-      RequestId{id}, InferRequest{}, [](const Result<InferResult>&) {}, TimePoint{}, counters);
+      RequestId{id}, InferRequest{}, [](const Result<InferResult>&) {}, TimePoint{}, *counters);
 }
 
 // What a dispatcher's thread would do, on a thread of the test.
@@ -67,10 +67,10 @@ TEST(Inbox, ARequestThatFindsNoRoomStaysWithItsCaller) {
   const auto counters = std::make_shared<Counters>();
   Inbox inbox(1);
   auto first = request(1, counters);
-  EXPECT_TRUE(inbox.post_request(first));
+  EXPECT_TRUE(inbox.post_request(first, {}));
   EXPECT_EQ(first, nullptr);
   auto second = request(2, counters);
-  const Result<void> posted = inbox.post_request(second);
+  const Result<void> posted = inbox.post_request(second, {});
   ASSERT_FALSE(posted);
   EXPECT_EQ(posted.error().kind, ErrorKind::unavailable);
   EXPECT_NE(second, nullptr);
@@ -85,7 +85,7 @@ TEST(Inbox, LowerClassesLeaveRoomForHigherOnes) {
     while (true) {
       auto made = request(++id, counters);
       made->request.priority = priority;
-      if (!inbox.post_request(made)) return posted;
+      if (!inbox.post_request(made, {})) return posted;
       ++posted;
     }
   };
@@ -109,6 +109,89 @@ TEST(Inbox, WhoeverFindsNobodyAtWorkWorksItself) {
     while (inbox.depth() > 0) std::this_thread::yield();
   }
   EXPECT_EQ(here, 1);
+}
+
+// Counts withdrawals, and on which thread they were worked on.
+struct Seen {
+  Inbox::Round round() {
+    return [this](std::vector<Message>& messages) {
+      for (const Message& message : messages) {
+        if (!std::holds_alternative<Withdrawn>(message)) continue;
+        thread = std::this_thread::get_id();
+        ++count;
+      }
+      return kNever;
+    };
+  }
+  std::atomic<int> count = 0;
+  std::atomic<std::thread::id> thread;
+};
+
+// Of one who looks: afterwards the dispatcher's thread has ended its own turn and sleeps.
+void take_a_turn(Inbox& inbox, const Seen& seen) {
+  while (seen.thread.load() != std::this_thread::get_id()) {
+    static_cast<void>(inbox.post_withdrawal(RequestId{1}));  // full while the other has its turn
+    inbox.look();
+  }
+}
+
+TEST(Inbox, WhileSomebodyLooksPostersLeaveTheTurnToThem) {
+  Inbox inbox(4);
+  Seen seen;
+  const Serving serving(inbox, seen.round());
+  wait_until_served(inbox);
+  inbox.start_looking();
+  take_a_turn(inbox, seen);
+  const int before = seen.count;
+  std::thread poster([&] { EXPECT_TRUE(inbox.post_withdrawal(RequestId{1})); });
+  poster.join();
+  EXPECT_EQ(seen.count, before);
+  EXPECT_TRUE(inbox.something_posted());
+  inbox.look();
+  EXPECT_EQ(seen.count, before + 1);
+  EXPECT_FALSE(inbox.something_posted());
+  inbox.stop_looking();
+}
+
+TEST(Inbox, WhoeverStopsLookingTakesTheTurnThatWasLeftToThem) {
+  Inbox inbox(4);
+  Seen seen;
+  const Serving serving(inbox, seen.round());
+  wait_until_served(inbox);
+  inbox.start_looking();
+  take_a_turn(inbox, seen);
+  const int before = seen.count;
+  ASSERT_TRUE(inbox.post_withdrawal(RequestId{1}));
+  EXPECT_EQ(seen.count, before);
+  inbox.stop_looking();
+  EXPECT_EQ(seen.count, before + 1);
+}
+
+TEST(Inbox, NoMessageIsLeftWhereLookersComeAndGo) {
+  constexpr std::uint64_t kMessages = 50000;
+  Inbox inbox(kMessages);
+  Seen seen;
+  const Serving serving(inbox, seen.round());
+  wait_until_served(inbox);
+  std::atomic<bool> posting = true;
+  std::thread looker([&] {
+    while (posting) {
+      inbox.start_looking();
+      if (inbox.something_posted()) inbox.look();
+      inbox.stop_looking();
+    }
+  });
+  for (std::uint64_t i = 0; i < kMessages; ++i) {
+    ASSERT_TRUE(inbox.post_withdrawal(RequestId{i}));
+    // One that nobody saw would wait for the next, so each is waited for now and then.
+    if (i % 16 == 0) {
+      while (inbox.depth() > 0) std::this_thread::yield();
+    }
+  }
+  posting = false;
+  looker.join();
+  while (seen.count < static_cast<int>(kMessages)) std::this_thread::yield();
+  EXPECT_EQ(seen.count, static_cast<int>(kMessages));
 }
 
 TEST(Inbox, WhatARoundPostsIsWorkedOnInTheNext) {
@@ -207,7 +290,7 @@ TEST(PendingRequest, AnswersWithInternalWhenItIsDestroyedUnanswered) {
           ++answers;
           EXPECT_EQ(result.error().kind, ErrorKind::internal);
         },
-        TimePoint{}, counters);
+        TimePoint{}, *counters);
   }
   EXPECT_EQ(answers, 1);
   EXPECT_TRUE(counters->wait_all_answered(Duration{}));

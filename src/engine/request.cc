@@ -6,14 +6,13 @@
 namespace takt::engine {
 
 PendingRequest::PendingRequest(RequestId request_id, InferRequest infer_request,
-                               InferCompletion done, TimePoint submitted,
-                               std::shared_ptr<Counters> counters)
+                               InferCompletion done, TimePoint submitted, Counters& counters)
     : id(request_id),
       request(std::move(infer_request)),
       done_(std::move(done)),
-      counters_(std::move(counters)) {
+      counters_(counters) {
   timings_.submitted = submitted;
-  counters_->submitted();
+  counters_.submitted();
 }
 
 PendingRequest::~PendingRequest() {
@@ -28,10 +27,10 @@ void PendingRequest::answer(Result<InferResult> result) noexcept {
   try {
     done(std::move(result));
   } catch (...) {  // the caller broke its promise; the other requests must not pay for it
-    ++counters_->completions_threw;
+    ++counters_.completions_threw;
   }
   done = nullptr;  // what it captured may be freed before the answer counts as given
-  counters_->answered(error);
+  counters_.answered(error);
 }
 
 void PendingRequest::answer_outputs(const BatchTimes& times, int batch_rows) noexcept {
@@ -53,7 +52,7 @@ bool PendingRequest::acquire_outputs(SlotPool& pool, TimePoint now) noexcept {
   if (output_slot_) return true;  // a second run writes to the same place
   Result<Slot> slot = model->acquire_outputs(pool, request.rows);
   if (!slot) {
-    ++counters_->outputs_exhausted;
+    ++counters_.outputs_exhausted;
     answer_error(std::move(slot.error()).within(model->label()));
     return false;
   }

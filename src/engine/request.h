@@ -18,8 +18,9 @@ namespace takt::engine {
 // Answers exactly once: by answer(), or with `internal` when it is destroyed unanswered.
 class PendingRequest {
  public:
+  // The counters live as long as it does: `model` keeps them, once it is set.
   PendingRequest(RequestId id, InferRequest request, InferCompletion done, TimePoint submitted,
-                 std::shared_ptr<Counters> counters);
+                 Counters& counters);
   ~PendingRequest();
   PendingRequest(const PendingRequest&) = delete;
   PendingRequest& operator=(const PendingRequest&) = delete;
@@ -45,7 +46,7 @@ class PendingRequest {
   InferTimings timings_;
   Slot output_slot_;
   std::vector<OutputBuffer> outputs_;
-  const std::shared_ptr<Counters> counters_;
+  Counters& counters_;
 };
 
 using PendingRequests = std::vector<std::unique_ptr<PendingRequest>>;

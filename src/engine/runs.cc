@@ -13,9 +13,10 @@ namespace {
 // How often a request waits again after its worker or device was lost under it.
 constexpr int kMovesMax = 1;
 
-// Called by the instance, on a thread of its own. The dispatcher hears of it first, so that the
-// instance's next batch is under way while the answers are given.
-void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, Inbox& inbox) {
+// Called by the instance, on a thread of its own. What waits for the instance goes first, so that its
+// next batch is under way while the answers are given; where nothing waits, the answers do.
+void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, Inbox& inbox,
+                const Counters& counters) {
   if (run->claimed.exchange(true)) return;  // abandoned, and answered then
   BatchEnded ended{run, std::max(Duration{}, outcome.times.exec_end - outcome.times.exec_start),
                    std::nullopt};
@@ -29,7 +30,8 @@ void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, 
   PendingRequests members = std::move(run->members);
   const std::optional<Error> error = ended.error;
   const int rows = run->rows;
-  inbox.post_end(std::move(ended));
+  const bool nothing_waits = counters.queue_depth.load(std::memory_order_relaxed) == 0;
+  inbox.post_end(std::move(ended), nothing_waits);
   for (const std::unique_ptr<PendingRequest>& member : members) {
     if (error) {
       member->answer_error(*error);
@@ -37,6 +39,7 @@ void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, 
       member->answer_outputs(outcome.times, rows);
     }
   }
+  if (nothing_waits) inbox.look();
 }
 
 }  // namespace
@@ -58,8 +61,9 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
   }
   slot.run = run;
   const Result<void> taken = slot.instance->submit(
-      run->samples,
-      [run, inbox = inbox_](BatchOutcome outcome) { finish_run(run, std::move(outcome), *inbox); });
+      run->samples, [run, inbox = inbox_, counters = counters_](BatchOutcome outcome) {
+        finish_run(run, std::move(outcome), *inbox, *counters);
+      });
   if (taken) return;
   slot.run.reset();
   if (taken.error().kind == ErrorKind::worker_lost) {

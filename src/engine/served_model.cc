@@ -38,11 +38,13 @@ Result<void> check_runtime(const ModelRuntime& runtime, const std::string& label
 }  // namespace
 
 Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
-                                                               const ModelRuntime& runtime) {
+                                                               const ModelRuntime& runtime,
+                                                               std::shared_ptr<Counters> counters) {
   const std::string label = runtime.name + " " + std::to_string(runtime.version);
   if (Result<void> checked = check_runtime(runtime, label); !checked)
     return std::unexpected(std::move(checked.error()));
   auto model = std::shared_ptr<ServedModel>(new ServedModel());
+  model->counters_ = std::move(counters);
   model->info_ = {id, runtime.name, runtime.version, runtime.signature};
   model->label_ = label;
   model->output_row_bytes_ = runtime.output_bytes_max;

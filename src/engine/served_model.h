@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/model_runtime.h"
+#include "engine/counters.h"
 #include "engine/inference_client.h"
 #include "engine/options.h"
 #include "memory/slot_pool.h"
@@ -32,8 +33,9 @@ using ServedReplicaPtr = std::shared_ptr<ServedReplica>;
 class ServedModel {
  public:
   // Checks the runtime; it has no replica yet. Errors: invalid_input.
+  // `counters` live as long as the model.
   [[nodiscard]] static Result<std::shared_ptr<const ServedModel>> create(
-      ModelId id, const ModelRuntime& runtime);
+      ModelId id, const ModelRuntime& runtime, std::shared_ptr<Counters> counters);
 
   // Lays out the outputs of the runtime's instances. Errors: invalid_input (not this model, or not
   // as it is on its other devices), out_of_memory.
@@ -57,6 +59,7 @@ class ServedModel {
 
  private:
   ServedModel() = default;
+  std::shared_ptr<Counters> counters_;
   ModelInfo info_;
   std::string label_;
   std::vector<std::size_t> output_row_bytes_;

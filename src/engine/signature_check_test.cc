@@ -19,7 +19,7 @@ class SignatureCheck : public ::testing::Test {
     runtime.signature = std::move(signature);
     runtime.output_bytes_max.assign(runtime.signature.outputs.size(), 64);
     runtime.instances.push_back(std::make_unique<InstantInstance>());
-    return *ServedModel::create(ModelId{1}, runtime);
+    return *ServedModel::create(ModelId{1}, runtime, std::make_shared<Counters>());
   }
   TensorView tensor(DataType type, Shape shape, std::size_t bytes) {
     return {type, std::move(shape), std::span(bytes_).first(bytes)};
@@ -133,7 +133,7 @@ TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
   runtime.signature.outputs = {{"a", DataType::uint8, {3}}, {"b", DataType::fp32, {-1}}};
   runtime.output_bytes_max = {3, 400};
   runtime.instances.push_back(std::make_unique<InstantInstance>());
-  const auto model = *ServedModel::create(ModelId{1}, runtime);
+  const auto model = *ServedModel::create(ModelId{1}, runtime, std::make_shared<Counters>());
   const auto replica = *model->make_replica(DeviceId{0}, runtime, 4);
   for (const std::int64_t rows : {1, 2, 3, 4}) {
     const Slot slot = *model->acquire_outputs(*replica->outputs, rows);
@@ -153,7 +153,7 @@ TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
 TEST(OutputLayout, HasRoomForFullBatchesOnEveryInstanceAndForHeldResults) {
   ModelRuntime runtime = engine_test::model_runtime("detector", 1, 6);
   for (int i = 0; i < 2; ++i) runtime.instances.push_back(std::make_unique<InstantInstance>());
-  const auto model = *ServedModel::create(ModelId{1}, runtime);
+  const auto model = *ServedModel::create(ModelId{1}, runtime, std::make_shared<Counters>());
   const auto replica = *model->make_replica(DeviceId{0}, runtime, 10);
   std::vector<Slot> slots;
   for (int i = 0; i < 2 * 6 + 10; ++i) {

@@ -46,6 +46,7 @@ Supervisor::~Supervisor() {
 }
 
 Result<ModelId> Supervisor::add_worker(engine::WorkerSpec spec, ModelService service) {
+  spec.inbox = engine_.inbox();
   Result<std::unique_ptr<engine::WorkerKeeper>> keeper =
       engine::WorkerKeeper::start(options_, std::move(spec));
   if (!keeper) return std::unexpected(std::move(keeper).error());
@@ -57,6 +58,7 @@ Result<ModelId> Supervisor::add_worker(engine::WorkerSpec spec, ModelService ser
 
 Result<void> Supervisor::add_replica(ModelId model, engine::WorkerSpec spec,
                                      std::vector<scheduler::ProfilePoint> learned) {
+  spec.inbox = engine_.inbox();
   Result<std::unique_ptr<engine::WorkerKeeper>> keeper =
       engine::WorkerKeeper::start(options_, std::move(spec));
   if (!keeper) return std::unexpected(std::move(keeper).error());

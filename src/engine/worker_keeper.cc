@@ -182,7 +182,8 @@ Result<WorkerKeeper::Incarnation> WorkerKeeper::begin() {
                            .output_bytes_max = loaded_.output_bytes_max,
                            .instances = static_cast<std::uint32_t>(spec_.load.instances),
                            .results_held_max = spec_.results_held_max,
-                           .spin = spec_.load.spin};
+                           .spin = spec_.load.spin,
+                           .inbox = spec_.inbox};
   Result<std::shared_ptr<WorkerLink>> link = WorkerLink::create(
       std::move(link_options), spec_.inputs, [this](Error cause) { alarm(std::move(cause)); });
   if (!link) return std::unexpected(std::move(link).error());

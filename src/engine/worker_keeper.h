@@ -33,6 +33,7 @@ struct WorkerSpec {
   ipc::LoadModel load;
   std::shared_ptr<const SharedInputs> inputs;
   int results_held_max = 64;
+  std::shared_ptr<Inbox> inbox{};  // of the engine that it serves; a Supervisor sets it
 };
 
 // Told on the keeper's thread, in the order in which it happens: lost, back, lost, ...

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/worker_link.h"
 
+#include "core/spin.h"
+#include "engine/inbox.h"
 #include "engine/output_slots.h"
 #include "ipc/batch_wire.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +16,9 @@
 #include <utility>
 
 namespace takt::engine {
+
+// How often the answering thread looks before it lets others have its core, if they want it.
+static constexpr unsigned kLooksPerYield = 1024;
 
 Result<std::shared_ptr<WorkerLink>> WorkerLink::create(LinkOptions options,
                                                        std::shared_ptr<const SharedInputs> inputs,
@@ -111,8 +117,26 @@ void WorkerLink::take_answers() {
     }
     if (ticket && *ticket) continue;
     if (last_look) return;
-    completions_.wait(options_.spin, std::chrono::seconds(10));
+    if (options_.spin > Duration{}) spin();
+    completions_.wait({}, std::chrono::seconds(10));
   }
+}
+
+// Until there is a ticket, or nothing has come for as long as the options say. What requests want
+// decided meanwhile is decided here, on a core that is awake.
+void WorkerLink::spin() {
+  Inbox* const inbox = options_.inbox.get();
+  if (inbox != nullptr) inbox->start_looking();
+  TimePoint end = clock_.now() + options_.spin;
+  for (unsigned looks = 1; !completions_.something() && clock_.now() < end; ++looks) {
+    if (inbox != nullptr && inbox->something_posted()) {
+      inbox->look();
+      end = clock_.now() + options_.spin;
+    }
+    if (looks % kLooksPerYield == 0) ::sched_yield();
+    pause_cpu();
+  }
+  if (inbox != nullptr) inbox->stop_looking();
 }
 
 Result<void> WorkerLink::deliver(const ipc::Ticket& ticket) {

@@ -26,6 +26,8 @@
 
 namespace takt::engine {
 
+class Inbox;
+
 // Inputs that every worker may look into: pools whose slots requests are made of. Filled before the
 // first worker starts.
 struct SharedInputs {
@@ -43,7 +45,8 @@ struct LinkOptions {
   std::vector<std::size_t> output_bytes_max;  // a row
   std::uint32_t instances = 1;
   int results_held_max = 64;
-  Duration spin{};  // how long the answering thread looks before it sleeps
+  Duration spin{};                 // how long the answering thread looks before it sleeps
+  std::shared_ptr<Inbox> inbox{};  // where it looks as well; may be null
 };
 
 class WorkerLink {
@@ -92,6 +95,7 @@ class WorkerLink {
              ipc::WorkerChannel channel, const ipc::ChannelLayout& layout,
              std::shared_ptr<SlotPool> outputs);
   void take_answers();
+  void spin();
   [[nodiscard]] Result<void> deliver(const ipc::Ticket& ticket);
 
   const LinkOptions options_;

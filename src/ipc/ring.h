@@ -62,9 +62,9 @@ class RingConsumer {
   void wait(Duration spin, Duration wait_max);
   void interrupt() noexcept;  // from any thread of the consumer's process: the next wait() returns
 
- private:
-  [[nodiscard]] bool something() const noexcept;
+  [[nodiscard]] bool something() const noexcept;  // wait() would return at once
 
+ private:
   RingMemory* memory_;
   std::uint32_t head_ = 0;
   std::atomic<bool> interrupted_{false};

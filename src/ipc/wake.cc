@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipc/wake.h"
 
+#include "core/spin.h"
+
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,21 +11,11 @@
 #include <climits>
 #include <ctime>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace takt::ipc {
 namespace {
 
 // How often a spinning consumer looks before it reads the clock.
 constexpr int kLooksPerClock = 32;
-
-void pause_cpu() noexcept {
-#if defined(__x86_64__)
-  _mm_pause();
-#endif
-}
 
 bool spin_until_ready(const std::function<bool()>& ready, Duration spin) {
   const auto end = std::chrono::steady_clock::now() + spin;

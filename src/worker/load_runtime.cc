@@ -33,6 +33,7 @@ LoadOptions load_options(const repository::ModelVersion& version, const RuntimeO
   load.output_specs = version.signature.outputs;
   load.instances = options.instances;
   load.threads_per_instance = options.threads_per_instance;
+  load.spin = options.spin;
   load.cpus = options.cpus;
   load.instance_cpus = options.instance_cpus;
   load.cache_dir = options.cache_dir;

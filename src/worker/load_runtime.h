@@ -25,6 +25,7 @@ struct RuntimeOptions {
   int threads_per_instance = 1;
   std::vector<int> cpus;                        // that the instances may use; empty: any
   std::vector<std::vector<int>> instance_cpus;  // as LoadOptions
+  Duration spin{};                              // as LoadOptions
   std::filesystem::path cache_dir;              // compiled models; empty: no cache
   std::string precision = "fp32";
   // Room for a row of an output without fixed size, where config.pbtxt has no parameter

@@ -86,6 +86,7 @@ class WorkerProcess {
     options.threads_per_instance = wanted.threads_per_instance;
     // The CPUs that this process may use can be others by now than when its gateway started.
     if (has_all(usable_cpus(), wanted.instance_cpus)) options.instance_cpus = wanted.instance_cpus;
+    options.spin = wanted.spin;
     options.cache_dir = wanted.cache_dir;
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;

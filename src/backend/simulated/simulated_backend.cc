@@ -84,7 +84,8 @@ class SimulatedBackend final : public Backend {
     if (!signature) return std::unexpected(std::move(signature).error());
     Result<BatchRules> rules = make_batch_rules(*std::move(signature), options.inputs);
     if (!rules) return std::unexpected(std::move(rules).error());
-    return std::make_shared<SharedModel>(*std::move(rules), *std::move(parameters), clock_);
+    return std::make_shared<SharedModel>(*std::move(rules), *std::move(parameters), options.spin,
+                                         clock_);
   }
 
   const Clock& clock_;

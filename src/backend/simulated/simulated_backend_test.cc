@@ -51,6 +51,17 @@ TEST_F(Simulated, TakesItsSignatureFromParameters) {
   EXPECT_EQ((*model)->signature().outputs[0].type, DataType::int32);
 }
 
+TEST_F(Simulated, SpinsToTheSameEndAsItSleeps) {
+  LoadOptions options = options_of(conv_net());
+  options.parameters = {{"simulated.base_us", "2000"}};
+  options.spin = 1ms;
+  model_ = backend_->load({"conv_net", 1, {}}, options).value();
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  const BatchOutcome outcome = run_one(*instance);
+  ASSERT_TRUE(outcome.status) << outcome.status.error().message;
+  EXPECT_GE(outcome.times.exec_end - outcome.times.exec_start, 2ms);
+}
+
 TEST_F(Simulated, NeedsASignature) {
   const auto model = backend_->load({"plan", 4, {}}, {});
   ASSERT_FALSE(model.has_value());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/simulated/simulated_instance.h"
 
+#include "core/spin.h"
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -215,7 +217,13 @@ bool SimulatedInstance::wait_until(TimePoint end) {
     if (stopping_) return false;
     const TimePoint now = model_->clock.now();
     if (now >= end) return true;
-    changed_.wait_for(lock, std::min(end - now, kStep));
+    if (end - now > model_->spin) {
+      changed_.wait_for(lock, std::min(end - now - model_->spin, kStep));
+      continue;
+    }
+    lock.unlock();
+    pause_cpu();
+    lock.lock();
   }
 }
 

@@ -19,11 +19,16 @@
 namespace takt::simulated {
 
 struct SharedModel {
-  SharedModel(BatchRules batch_rules, Parameters parameters, const Clock& clock_used)
-      : rules(std::move(batch_rules)), plan(std::move(parameters)), clock(clock_used) {}
+  SharedModel(BatchRules batch_rules, Parameters parameters, Duration spin_max,
+              const Clock& clock_used)
+      : rules(std::move(batch_rules)),
+        plan(std::move(parameters)),
+        spin(spin_max),
+        clock(clock_used) {}
 
   const BatchRules rules;
   FaultPlan plan;
+  const Duration spin;  // before the end of a wait: look at the clock in place of sleeping
   const Clock& clock;
 };
 
