@@ -34,7 +34,7 @@ struct ModelStatistics {
   DurationSum success;
   DurationSum fail;       // for any reason but those two
   DurationSum cancelled;  // withdrawn
-  DurationSum refused;    // never queued: full, too late, no room
+  DurationSum refused;    // as EngineStats::refused: not accepted
   // Parts of those that succeeded, a request each.
   DurationSum queue;
   DurationSum compute_input;
