@@ -40,7 +40,7 @@ void PendingRequest::count(std::optional<ErrorKind> error) const noexcept {
   Outcome outcome = error ? Outcome::fail : Outcome::success;
   if (error == ErrorKind::cancelled) outcome = Outcome::cancelled;
   if (refused_) outcome = Outcome::refused;
-  model->statistics().answered(outcome, timings_, request.rows);
+  model->statistics().answered(outcome, error, timings_, request.rows);
 }
 
 void PendingRequest::refuse(Error error) noexcept {

@@ -20,6 +20,19 @@ std::uint64_t get(const std::atomic<std::uint64_t>& sum) noexcept {
   return sum.load(std::memory_order_relaxed);
 }
 
+template <typename Buckets>
+void count_in(Buckets& buckets, TimePoint from, TimePoint to) noexcept {
+  const auto bound = std::ranges::lower_bound(kDurationBounds, to - from);
+  add(buckets[static_cast<std::size_t>(bound - kDurationBounds.begin())], 1);
+}
+
+template <typename Buckets>
+DurationCounts counts_of(const Buckets& buckets) noexcept {
+  DurationCounts counts{};
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = get(buckets[i]);
+  return counts;
+}
+
 DurationSum sum_of(std::uint64_t count, const std::atomic<std::uint64_t>& ns) noexcept {
   return {.count = count, .total = Duration(static_cast<Duration::rep>(get(ns)))};
 }
@@ -35,16 +48,24 @@ void StatisticsRecorder::Parts::add(const BatchTimes& times) noexcept {
   engine::add(output_ns, ns_between(times.compute_end, times.exec_end));
 }
 
-void StatisticsRecorder::answered(Outcome outcome, const InferTimings& timings,
-                                  std::int64_t rows) noexcept {
+void StatisticsRecorder::answered(Outcome outcome, std::optional<ErrorKind> error,
+                                  const InferTimings& timings, std::int64_t rows) noexcept {
+  const TimePoint now = clock_->now();
   const bool success = outcome == Outcome::success;
   Answers& answers = success ? successes_.answers : others_[static_cast<std::size_t>(outcome) - 1];
   add(answers.count, 1);
-  add(answers.ns, ns_between(timings.submitted, clock_->now()));
+  add(answers.ns, ns_between(timings.submitted, now));
+  if (error) add(failed_by_kind_[static_cast<std::size_t>(*error)], 1);
   if (!success) return;
   add(successes_.rows, static_cast<std::uint64_t>(rows));
   add(successes_.queue_ns, ns_between(timings.submitted, timings.dispatched));
   successes_.parts.add(timings.batch);
+  const BatchTimes& batch = timings.batch;
+  count_in(histograms_.request, timings.submitted, now);
+  count_in(histograms_.queue, timings.submitted, timings.dispatched);
+  count_in(histograms_.compute_input, batch.exec_start, batch.compute_start);
+  count_in(histograms_.compute_infer, batch.compute_start, batch.compute_end);
+  count_in(histograms_.compute_output, batch.compute_end, batch.exec_end);
 }
 
 void StatisticsRecorder::executed(int rows, const BatchTimes& times) noexcept {
@@ -72,6 +93,12 @@ ModelStatistics StatisticsRecorder::read() const {
   read.fail = other(Outcome::fail);
   read.cancelled = other(Outcome::cancelled);
   read.refused = other(Outcome::refused);
+  read.histograms = {counts_of(histograms_.request), counts_of(histograms_.queue),
+                     counts_of(histograms_.compute_input), counts_of(histograms_.compute_infer),
+                     counts_of(histograms_.compute_output)};
+  for (std::size_t i = 0; i < failed_by_kind_.size(); ++i) {
+    read.failed_by_kind[i] = get(failed_by_kind_[i]);
+  }
   for (std::size_t i = 0; i < executions_.size(); ++i) {
     const std::uint64_t executed = get(executions_[i].count);
     if (executed == 0) continue;

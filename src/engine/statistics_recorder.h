@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace takt::engine {
@@ -26,8 +27,10 @@ class StatisticsRecorder {
   // `clock` is the one that the timings come from.
   StatisticsRecorder(int rows_max, std::shared_ptr<const Clock> clock);
 
-  // A request that is answered now. Of `timings` only a success uses more than `submitted`.
-  void answered(Outcome outcome, const InferTimings& timings, std::int64_t rows) noexcept;
+  // A request that is answered now; `error` is empty for a success. Of `timings` only a success uses
+  // more than `submitted`.
+  void answered(Outcome outcome, std::optional<ErrorKind> error, const InferTimings& timings,
+                std::int64_t rows) noexcept;
   // A batch that succeeded; told before its requests are answered.
   void executed(int rows, const BatchTimes& times) noexcept;
 
@@ -54,6 +57,14 @@ class StatisticsRecorder {
     Parts parts;
     std::atomic<std::int64_t> last_ms{0};
   };
+  using Buckets = std::array<Sum, kDurationBounds.size() + 1>;
+  struct alignas(64) Histograms {
+    Buckets request{};
+    Buckets queue{};
+    Buckets compute_input{};
+    Buckets compute_infer{};
+    Buckets compute_output{};
+  };
   struct alignas(32) Executions {
     Sum count{0};
     Parts parts;
@@ -61,9 +72,11 @@ class StatisticsRecorder {
 
   const std::shared_ptr<const Clock> clock_;
   Successes successes_;
+  Histograms histograms_;
   std::vector<Executions> executions_;  // [rows - 1]
   // Written by the dispatcher and by threads that submit.
   alignas(64) std::array<Answers, 3> others_;  // [outcome - 1]
+  std::array<Sum, kErrorKindCount> failed_by_kind_{};
 };
 
 }  // namespace takt::engine

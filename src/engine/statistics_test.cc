@@ -69,6 +69,49 @@ TEST_F(StatisticsTest, ARequestAddsTheTimesOfItsParts) {
   EXPECT_EQ(all.last_inference, milliseconds(clock_.wall_time_us() / 1000));
 }
 
+// The index of the bucket that has a value.
+std::size_t bucket_of(Duration value) {
+  std::size_t bucket = 0;
+  while (bucket < engine::kDurationBounds.size() && value > engine::kDurationBounds[bucket]) {
+    ++bucket;
+  }
+  return bucket;
+}
+
+TEST_F(StatisticsTest, TimesFallIntoTheBucketsWhoseBoundsHoldThem) {
+  start_model();
+  Answer answer;
+  submit(answer, request(model_, 1));
+  auto run = next_run();
+  const TimePoint started = clock_.now();
+  clock_.advance(seconds(11));  // beyond the last bound
+  run->finish(times_from(started));
+  ASSERT_EQ(answer.kind(), std::nullopt);
+  const engine::DurationHistograms all = statistics().histograms;
+  engine::DurationCounts expected{};
+  expected.back() = 1;
+  EXPECT_EQ(all.request, expected);
+  expected = {};
+  expected[bucket_of(milliseconds(1))] = 1;  // a bound belongs to its bucket
+  EXPECT_EQ(all.compute_input, expected);
+  expected = {};
+  expected[bucket_of(milliseconds(10))] = 1;
+  EXPECT_EQ(all.compute_infer, expected);
+  expected = {};
+  expected[0] = 1;
+  EXPECT_EQ(all.queue, expected);
+}
+
+TEST_F(StatisticsTest, FailuresAreCountedByTheirKind) {
+  start_model();
+  auto blocker = block();
+  blocker->fail(ErrorKind::corrupt_output);
+  ASSERT_EQ(blocking_.kind(), ErrorKind::corrupt_output);
+  const auto by_kind = statistics().failed_by_kind;
+  EXPECT_EQ(by_kind[static_cast<std::size_t>(ErrorKind::corrupt_output)], 1);
+  EXPECT_EQ(by_kind[static_cast<std::size_t>(ErrorKind::internal)], 0);
+}
+
 TEST_F(StatisticsTest, ABatchOfThreeIsThreeInferencesAndOneExecution) {
   start_model();
   auto blocker = block();
@@ -185,7 +228,7 @@ TEST_F(StatisticsTest, WhatIsNotAcceptedIsRefusedAndWhatExpiresFailed) {
   wait_queued(1);
   Answer full;
   submit(full, request(model_, 2));
-  ASSERT_EQ(full.kind(), ErrorKind::unavailable);
+  ASSERT_EQ(full.kind(), ErrorKind::overloaded);
   Answer invalid;
   submit(invalid, request(model_, 3, 9));
   ASSERT_EQ(invalid.kind(), ErrorKind::invalid_input);
@@ -210,7 +253,7 @@ TEST_F(StatisticsTest, WhatGivesWayToAMoreUrgentRequestHasFailed) {
   InferRequest critical = request(model_, 2);
   critical.priority = PriorityClass::critical;
   submit(urgent, std::move(critical));
-  ASSERT_EQ(shed.kind(), ErrorKind::unavailable);
+  ASSERT_EQ(shed.kind(), ErrorKind::overloaded);
   EXPECT_EQ(statistics().fail.count, 1);
   EXPECT_EQ(statistics().refused.count, 0);
   blocker->finish();
