@@ -2,6 +2,7 @@
 #include "app/runtime.h"
 
 #include "app/model_loading.h"
+#include "app/server_host.h"
 #include "line/board_simulator.h"
 #include "line/folder_source.h"
 
@@ -93,6 +94,7 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   if (Result<void> made = runtime->make_pools(lines); !made) return std::unexpected(made.error());
   auto inputs = std::make_shared<engine::SharedInputs>();
   for (const auto& [line, pool] : runtime->pools_) inputs->add(pool);
+  if (runtime->request_slots_) inputs->add(runtime->request_slots_);
   runtime->supervisor_ = std::make_unique<Supervisor>(config.workers.supervisor, *runtime->engine_);
   const ModelPlaces places{*runtime->engine_, *runtime->supervisor_, std::move(inputs),
                            &runtime->profiles_};
@@ -182,6 +184,11 @@ Result<void> Runtime::make_pools(const std::vector<std::string>& lines) {
         SlotPool::create("frames-" + entry.line.name, size_classes(entry));
     if (!pool) return std::unexpected(std::move(pool).error());
     pools_.emplace(entry.line.name, std::move(*pool));
+  }
+  if (config_.server) {
+    auto pool = SlotPool::create("requests", request_classes(*config_.server));
+    if (!pool) return std::unexpected(std::move(pool).error());
+    request_slots_ = std::move(*pool);
   }
   return {};
 }
@@ -286,8 +293,12 @@ Counts Runtime::counts() const {
   counts.engine = engine_->stats();
   counts.journal = journal_->stats();
   if (store_) counts.store = store_->counts();
-  counts.workers = supervisor_ ? supervisor_->workers() : workers_at_end_;
+  counts.workers = workers();
   return counts;
+}
+
+std::vector<engine::WorkerStatus> Runtime::workers() const {
+  return supervisor_ ? supervisor_->workers() : workers_at_end_;
 }
 
 }  // namespace takt::app

@@ -69,6 +69,10 @@ class Runtime {
 
   [[nodiscard]] Counts counts() const;
   [[nodiscard]] EngineStats engine_stats() const { return engine_->stats(); }
+  [[nodiscard]] std::vector<engine::WorkerStatus> workers() const;
+  [[nodiscard]] InferenceClient& client() { return *engine_; }
+  // For the inputs of clients' requests, where there is a server.
+  [[nodiscard]] const std::shared_ptr<SlotPool>& request_slots() const { return request_slots_; }
   [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
 
  private:
@@ -93,6 +97,7 @@ class Runtime {
   std::vector<std::unique_ptr<line::SerialSink>> shared_sinks_;
   // A line's frames lie in the pool of that name; workers share all of them from their start.
   std::map<std::string, std::shared_ptr<SlotPool>> pools_;
+  std::shared_ptr<SlotPool> request_slots_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
   std::vector<engine::WorkerStatus> workers_at_end_;  // after close()

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <utility>
 
 namespace takt::app {
@@ -32,21 +33,34 @@ std::vector<SizeClass> request_classes(const config::ServerConfig& config) {
 }
 
 ServerHost::ServerHost(const config::ServerConfig& config, InferenceClient& client,
-                       server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs)
+                       server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs,
+                       AddMetrics add_metrics)
     : config_(config),
+      add_metrics_(std::move(add_metrics)),
+      inputs_(std::move(inputs)),
+      catalog_(catalog),
       regions_(config.regions),
-      service_(client, catalog, regions_, std::move(inputs), clock_, config.infer),
-      endpoints_(config.identity, catalog, regions_) {}
+      service_(client, catalog, regions_, inputs_, clock_, config.infer),
+      endpoints_(config.identity, catalog, regions_),
+      metrics_page_([this] { return snapshot(); }, config.triton_names) {}
 
 Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig& config,
                                                       InferenceClient& client,
                                                       server::ModelCatalog& catalog,
-                                                      std::shared_ptr<SlotPool> inputs) {
-  std::unique_ptr<ServerHost> host(new ServerHost(config, client, catalog, std::move(inputs)));
+                                                      std::shared_ptr<SlotPool> inputs,
+                                                      AddMetrics add_metrics) {
+  std::unique_ptr<ServerHost> host(
+      new ServerHost(config, client, catalog, std::move(inputs), std::move(add_metrics)));
   if (config.http_enabled) {
     auto http = server::http::HttpServer::start(config.http, host->service_, host->endpoints_);
     if (!http) return std::unexpected(std::move(http).error().within("server.http"));
     host->http_ = std::move(*http);
+  }
+  if (config.metrics_enabled) {
+    auto metrics =
+        server::http::HttpServer::start(config.metrics, host->service_, host->metrics_page_);
+    if (!metrics) return std::unexpected(std::move(metrics).error().within("server.metrics"));
+    host->metrics_ = std::move(*metrics);
   }
   return host;
 }
@@ -56,18 +70,35 @@ ServerHost::~ServerHost() {
 }
 
 std::vector<std::string> ServerHost::places() const {
-  std::vector<std::string> places;
   const std::string& address = config_.http.address;
   const bool v6 = address.find(':') != std::string::npos;
-  if (http_) {
-    places.push_back(
-        fmt::format("http://{}{}{}:{}", v6 ? "[" : "", address, v6 ? "]" : "", http_->port()));
-  }
+  const std::string host = v6 ? "[" + address + "]" : address;
+  std::vector<std::string> places;
+  if (http_) places.push_back(fmt::format("http: http://{}:{}", host, http_->port()));
+  if (metrics_) places.push_back(fmt::format("metrics: http://{}:{}", host, metrics_->port()));
   return places;
 }
 
 void ServerHost::stop(Duration patience) {
   if (http_) http_->stop(patience);
+  if (metrics_) metrics_->stop(Duration{});
+}
+
+server::MetricsSnapshot ServerHost::snapshot() const {
+  server::MetricsSnapshot snapshot;
+  snapshot.version = config_.identity.version;
+  snapshot.uptime_seconds = std::chrono::duration<double>(clock_.now() - started_).count();
+  for (const server::ModelCardPtr& card : catalog_.serving()) {
+    if (auto statistics = catalog_.statistics(card->info.id)) {
+      snapshot.models.push_back(
+          {card->info.name, std::to_string(card->info.version), std::move(*statistics)});
+    }
+  }
+  snapshot.request_slots = inputs_->use();
+  snapshot.requests_in_flight = service_.in_flight();
+  if (http_) snapshot.http = http_->stats();
+  add_metrics_(snapshot);
+  return snapshot;
 }
 
 }  // namespace takt::app

@@ -12,9 +12,11 @@
 #include "server/http/http_server.h"
 #include "server/http/v2_endpoints.h"
 #include "server/infer_service.h"
+#include "server/metrics/metrics_page.h"
 #include "server/model_catalog.h"
 #include "server/shared_regions.h"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,29 +30,38 @@ namespace takt::app {
 class ServerHost {
  public:
   // Serves when it returns. `inputs` are shared with the workers. Errors: unavailable (a port).
-  [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(const config::ServerConfig& config,
-                                                                 InferenceClient& client,
-                                                                 server::ModelCatalog& catalog,
-                                                                 std::shared_ptr<SlotPool> inputs);
+  // `add_metrics` fills what it knows into a snapshot, from any thread.
+  using AddMetrics = std::function<void(server::MetricsSnapshot&)>;
+  [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(
+      const config::ServerConfig& config, InferenceClient& client, server::ModelCatalog& catalog,
+      std::shared_ptr<SlotPool> inputs, AddMetrics add_metrics);
   ~ServerHost();  // stop(0)
   ServerHost(const ServerHost&) = delete;
   ServerHost& operator=(const ServerHost&) = delete;
 
-  [[nodiscard]] std::vector<std::string> places() const;  // "http://127.0.0.1:8000"
+  [[nodiscard]] std::vector<std::string> places() const;  // "http: http://127.0.0.1:8000"
 
   // Takes nothing more; what is being answered has `patience`. Before the engine stops.
   void stop(Duration patience);
 
  private:
   ServerHost(const config::ServerConfig& config, InferenceClient& client,
-             server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs);
+             server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs,
+             AddMetrics add_metrics);
+  [[nodiscard]] server::MetricsSnapshot snapshot() const;
 
   const config::ServerConfig config_;
   const SystemClock clock_;
+  const TimePoint started_ = clock_.now();
+  const AddMetrics add_metrics_;
+  const std::shared_ptr<SlotPool> inputs_;
+  server::ModelCatalog& catalog_;
   server::SharedRegions regions_;
   server::InferService service_;
   server::http::V2Endpoints endpoints_;
+  server::MetricsPage metrics_page_;
   std::unique_ptr<server::http::HttpServer> http_;
+  std::unique_ptr<server::http::HttpServer> metrics_;
 };
 
 }  // namespace takt::app

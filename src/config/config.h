@@ -90,6 +90,9 @@ struct ServerConfig {
   server::ServerIdentity identity;
   bool http_enabled = true;
   server::http::HttpOptions http;
+  bool metrics_enabled = true;
+  server::http::HttpOptions metrics{.port = 8002};
+  bool triton_names = false;  // metrics also as nv_inference_*
   server::InferOptions infer;
   server::RegionLimits regions;
   // Of the repository, beside those of the tasks: served from the start. Nothing: all of them.

@@ -50,6 +50,12 @@ void read_http(Reader& reader, ServerConfig& server) {
   }
 }
 
+void read_metrics(Reader& reader, ServerConfig& server) {
+  reader.boolean("enabled", server.metrics_enabled);
+  read_port(reader, server.metrics.port);
+  reader.boolean("triton_names", server.triton_names);
+}
+
 void read_priorities(Reader& reader, std::vector<PriorityClass>& priorities) {
   if (!reader.has("priorities")) return;
   std::vector<std::string> words;
@@ -93,7 +99,9 @@ void read_server(Reader& reader, ServerConfig& server) {
   }
   static_cast<void>(reader.has("insecure"));
   server.http.address = address;
+  server.metrics.address = address;
   reader.mapping("http", [&](Reader& http) { read_http(http, server); });
+  reader.mapping("metrics", [&](Reader& metrics) { read_metrics(metrics, server); });
   read_models(reader, server);
   reader.word("isolation", server.isolation, &parse_isolation);
   reader.texts("backends", server.backends);

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.h"
+
+#include <gmock/gmock.h>
+
+#include <string>
+
+namespace takt::config {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Result<Loaded> parse_server(const std::string& server) {
+  return parse("models: {repository: models, cache: none}\nserver: " + server + "\n",
+               "/configured/takt.yaml");
+}
+
+std::string problem_of(const std::string& server) {
+  const Result<Loaded> loaded = parse_server(server);
+  return loaded ? "accepted" : loaded.error().message;
+}
+
+TEST(ServerConfig, IsThereOnlyWhereTheFileHasOne) {
+  const auto loaded = parse("models: {repository: models}\n", "/configured/takt.yaml");
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, HasSubstr("tasks"));
+}
+
+TEST(ServerConfig, NeedsNeitherTasksNorLines) {
+  const auto loaded = parse_server("{}");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const ServerConfig& server = *loaded->config.server;
+  EXPECT_EQ(server.identity.name, "takt");
+  EXPECT_EQ(server.http.address, "127.0.0.1");
+  EXPECT_EQ(server.http.port, 8000);
+  EXPECT_EQ(server.metrics.port, 8002);
+  EXPECT_FALSE(server.models) << "all of the repository";
+  EXPECT_FALSE(server.model_control) << "clients change nothing unless it is said";
+  EXPECT_TRUE(loaded->warnings.empty());
+}
+
+TEST(ServerConfig, EveryKeyReachesItsPlace) {
+  const auto loaded = parse_server(
+      "{name: triton, address: ::1, models: [a, b], isolation: thread, backends: [simulated], "
+      "model_control: true, shared_memory: false, deadline: 2s, priorities: [critical, background],"
+      " in_flight_max: 7, request_bytes_max: 2MiB,"
+      " http: {port: 81, threads: 3, connections_max: 5, header_bytes_max: 8KiB,"
+      " body_bytes_max: 1MiB, header_timeout: 1s, body_timeout: 2s, idle_timeout: 3s,"
+      " write_timeout: 4s}, metrics: {port: 82, triton_names: true}}");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const ServerConfig& server = *loaded->config.server;
+  EXPECT_EQ(server.identity.name, "triton");
+  EXPECT_EQ(server.http.address, "::1");
+  EXPECT_EQ(server.metrics.address, "::1");
+  EXPECT_THAT(*server.models, ElementsAre("a", "b"));
+  EXPECT_EQ(server.isolation, Isolation::thread);
+  EXPECT_THAT(server.backends, ElementsAre("simulated"));
+  EXPECT_TRUE(server.model_control);
+  EXPECT_FALSE(server.regions.allowed);
+  EXPECT_EQ(server.infer.deadline, 2s);
+  EXPECT_THAT(server.infer.priorities,
+              ElementsAre(PriorityClass::critical, PriorityClass::background));
+  EXPECT_EQ(server.infer.in_flight_max, 7);
+  EXPECT_EQ(server.infer.request_bytes_max, 2 << 20);
+  EXPECT_EQ(server.http.port, 81);
+  EXPECT_EQ(server.http.threads, 3);
+  EXPECT_EQ(server.http.connections_max, 5);
+  EXPECT_EQ(server.http.header_bytes_max, 8 << 10);
+  EXPECT_EQ(server.http.body_bytes_max, 1 << 20);
+  EXPECT_EQ(server.http.header_timeout, 1s);
+  EXPECT_EQ(server.http.body_timeout, 2s);
+  EXPECT_EQ(server.http.idle_timeout, 3s);
+  EXPECT_EQ(server.http.write_timeout, 4s);
+  EXPECT_EQ(server.metrics.port, 82);
+  EXPECT_TRUE(server.triton_names);
+}
+
+TEST(ServerConfig, ServesNoModelsOrAllOfThem) {
+  EXPECT_TRUE(parse_server("{models: none}")->config.server->models->empty());
+  EXPECT_FALSE(parse_server("{models: all}")->config.server->models);
+}
+
+TEST(ServerConfig, OtherMachinesReachItOnlyWhereThatIsSaid) {
+  EXPECT_THAT(problem_of("{address: 0.0.0.0}"), HasSubstr("insecure: true"));
+  EXPECT_THAT(problem_of("{address: '::'}"), HasSubstr("insecure: true"));
+  EXPECT_THAT(problem_of("{address: 192.168.0.7}"), HasSubstr("insecure: true"));
+  EXPECT_EQ(problem_of("{address: 0.0.0.0, insecure: true}"), "accepted");
+  EXPECT_EQ(problem_of("{address: 127.0.0.2}"), "accepted");
+  EXPECT_THAT(problem_of("{address: localhost}"), HasSubstr("no IP address"));
+}
+
+TEST(ServerConfig, WhatCannotBeIsNamedWithItsPlace) {
+  EXPECT_THAT(problem_of("{http: {port: 70000}}"), HasSubstr("server.http.port"));
+  EXPECT_THAT(problem_of("{http: {header_bytes_max: 10B}}"), HasSubstr("1KiB to 1MiB"));
+  EXPECT_THAT(problem_of("{priorities: [urgent]}"), HasSubstr("server.priorities"));
+  EXPECT_THAT(problem_of("{isolation: vm}"), HasSubstr("server.isolation"));
+  EXPECT_THAT(problem_of("{htp: {}}"), HasSubstr("http"));
+}
+
+}  // namespace
+}  // namespace takt::config
