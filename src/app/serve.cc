@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// `takt serve`: every line of a configuration, until its sources end or a signal comes.
+// `takt serve`: every line of a configuration, until its sources end or a signal comes, and its server,
+// until a signal comes.
 #include "app/command_run.h"
 #include "app/commands.h"
 #include "app/event_feed.h"
 #include "app/runtime.h"
+#include "app/served_models.h"
+#include "app/server_host.h"
 #include "app/stop_signal.h"
 
 #include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace takt::app {
 
@@ -36,6 +44,57 @@ class Heartbeat {
   TimePoint last_;
 };
 
+// What other programs use of a running takt.
+struct Front {
+  std::unique_ptr<ServedModels> models;
+  std::unique_ptr<ServerHost> host;
+};
+
+Result<std::vector<std::string>> models_to_serve(const config::Config& config) {
+  if (config.server->models) return *config.server->models;
+  const auto listed = repository::list(config.models.repository);
+  if (!listed) return std::unexpected(listed.error());
+  std::vector<std::string> names;
+  for (const repository::ListedModel& model : *listed) names.push_back(model.name);
+  return names;
+}
+
+void add_metrics(const Runtime& runtime, server::MetricsSnapshot& snapshot) {
+  snapshot.engine = runtime.engine_stats();
+  for (const engine::WorkerStatus& worker : runtime.workers()) {
+    snapshot.workers.push_back({worker.name, worker.device,
+                                worker.state == engine::WorkerState::serving, worker.restarts});
+  }
+}
+
+Result<Front> open_front(const config::Config& config, Runtime& runtime) {
+  const config::ServerConfig& server = *config.server;
+  ServedModelsOptions options;
+  options.control = server.model_control;
+  options.isolation = server.isolation;
+  options.backends = server.backends;
+  options.report = &report_line;
+  Front front;
+  front.models = std::make_unique<ServedModels>(config, runtime.places(), runtime.models(), options);
+  const Result<std::vector<std::string>> names = models_to_serve(config);
+  if (!names) return std::unexpected(names.error());
+  if (auto loaded = front.models->load_configured(*names); !loaded) {
+    return fail(ErrorKind::unavailable, "server.models: " + loaded.error().message);
+  }
+  config::ServerConfig identified = server;
+  identified.identity.version = TAKT_VERSION;
+  auto host = ServerHost::start(
+      identified, runtime.client(), *front.models, runtime.request_slots(),
+      [&runtime](server::MetricsSnapshot& snapshot) { add_metrics(runtime, snapshot); });
+  if (!host) return std::unexpected(std::move(host).error());
+  front.host = std::move(*host);
+  for (const std::string& place : front.host->places()) report_line(place);
+  return front;
+}
+
+// For clients' requests that are being answered when it stops.
+constexpr Duration kClientsPatience = std::chrono::seconds(5);
+
 }  // namespace
 
 int run_serve(const ServeOptions& options) {
@@ -57,17 +116,24 @@ int run_serve(const ServeOptions& options) {
     if (!line) return report_error(line.error());
     report_line("line " + entry.line.name + " is ready");
   }
+  Front front;
+  if (config->server) {
+    Result<Front> opened = open_front(*config, **runtime);
+    if (!opened) return report_error(opened.error());
+    front = std::move(*opened);
+  }
 
   const TimePoint start = clock.now();
   (*runtime)->start();
   report_line("serving; Ctrl-C drains and ends");
   Heartbeat heartbeat(start);
   while (!stop.wait_for(std::chrono::milliseconds(100)) &&
-         !(*runtime)->finished(Duration::zero())) {
+         (front.host || !(*runtime)->finished(Duration::zero()))) {
     heartbeat.tick(**runtime, clock.now());
     report_events(false);
   }
-  if (stop.requested()) report_line("stopping: frames that were accepted get their verdicts");
+  if (stop.requested()) report_line("stopping: what was accepted is answered");
+  if (front.host) front.host->stop(kClientsPatience);
   (*runtime)->close();
   report_events(true);
 
