@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/batch_check.h"
 
+#include "core/string_tensor.h"
 #include "core/suggest.h"
 #include "core/tensor.h"
 
@@ -40,9 +41,12 @@ Result<void> check_tensor(const TensorView& tensor, const TensorSpec& spec, bool
     return refuse("expected " + expected_text(spec, batched, rows) + ", got " +
                   std::string(to_string(tensor.type)) + to_string(tensor.shape));
   }
+  const Result<std::size_t> count = element_count(tensor.shape);
+  if (!count) return std::unexpected(count.error());
+  if (*count == 0) return refuse("an empty tensor: " + to_string(tensor.shape));
+  if (tensor.type == DataType::bytes) return check_strings(tensor.bytes, *count);
   const Result<std::size_t> bytes = byte_size(tensor.type, tensor.shape);
   if (!bytes) return std::unexpected(bytes.error());
-  if (*bytes == 0) return refuse("an empty tensor: " + to_string(tensor.shape));
   if (*bytes != tensor.bytes.size()) {
     return refuse(std::string(to_string(tensor.type)) + to_string(tensor.shape) + " has " +
                   std::to_string(*bytes) + " bytes, got " + std::to_string(tensor.bytes.size()));
@@ -67,7 +71,8 @@ Result<void> check_input(const BatchRules& rules, std::size_t index, const Input
 Result<void> check_output(const BatchRules& rules, std::size_t index, const OutputBuffer& buffer,
                           std::int64_t rows) {
   const auto address = reinterpret_cast<std::uintptr_t>(buffer.room.data());
-  if (address % element_bytes(rules.signature.outputs[index].type) != 0) {
+  const std::size_t alignment = element_bytes(rules.signature.outputs[index].type);
+  if (alignment > 0 && address % alignment != 0) {
     return refuse("the room must be aligned to its elements");
   }
   const std::optional<std::size_t> row_bytes = rules.output_row_bytes[index];
@@ -107,14 +112,6 @@ Result<void> check_sample(const BatchRules& rules, const Sample& sample) {
 }  // namespace
 
 Result<BatchRules> make_batch_rules(Signature signature, std::span<const InputPlan> plans) {
-  for (const std::vector<TensorSpec>* side : {&signature.inputs, &signature.outputs}) {
-    for (const TensorSpec& spec : *side) {
-      if (spec.type != DataType::bytes) continue;
-      return refuse("'" + spec.name +
-                    "' holds strings, which this backend can't pass; export the "
-                    "model without them");
-    }
-  }
   BatchRules rules;
   std::vector<std::string> names;
   for (const TensorSpec& input : signature.inputs) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace takt {
 namespace {
 
@@ -34,9 +36,39 @@ TEST(BatchRules, SuggestTheInputThatAPlanMeant) {
                  "no input 'imagse'; did you mean 'images'?");
 }
 
-TEST(BatchRules, RefuseStrings) {
-  expect_refused(make_batch_rules(signature_with({"words", DataType::bytes, {1}}), {}),
-                 "'words' holds strings");
+TEST(BatchRules, StringsHaveNoFixedSize) {
+  const auto rules =
+      make_batch_rules({{{"in", DataType::bytes, {2}}}, {{"out", DataType::bytes, {2}}}, 4}, {});
+  ASSERT_TRUE(rules.has_value()) << rules.error().message;
+  EXPECT_EQ(rules->input_row_bytes[0], std::nullopt);
+  EXPECT_EQ(rules->output_row_bytes[0], std::nullopt);
+}
+
+// A request with rows of two strings each; `text` is the tensor's bytes.
+std::string refusal_of_strings(std::string_view text, std::int64_t rows = 1) {
+  const auto rules =
+      make_batch_rules({{{"in", DataType::bytes, {2}}}, {{"out", DataType::bytes, {-1}}}, 4}, {});
+  const std::vector<InputData> inputs{
+      TensorView{DataType::bytes, {rows, 2}, std::as_bytes(std::span(text))}};
+  alignas(8) std::array<std::byte, 9> room{};
+  std::array<OutputBuffer, 1> outputs{{{.room = std::span(room).subspan(1)}}};
+  const std::array batch{Sample{inputs, outputs, rows}};
+  const Result<std::int64_t> checked = check_batch(rules.value(), batch);
+  if (checked) return "accepted";
+  EXPECT_EQ(checked.error().kind, ErrorKind::invalid_input);
+  return checked.error().message;
+}
+
+TEST(BatchCheck, AStringTensorHasAsManyStringsAsItsShapeSays) {
+  EXPECT_EQ(refusal_of_strings({"\1\0\0\0a\0\0\0\0", 9}), "accepted")
+      << "and its room needs no alignment";
+  EXPECT_EQ(refusal_of_strings({"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16}, 2), "accepted");
+  EXPECT_EQ(refusal_of_strings({"\1\0\0\0a\0\0\0\0", 9}, 2),
+            "input 'in': expected 4 strings, got 2");
+  EXPECT_EQ(refusal_of_strings({"\1\0\0\0a", 5}), "input 'in': expected 2 strings, got 1");
+  EXPECT_TRUE(refusal_of_strings({"\1\0\0\0a\2\0\0\0b", 10})
+                  .starts_with("input 'in': expected 2 strings, got 1 and then bytes"));
+  EXPECT_EQ(refusal_of_strings("", 0), "rows must be at least 1");
 }
 
 }  // namespace

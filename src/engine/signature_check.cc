@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes into a model and what comes out of it, held against the signature.
+#include "core/string_tensor.h"
 #include "engine/served_model.h"
 
 #include <cmath>
@@ -26,13 +27,22 @@ std::string typed(DataType type, const Shape& shape) {
   return std::string(takt::to_string(type)) + takt::to_string(shape);
 }
 
+// Whether the bytes are as many strings as the shape says. Errors: invalid_input.
+Result<void> check_string_count(std::span<const std::byte> bytes, const Shape& shape) {
+  const Result<std::size_t> count = element_count(shape);
+  if (!count) return std::unexpected(count.error());
+  Result<void> checked = check_strings(bytes, *count);
+  if (checked) return checked;
+  return std::unexpected(std::move(checked.error()).within(typed(DataType::bytes, shape)));
+}
+
 Result<void> check_tensor(const TensorView& tensor, DataType type, const Shape& expected) {
   if (tensor.type != type || !fits(tensor.shape, expected, 1))
     return fail(ErrorKind::invalid_input,
                 "expected " + typed(type, expected) + ", got " + typed(tensor.type, tensor.shape));
   if (tensor.bytes.data() == nullptr)
     return fail(ErrorKind::invalid_input, "expected data, got none");
-  if (type == DataType::bytes) return {};  // its length depends on the content
+  if (type == DataType::bytes) return check_string_count(tensor.bytes, tensor.shape);
   const Result<std::size_t> bytes = byte_size(type, tensor.shape);
   if (!bytes) return std::unexpected(bytes.error());
   if (tensor.bytes.size() != *bytes)
@@ -126,7 +136,12 @@ Result<void> check_outputs(const ServedModel& model, std::span<const OutputBuffe
     if (output.bytes_used > output.room.size())
       return wrong("the backend wrote " + std::to_string(output.bytes_used) + " bytes into " +
                    std::to_string(output.room.size()));
-    if (spec.type == DataType::bytes) continue;
+    if (spec.type == DataType::bytes) {
+      const Result<void> text =
+          check_string_count(output.room.first(output.bytes_used), output.shape);
+      if (!text) return wrong(text.error().message);
+      continue;
+    }
     const Result<std::size_t> bytes = byte_size(spec.type, output.shape);
     if (!bytes || *bytes != output.bytes_used)
       return wrong("its shape " + takt::to_string(output.shape) + " doesn't agree with its " +

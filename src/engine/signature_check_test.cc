@@ -93,10 +93,23 @@ TEST_F(SignatureCheck, AnOpenDimensionTakesAnySizeButNothingEmptyOrHuge) {
   EXPECT_NE(refusal(*model, with(tensor(DataType::fp32, {kHuge, 4}, 16))), "accepted");
 }
 
-TEST_F(SignatureCheck, ABytesTensorHasAnyLength) {
-  Signature text = engine_test::signature(0);
-  text.inputs[0] = {"text", DataType::bytes, {1}};
-  EXPECT_EQ(refusal(*serve(text), with(tensor(DataType::bytes, {1}, 11))), "accepted");
+TEST_F(SignatureCheck, AStringTensorHasAsManyStringsAsItsShapeSays) {
+  Signature text = engine_test::signature(2);
+  text.inputs[0] = {"text", DataType::bytes, {2}};
+  const auto model = serve(text);
+  // Zeros are empty strings of four bytes each.
+  EXPECT_EQ(refusal(*model, with(tensor(DataType::bytes, {1, 2}, 8))), "accepted");
+  EXPECT_EQ(refusal(*model, with(tensor(DataType::bytes, {2, 2}, 16), 2)), "accepted");
+  EXPECT_EQ(refusal(*model, with(tensor(DataType::bytes, {2, 2}, 8), 2)),
+            "detector 3: input 'text': BYTES[2,2]: expected 4 strings, got 2");
+  EXPECT_EQ(refusal(*model, with(tensor(DataType::bytes, {1, 2}, 12))),
+            "detector 3: input 'text': BYTES[1,2]: expected 2 strings, got 3");
+  bytes_[0] = std::byte{5};
+  EXPECT_TRUE(refusal(*model, with(tensor(DataType::bytes, {1, 2}, 8)))
+                  .starts_with("detector 3: input 'text': BYTES[1,2]: expected 2 strings, got 0 "
+                               "and then bytes"));
+  EXPECT_EQ(refusal(*model, with(tensor(DataType::bytes, {1, 2}, 13))), "accepted")
+      << "five bytes, then none";
 }
 
 TEST_F(SignatureCheck, ImagesNeedPixelsOneSizeAndOneRow) {
@@ -127,6 +140,28 @@ TEST_F(SignatureCheck, ARegionIsFiniteAndNotInsideOut) {
 }
 
 // Outputs -----------------------------------------------------------------------------------------
+
+TEST_F(SignatureCheck, WhatIsNoStringTensorCannotBeBelieved) {
+  Signature text = engine_test::signature(2);
+  text.outputs[0] = {"text", DataType::bytes, {-1}};
+  const auto model = serve(text);
+  const auto checked = [&](Shape shape, std::size_t bytes_used) -> std::string {
+    const std::array outputs{OutputBuffer{.room = bytes_,
+                                          .type = DataType::bytes,
+                                          .shape = std::move(shape),
+                                          .bytes_used = bytes_used}};
+    const Result<void> result = check_outputs(*model, outputs, 1);
+    if (result) return "believed";
+    EXPECT_EQ(result.error().kind, ErrorKind::corrupt_output);
+    return result.error().message;
+  };
+  EXPECT_EQ(checked({1, 2}, 8), "believed");
+  EXPECT_EQ(checked({1, 0}, 0), "believed");
+  EXPECT_EQ(checked({1, 3}, 8), "detector 3: output 'text': BYTES[1,3]: expected 3 strings, got 2");
+  bytes_[4] = std::byte{1};
+  EXPECT_TRUE(checked({1, 2}, 8).starts_with(
+      "detector 3: output 'text': BYTES[1,2]: expected 2 strings, got 1 and then bytes"));
+}
 
 TEST(OutputLayout, PacksAllOutputsIntoOneSlotOn64ByteBoundaries) {
   ModelRuntime runtime = engine_test::model_runtime("detector", 1, 4);

@@ -105,6 +105,29 @@ TEST_F(ReferenceFolder, TypedFieldsAreReadAsRawData) {
   EXPECT_THAT(reference->cases[0].outputs[0].view().as<std::int64_t>(), ElementsAre(-5));
 }
 
+TEST_F(ReferenceFolder, StringsAreReadInTheFormThatTensorsOfThemHave) {
+  signature_ = {{{"x", DataType::bytes, {2}}}, {{"y", DataType::bytes, {1}}}, 0};
+  onnx::TensorProto input;
+  input.set_data_type(onnx::TensorProto::STRING);
+  input.add_dims(2);
+  input.add_string_data("ab");
+  input.add_string_data("");
+  onnx::TensorProto output;
+  output.set_data_type(onnx::TensorProto::STRING);
+  output.add_dims(1);
+  output.add_string_data("c");
+  folder_.write("one/input_0.pb", input);
+  folder_.write("one/output_0.pb", output);
+  const Result<Reference> reference = read();
+  ASSERT_TRUE(reference.has_value()) << reference.error().message;
+  EXPECT_THAT(reference->cases[0].inputs[0].view().as<char>(),
+              ElementsAre(2, 0, 0, 0, 'a', 'b', 0, 0, 0, 0));
+  EXPECT_THAT(reference->cases[0].outputs[0].view().as<char>(), ElementsAre(1, 0, 0, 0, 'c'));
+  output.add_string_data("d");
+  folder_.write("one/output_0.pb", output);
+  EXPECT_THAT(error_of(), AllOf(HasSubstr("output_0.pb"), HasSubstr("expected 1 strings, got 2")));
+}
+
 TEST_F(ReferenceFolder, AnInputMayBeStoredAsBytesAnOutputMayNot) {
   write_case("one");
   onnx::TensorProto bytes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "repository/tensor_proto.h"
 
+#include "core/string_tensor.h"
 #include "repository/onnx_external.h"
 #include "repository/onnx_types.h"
 #include "repository/read_file.h"
@@ -16,6 +17,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -118,32 +120,60 @@ std::vector<std::byte> typed_bytes(const onnx::TensorProto& tensor, DataType typ
   return bytes;
 }
 
+std::vector<std::byte> string_bytes(const onnx::TensorProto& tensor) {
+  std::size_t size = 0;
+  for (const std::string& text : tensor.string_data()) size += kStringLengthBytes + text.size();
+  std::vector<std::byte> bytes(size);
+  std::size_t used = 0;
+  for (const std::string& text : tensor.string_data()) {
+    used = put_string(bytes, used, text).value_or(used);
+  }
+  return bytes;
+}
+
+// As numbers or strings lie in memory. Errors: invalid_input (not what fills the shape).
+Result<std::vector<std::byte>> elements_of(const onnx::TensorProto& tensor, DataType type,
+                                           const Shape& shape) {
+  if (type == DataType::bytes) {
+    const Result<std::size_t> count = element_count(shape);
+    if (!count) return std::unexpected(count.error());
+    std::vector<std::byte> strings = string_bytes(tensor);
+    if (Result<void> checked = check_strings(strings, *count); !checked) {
+      return std::unexpected(std::move(checked).error());
+    }
+    return strings;
+  }
+  const Result<std::size_t> expected = byte_size(type, shape);
+  if (!expected) return std::unexpected(expected.error());
+  std::vector<std::byte> bytes;
+  if (tensor.has_raw_data()) {
+    const auto raw = std::as_bytes(std::span(tensor.raw_data()));
+    bytes.assign(raw.begin(), raw.end());
+  } else {
+    bytes = typed_bytes(tensor, type);
+  }
+  if (bytes.size() == *expected) return bytes;
+  return fail(ErrorKind::invalid_input, std::to_string(bytes.size()) + " bytes of elements, but " +
+                                            std::string(to_string(type)) + to_string(shape) +
+                                            " has " + std::to_string(*expected));
+}
+
 }  // namespace
 
 Result<ReferenceTensor> read_tensor_proto(const fs::path& file, std::uint64_t bytes_max) {
   const Result<onnx::TensorProto> tensor = parse_file(file, bytes_max);
   if (!tensor) return std::unexpected(tensor.error());
   const std::optional<DataType> type = from_onnx_type(tensor->data_type());
-  if (!type || *type == DataType::bytes) {
+  if (!type) {
     return refuse(file, "element type " + onnx_type_name(tensor->data_type()) +
-                            " can't be compared; expected numbers");
+                            " can't be compared; expected numbers or strings");
   }
   if (is_external(*tensor)) return refuse(file, "the elements must lie in the file itself");
   ReferenceTensor result{
       tensor->name(), *type, Shape(tensor->dims().begin(), tensor->dims().end()), {}};
-  const Result<std::size_t> expected = byte_size(*type, result.shape);
-  if (!expected) return std::unexpected(expected.error().within(file.string()));
-  if (tensor->has_raw_data()) {
-    const auto* first = reinterpret_cast<const std::byte*>(tensor->raw_data().data());
-    result.bytes.assign(first, first + tensor->raw_data().size());
-  } else {
-    result.bytes = typed_bytes(*tensor, *type);
-  }
-  if (result.bytes.size() != *expected) {
-    return refuse(file, std::to_string(result.bytes.size()) + " bytes of elements, but " +
-                            std::string(to_string(*type)) + to_string(result.shape) + " has " +
-                            std::to_string(*expected));
-  }
+  Result<std::vector<std::byte>> bytes = elements_of(*tensor, *type, result.shape);
+  if (!bytes) return std::unexpected(std::move(bytes).error().within(file.string()));
+  result.bytes = std::move(*bytes);
   if (result.bytes.size() > bytes_max) {
     return refuse(file, "the reference tensors of a version are too large");
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "task/outputs.h"
 
+#include "core/half.h"
+
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -17,19 +19,6 @@ bool all_finite(std::span<const float> values) noexcept {
     largest = magnitude > largest ? magnitude : largest;
   }
   return largest < 0x7F800000U;
-}
-
-float from_fp16(std::uint16_t half) noexcept {
-  const int sign = (half & 0x8000U) != 0 ? -1 : 1;
-  const int exponent = half >> 10U & 0x1FU;
-  const int fraction = half & 0x3FFU;
-  if (exponent == 31) return std::bit_cast<float>(0x7F800000U | (fraction != 0 ? 0x400000U : 0U));
-  const int scaled = exponent == 0 ? fraction : fraction + 1024;
-  return std::ldexp(static_cast<float>(sign * scaled), (exponent == 0 ? 1 : exponent) - 25);
-}
-
-float from_bf16(std::uint16_t high) noexcept {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(high) << 16U);
 }
 
 // Reads without a claim on the alignment of the bytes.

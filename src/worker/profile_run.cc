@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/profile_run.h"
 
+#include "core/string_tensor.h"
 #include "worker/batch_run.h"
 
 #include <algorithm>
@@ -49,9 +50,21 @@ class MadeUpInputs {
     Shape shape = spec.shape;
     for (std::int64_t& dim : shape) dim = dim < 0 ? 1 : dim;
     if (batched) shape.insert(shape.begin(), 1);
-    const Result<std::size_t> bytes = byte_size(spec.type, shape);
-    tensors_.emplace_back(bytes.value_or(0));
+    if (spec.type == DataType::bytes) {
+      tensors_.push_back(zeros(element_count(shape).value_or(0)));
+    } else {
+      tensors_.emplace_back(byte_size(spec.type, shape).value_or(0));
+    }
     inputs_.emplace_back(TensorView{spec.type, shape, tensors_.back()});
+  }
+
+  // Strings that a model which reads numbers takes too.
+  static std::vector<std::byte> zeros(std::size_t count) {
+    constexpr std::string_view kZero = "0";
+    std::vector<std::byte> strings(count * (kStringLengthBytes + kZero.size()));
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < count; ++i) used = put_string(strings, used, kZero).value_or(used);
+    return strings;
   }
 
   std::list<Image> images_;  // views stay valid while they grow

@@ -21,7 +21,7 @@ namespace takt::worker {
 // would not fit get a p99 in proportion to the largest one that was measured and a p50 that goes on as
 // the last two rose (the profile is kept current while running); batch 1 and 2 are always run.
 // Inputs are images of the model's size where `plans` say so, otherwise tensors of the signature's
-// shape with open dimensions set to 1. Errors: what the instance says.
+// shape with open dimensions set to 1, strings each "0". Errors: what the instance says.
 [[nodiscard]] Result<std::vector<LatencyPoint>> measure_profile(
     Instance& instance, const Signature& signature, std::span<const InputPlan> plans,
     std::span<const std::size_t> output_bytes_per_row, Duration time_max);

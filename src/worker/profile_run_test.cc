@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/profile_run.h"
 
+#include "core/string_tensor.h"
 #include "worker/batch_run.h"
 #include "worker/instance_fixture.h"
 
@@ -55,6 +56,37 @@ TEST(ProfileRun, HopesForTheGainThatSmallerSizesShowed) {
   EXPECT_EQ(profile->at(2).p50, std::chrono::milliseconds(8));
   EXPECT_EQ(profile->back().p50, std::chrono::milliseconds(12)) << "5 ms, 6 ms, and so on";
   EXPECT_EQ(profile->back().p99, std::chrono::milliseconds(24)) << "the promise: as 6 ms for two";
+}
+
+// Answers when its one input is as many strings as its shape says, each a zero.
+class ZerosInstance final : public Instance {
+ public:
+  [[nodiscard]] Result<void> submit(BatchView batch, BatchCompletion done) override {
+    for (const Sample& sample : batch) {
+      const auto& tensor = std::get<TensorView>(sample.inputs[0]);
+      shape = tensor.shape;
+      const Result<void> checked = check_strings(tensor.bytes, *element_count(tensor.shape));
+      if (!checked) return checked;
+      StringElements elements(tensor.bytes);
+      while (const auto element = elements.next()) {
+        if (*element != "0") return fail(ErrorKind::invalid_input, "got " + shown(*element));
+      }
+    }
+    done({});
+    return {};
+  }
+
+  Shape shape;
+};
+
+TEST(ProfileRun, StringsAreZerosOfTheSmallestShape) {
+  ZerosInstance instance;
+  Signature signature = scale_signature(2);
+  signature.inputs[0] = {.name = "x", .type = DataType::bytes, .shape = {-1, 3}};
+  const auto profile =
+      measure_profile(instance, signature, {}, *output_bytes(signature, 0), Duration::zero());
+  ASSERT_TRUE(profile) << profile.error().message;
+  EXPECT_EQ(instance.shape, (Shape{1, 1, 3}));
 }
 
 TEST(ProfileRun, PassesOnWhatTheInstanceSays) {

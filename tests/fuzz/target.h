@@ -34,6 +34,7 @@ struct Target {
 [[nodiscard]] Target batch_wire();
 [[nodiscard]] Target ring();
 [[nodiscard]] Target slots();
+[[nodiscard]] Target string_tensor();
 [[nodiscard]] Target worker_protocol();
 
 inline void require(bool holds, const char* what) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/conformance/conformance_fixture.h"
 
+#include "core/string_tensor.h"
+
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -15,6 +17,18 @@ void append_row(std::vector<std::byte>& bytes, std::size_t count, std::uint64_t 
     const auto value = static_cast<T>(static_cast<int>(random() % 2001) - 1000) / T{100};
     const auto* from = reinterpret_cast<const std::byte*>(&value);
     bytes.insert(bytes.end(), from, from + sizeof value);
+  }
+}
+
+// Of any bytes and up to 20 of them, some with none.
+void append_strings(std::vector<std::byte>& bytes, std::size_t count, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string text(random() % 21, '\0');
+    for (char& letter : text) letter = static_cast<char>(random());
+    const std::size_t used = bytes.size();
+    bytes.resize(used + kStringLengthBytes + text.size());
+    static_cast<void>(put_string(bytes, used, text));
   }
 }
 
@@ -55,6 +69,12 @@ TestModel unbatched() {
           0};
 }
 
+TestModel strings() {
+  return {"triton/simple_identity/1/model",
+          {{"INPUT0", DataType::bytes, {3}}},
+          {{"OUTPUT0", DataType::bytes, {3}}}};
+}
+
 LoadOptions options_of(const TestModel& model) {
   LoadOptions options;
   options.inputs = model.plans;
@@ -77,6 +97,8 @@ void add_tensor(Request& request, const TensorSpec& spec, bool batched, std::uin
     const std::uint64_t row_seed = seed + static_cast<std::uint64_t>(row);
     if (spec.type == DataType::int64) {
       append_row<std::int64_t>(bytes, count, row_seed);
+    } else if (spec.type == DataType::bytes) {
+      append_strings(bytes, count, row_seed);
     } else {
       append_row<float>(bytes, count, row_seed);
     }
@@ -88,7 +110,7 @@ void add_tensor(Request& request, const TensorSpec& spec, bool batched, std::uin
 
 void add_outputs(Request& request, const Signature& signature, std::ptrdiff_t spare) {
   for (const TensorSpec& spec : signature.outputs) {
-    const auto bytes = static_cast<std::ptrdiff_t>(*byte_size(spec.type, spec.shape));
+    const auto bytes = static_cast<std::ptrdiff_t>(byte_size(spec.type, spec.shape).value_or(1024));
     auto& room = request.memory.emplace_back(
         static_cast<std::size_t>(std::max<std::ptrdiff_t>(bytes * request.rows + spare, 0)));
     request.outputs.push_back({room, spec.type, {}, 0});

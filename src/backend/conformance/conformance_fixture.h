@@ -37,6 +37,7 @@ struct TestModel {
 [[nodiscard]] TestModel distance();        // two FP32 [1,8,8] to [1]
 [[nodiscard]] TestModel integers();        // INT64 [5] to INT64 [5] and BOOL [5]
 [[nodiscard]] TestModel unbatched();       // FP32 [1,3,4] to itself, no batch dimension
+[[nodiscard]] TestModel strings();         // BYTES [3] to itself
 
 [[nodiscard]] LoadOptions options_of(const TestModel& model);
 
@@ -58,7 +59,7 @@ struct Request {
 
 // Adds a tensor input; the values of row r of `seed` are those of one row of `seed + r`.
 void add_tensor(Request& request, const TensorSpec& spec, bool batched, std::uint64_t seed);
-// Adds room for every output of the model; `spare` bytes more or less.
+// Adds room for every output of the model; `spare` bytes more or less. A row of strings has 1 KiB.
 void add_outputs(Request& request, const Signature& signature, std::ptrdiff_t spare = 0);
 [[nodiscard]] Request make_request(const Signature& signature, std::uint64_t seed,
                                    std::int64_t rows = 1);

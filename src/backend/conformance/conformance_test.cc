@@ -3,6 +3,7 @@
 #include "backend/conformance/conformance_fixture.h"
 #include "backend/openvino/openvino_backend.h"
 #include "backend/simulated/simulated_backend.h"
+#include "core/string_tensor.h"
 
 #include <gtest/gtest.h>
 
@@ -440,6 +441,56 @@ TEST_P(ConformanceRefusals, EmptyBatch) {
                "empty");
 }
 
+// Backends that take strings; the others refuse such a model when they load it.
+using ConformanceStrings = Conformance;
+
+// The strings of each row of an output; all its rows have as many.
+std::vector<std::vector<std::string>> rows_of_strings(const Request& request, std::size_t output) {
+  const OutputBuffer& buffer = request.outputs[output];
+  StringElements elements(buffer.view().bytes);
+  const std::size_t count = *element_count(buffer.shape);
+  EXPECT_TRUE(check_strings(buffer.view().bytes, count)) << "its shape is " << count << " strings";
+  std::vector<std::vector<std::string>> rows(static_cast<std::size_t>(request.rows));
+  for (auto& row : rows) {
+    for (std::size_t i = 0; i < count / rows.size(); ++i)
+      row.emplace_back(elements.next().value_or("missing"));
+  }
+  return rows;
+}
+
+TEST_P(ConformanceStrings, RowsAreThoseOfSingleRuns) {
+  const auto model = load(strings());
+  const auto instance = open(*model);
+  std::deque<Request> batch;
+  for (const std::int64_t rows : {3, 1, 2}) {
+    batch.push_back(make_request(model->signature(), batch.size(), rows));
+  }
+  const BatchOutcome outcome = run(*instance, batch);
+  ASSERT_TRUE(outcome.status.has_value()) << outcome.status.error().message;
+  for (std::uint64_t i = 0; i < batch.size(); ++i) {
+    EXPECT_EQ(batch[i].outputs[0].type, DataType::bytes);
+    EXPECT_EQ(batch[i].outputs[0].shape, (Shape{batch[i].rows, 3}));
+    const auto rows = rows_of_strings(batch[i], 0);
+    for (std::uint64_t row = 0; row < rows.size(); ++row) {
+      Request single;
+      add_tensor(single, model->signature().inputs[0], true, i * 1000 + row);
+      add_outputs(single, model->signature());
+      ASSERT_TRUE(run(*instance, single).status.has_value());
+      EXPECT_EQ(rows[row], rows_of_strings(single, 0).front());
+    }
+  }
+}
+
+TEST_P(ConformanceStrings, BytesThatAreNoStringsAreRefused) {
+  const auto model = load(strings());
+  const auto instance = open(*model);
+  Request request = make_request(model->signature(), 1);
+  auto& tensor = std::get<TensorView>(request.inputs[0]);
+  tensor.bytes = tensor.bytes.first(tensor.bytes.size() - 1);
+  expect_error(run(*instance, request).status, ErrorKind::invalid_input,
+               "input 'INPUT0': expected 3 strings, got 2");
+}
+
 const BackendCase kBackends[] = {
     {"openvino", make_openvino, {}},
     {"simulated",
@@ -449,6 +500,7 @@ const BackendCase kBackends[] = {
 const auto kName = [](const testing::TestParamInfo<BackendCase>& info) { return info.param.name; };
 
 INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::ValuesIn(kBackends), kName);
+INSTANTIATE_TEST_SUITE_P(Backends, ConformanceStrings, testing::Values(kBackends[1]), kName);
 INSTANTIATE_TEST_SUITE_P(Backends, ConformanceRefusals, testing::ValuesIn(kBackends), kName);
 
 // Images through the backend's preprocessing give what the finished tensor gives.

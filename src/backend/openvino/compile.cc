@@ -57,6 +57,17 @@ Result<void> check_options(const LoadOptions& options) {
   return {};
 }
 
+Result<void> refuse_strings(const LoadOptions& options) {
+  for (const std::vector<TensorSpec>* side : {&options.input_specs, &options.output_specs}) {
+    const auto found = std::ranges::find(*side, DataType::bytes, &TensorSpec::type);
+    if (found == side->end()) continue;
+    return refuse("'" + found->name +
+                  "' holds strings, which the openvino backend can't pass; export the model "
+                  "without them");
+  }
+  return {};
+}
+
 ov::AnyMap properties(const LoadOptions& options) {
   const bool shared = shares_compilation(options);
   const int instances = shared ? options.instances : 1;
@@ -199,6 +210,9 @@ Result<CompilableModel> CompilableModel::read(std::shared_ptr<ov::Core> core,
                                               const ModelSource& source,
                                               const LoadOptions& options) {
   if (Result<void> valid = check_options(options); !valid) return std::unexpected(valid.error());
+  if (Result<void> numbers = refuse_strings(options); !numbers) {
+    return std::unexpected(std::move(numbers).error());
+  }
   Result<std::shared_ptr<ov::Model>> model = read_onnx_file(source.onnx_path);
   if (!model) return std::unexpected(std::move(model).error());
   const std::shared_ptr<ov::Model> wide = options.batch_max > 1 ? (*model)->clone() : nullptr;

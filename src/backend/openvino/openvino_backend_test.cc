@@ -173,6 +173,17 @@ TEST_F(OpenVino, RefusesWhatItCannotDo) {
   parameter.parameters = {{"openvino.streams", "2"}};
   expect_refused("conv_net", parameter, {"openvino.streams"});
 }
+TEST_F(OpenVino, RefusesStrings) {
+  const std::string file = "triton/simple_identity/1/model";
+  LoadOptions options = batches_of(8);
+  options.input_specs = {{"INPUT0", DataType::bytes, {-1}}};
+  options.output_specs = {{"OUTPUT0", DataType::bytes, {-1}}};
+  expect_refused(file, options, {"'INPUT0' holds strings", "export the model without them"});
+  options.input_specs[0].type = DataType::fp32;
+  expect_refused(file, options, {"'OUTPUT0' holds strings"});
+  expect_refused(file, batches_of(8), {"element type string can't be passed"});
+}
+
 TEST_F(OpenVino, RefusesADeviceThatItDoesNotHave) {
   const auto instance = (*load("conv_net", batches_of(1)))->open_instance({"cuda:0", 0});
   ASSERT_FALSE(instance.has_value());

@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view kPrefix = "simulated.";
 constexpr std::array<std::string_view, kFaultCount> kFaultNames{
     "out_of_memory", "device_poisoned", "crash", "hang", "corrupt_output", "failure"};
+constexpr std::array<std::string_view, kComputeCount> kComputeNames{"identity", "add_sub"};
 
 std::unexpected<Error> refuse(const std::string& message) {
   return fail(ErrorKind::invalid_input, message);
@@ -35,13 +36,20 @@ Result<Duration> read_us(std::string_view text) {
   return std::chrono::microseconds(*value);
 }
 
-Result<Fault> read_fault(std::string_view name) {
-  const auto found = std::ranges::find(kFaultNames, name);
-  if (found == kFaultNames.end()) {
-    const std::vector<std::string> names(kFaultNames.begin(), kFaultNames.end());
-    return refuse("unknown fault '" + std::string(name) + "'" + suggestion(name, names));
+// An enumeration by the names of its values; `what` it is called in the message.
+template <typename Enum>
+Result<Enum> read_name(std::string_view name, std::span<const std::string_view> known,
+                       const std::string& what) {
+  const auto found = std::ranges::find(known, name);
+  if (found == known.end()) {
+    const std::vector<std::string> names(known.begin(), known.end());
+    return refuse("unknown " + what + " '" + std::string(name) + "'" + suggestion(name, names));
   }
-  return static_cast<Fault>(found - kFaultNames.begin());
+  return static_cast<Enum>(found - known.begin());
+}
+
+Result<Fault> read_fault(std::string_view name) {
+  return read_name<Fault>(name, kFaultNames, "fault");
 }
 
 // "out_of_memory@3,hang@10"
@@ -83,8 +91,8 @@ Result<TensorSpec> read_spec(std::string name, std::string_view text) {
   return spec;
 }
 
-template <typename T>
-Result<void> assign(T& target, Result<T> value) {
+template <typename Target, typename T>
+Result<void> assign(Target& target, Result<T> value) {
   if (!value) return std::unexpected(std::move(value).error());
   target = *std::move(value);
   return {};
@@ -121,6 +129,7 @@ const std::vector<std::string>& known_keys() {
                                              "faults_until",
                                              "hang_us",
                                              "crash_allowed",
+                                             "compute",
                                              "memory_rows_max",
                                              "input.NAME",
                                              "output.NAME",
@@ -158,6 +167,9 @@ Result<void> read_parameter(Parameters& into, std::string_view key, std::string_
     return assign(into.faults_until, read_number<std::uint64_t>(value, 0, UINT64_MAX));
   }
   if (key == "crash_allowed") return assign(into.crash_allowed, read_bool(value));
+  if (key == "compute") {
+    return assign(into.compute, read_name<Compute>(value, kComputeNames, "computation"));
+  }
   if (key == "memory_rows_max") {
     return assign(into.memory_rows_max, read_number<std::int64_t>(value, 0, 1 << 20));
   }
@@ -188,6 +200,10 @@ std::string described(const std::string& key, const std::string& value) {
 
 std::string_view to_string(Fault fault) noexcept {
   return kFaultNames[static_cast<std::size_t>(fault)];
+}
+
+std::string_view to_string(Compute compute) noexcept {
+  return kComputeNames[static_cast<std::size_t>(compute)];
 }
 
 Result<Parameters> parse_parameters(

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,15 @@ inline constexpr int kFaultCount = 6;
 
 [[nodiscard]] std::string_view to_string(Fault fault) noexcept;
 
+// What its answers are.
+enum class Compute : std::uint8_t {
+  identity,  // output i = input i
+  add_sub,   // of two inputs: the first output is their sum, the second their difference
+};
+inline constexpr int kComputeCount = 2;
+
+[[nodiscard]] std::string_view to_string(Compute compute) noexcept;
+
 // The n-th batch of the loaded model, over all instances, from 1.
 struct ScheduledFault {
   Fault fault;
@@ -47,6 +57,7 @@ struct Parameters {
   std::int64_t memory_rows_max = 0;  // larger batches fail with out_of_memory; 0: no limit
   Duration hang{};                   // 0: until the instance is destroyed
   bool crash_allowed = false;
+  std::optional<Compute> compute;  // nothing: numbers made from a digest of the inputs
   std::vector<TensorSpec> inputs;  // a signature without a model file
   std::vector<TensorSpec> outputs;
 };

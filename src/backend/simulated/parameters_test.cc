@@ -27,6 +27,7 @@ TEST(SimulatedParameters, ReadsEveryKey) {
                                         {"simulated.faults", "out_of_memory@3,hang@10"},
                                         {"simulated.hang_us", "2000"},
                                         {"simulated.memory_rows_max", "4"},
+                                        {"simulated.compute", "add_sub"},
                                         {"simulated.probability.failure", "0.25"},
                                         {"simulated.input.image", "FP32[2,16,16]"},
                                         {"simulated.output.scores", "TYPE_FP16[5]"}});
@@ -39,13 +40,16 @@ TEST(SimulatedParameters, ReadsEveryKey) {
   EXPECT_EQ(parameters.faults[1].batch, 10U);
   EXPECT_EQ(parameters.hang, 2ms);
   EXPECT_EQ(parameters.memory_rows_max, 4);
+  EXPECT_EQ(parameters.compute, Compute::add_sub);
   EXPECT_EQ(parameters.probability[static_cast<std::size_t>(Fault::failure)], 0.25);
   EXPECT_EQ(parameters.inputs[0].shape, (Shape{2, 16, 16}));
   EXPECT_EQ(parameters.outputs[0].type, DataType::fp16);
 }
 
 TEST(SimulatedParameters, LeavesOtherBackendsKeysAlone) {
-  EXPECT_EQ(parsed({{"openvino.anything", "1"}, {"labels", "a"}}).base, 0us);
+  const Parameters parameters = parsed({{"openvino.anything", "1"}, {"labels", "a"}});
+  EXPECT_EQ(parameters.base, 0us);
+  EXPECT_EQ(parameters.compute, std::nullopt);
 }
 
 struct Refusal {
@@ -76,6 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Refusal{{"simulated.input.x", "FP32"}, "such as FP32[2,640,640]"},
                     Refusal{{"simulated.input.x", "FP31[1]"}, "such as FP32[2,640,640]"},
                     Refusal{{"simulated.input.x", "FP32[0]"}, "greater than 0"},
+                    Refusal{{"simulated.compute", "ad_sub"}, "did you mean 'add_sub'?"},
                     Refusal{{"simulated.crash_allowed", "yes"}, "true or false"},
                     Refusal{{"simulated.faults", "crash@1"}, "simulated.crash_allowed"},
                     Refusal{{"simulated.probability.crash", "0.1"}, "simulated.crash_allowed"}));

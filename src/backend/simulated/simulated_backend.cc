@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/simulated/simulated_backend.h"
 
+#include "backend/simulated/compute.h"
 #include "backend/simulated/fault_plan.h"
 #include "backend/simulated/simulated_instance.h"
 
@@ -55,6 +56,7 @@ Result<Signature> signature_of(const simulated::Parameters& parameters,
                 "the simulated backend needs inputs and outputs: a model file with its shapes, or "
                 "the parameters simulated.input.NAME and simulated.output.NAME");
   }
+  if (parameters.compute) return signature;
   // A real model may leave sizes open; a simulated one answers with the smallest.
   for (TensorSpec& output : signature.outputs) {
     std::ranges::replace(output.shape, -1, 1);
@@ -84,6 +86,10 @@ class SimulatedBackend final : public Backend {
     if (!signature) return std::unexpected(std::move(signature).error());
     Result<BatchRules> rules = make_batch_rules(*std::move(signature), options.inputs);
     if (!rules) return std::unexpected(std::move(rules).error());
+    if (parameters->compute) {
+      Result<void> fits = simulated::check_compute(*parameters->compute, *rules);
+      if (!fits) return std::unexpected(std::move(fits).error());
+    }
     return std::make_shared<SharedModel>(*std::move(rules), *std::move(parameters), options.spin,
                                          clock_);
   }

@@ -3,9 +3,11 @@
 #include "backend/simulated/simulated_backend.h"
 
 #include "backend/conformance/conformance_fixture.h"
+#include "core/string_tensor.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <thread>
@@ -100,6 +102,98 @@ TEST_F(Simulated, CorruptOutputIsNotANumber) {
   for (const float value : request_.floats(0)) ASSERT_TRUE(std::isnan(value));
   ASSERT_TRUE(run_one(*instance).status.has_value());
   for (const float value : request_.floats(0)) ASSERT_FALSE(std::isnan(value));
+}
+
+TEST_F(Simulated, CorruptStringsAreNone) {
+  LoadOptions options = options_of(strings());
+  options.parameters = {{"simulated.faults", "corrupt_output@1"}};
+  model_ = backend_->load({"strings", 1, {}}, options).value();
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  ASSERT_TRUE(run_one(*instance).status.has_value());
+  EXPECT_FALSE(check_strings(request_.outputs[0].view().bytes, 3));
+  ASSERT_TRUE(run_one(*instance).status.has_value());
+  EXPECT_TRUE(check_strings(request_.outputs[0].view().bytes, 3));
+}
+
+TEST_F(Simulated, MadeUpStringsThatHaveNoRoomSayWhatToRaise) {
+  model_ = backend_->load({"strings", 1, {}}, options_of(strings())).value();
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  request_ = make_request(model_->signature(), 1);
+  request_.outputs[0].room = request_.outputs[0].room.first(10);
+  const BatchOutcome outcome = run(*instance, request_);
+  ASSERT_FALSE(outcome.status.has_value());
+  EXPECT_EQ(outcome.status.error().kind, ErrorKind::corrupt_output);
+  EXPECT_NE(outcome.status.error().message.find("raise the parameter output_bytes_max"),
+            std::string::npos);
+}
+
+class SimulatedComputing : public Simulated {
+ protected:
+  static LoadOptions computing(const TestModel& model, std::string rule) {
+    LoadOptions options = options_of(model);
+    options.parameters = {{"simulated.compute", std::move(rule)}};
+    return options;
+  }
+};
+
+TEST_F(SimulatedComputing, EachRequestOfABatchGetsItsOwnAnswer) {
+  model_ = backend_->load({"strings", 1, {}}, computing(strings(), "identity")).value();
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  std::deque<Request> batch;
+  for (const std::int64_t rows : {2, 1, 3}) {
+    batch.push_back(make_request(model_->signature(), batch.size(), rows));
+  }
+  const BatchOutcome outcome = run(*instance, batch);
+  ASSERT_TRUE(outcome.status) << outcome.status.error().message;
+  for (const Request& request : batch) {
+    const auto& input = std::get<TensorView>(request.inputs[0]);
+    const TensorView output = request.outputs[0].view();
+    EXPECT_EQ(output.shape, input.shape);
+    EXPECT_TRUE(std::ranges::equal(output.bytes, input.bytes));
+  }
+}
+
+TEST_F(SimulatedComputing, OpenDimensionsStayOpen) {
+  TestModel model = unbatched();
+  model.inputs[0].shape = model.outputs[0].shape = {-1, 4};
+  model_ = backend_->load({"open", 1, {}}, computing(model, "identity")).value();
+  EXPECT_EQ(model_->signature().outputs[0].shape, (Shape{-1, 4}));
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  Request request;
+  add_tensor(request, {"x", DataType::fp32, {7, 4}}, false, 1);
+  request.memory.emplace_back(200);
+  request.outputs.push_back({.room = request.memory.back()});
+  const BatchOutcome outcome = run(*instance, request);
+  ASSERT_TRUE(outcome.status) << outcome.status.error().message;
+  EXPECT_EQ(request.outputs[0].shape, (Shape{7, 4}));
+  EXPECT_EQ(request.outputs[0].bytes_used, 28 * sizeof(float));
+}
+
+TEST_F(SimulatedComputing, LatencyAndFaultsAreAsEver) {
+  backend_ = make_simulated_backend(clock_);
+  LoadOptions options = computing(unbatched(), "identity");
+  options.parameters.emplace_back("simulated.base_us", "300");
+  options.parameters.emplace_back("simulated.faults", "failure@1,corrupt_output@2");
+  model_ = backend_->load({"identity", 1, {}}, options).value();
+  const auto instance = model_->open_instance({"cpu", 0}).value();
+  EXPECT_EQ(error_kind(*instance), ErrorKind::internal);
+  std::jthread mover([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      clock_.advance(10us);
+      std::this_thread::yield();
+    }
+  });
+  const BatchOutcome outcome = run_one(*instance);
+  ASSERT_TRUE(outcome.status.has_value());
+  EXPECT_GE(outcome.times.exec_end - outcome.times.exec_start, 300us);
+  for (const float value : request_.floats(0)) ASSERT_TRUE(std::isnan(value));
+}
+
+TEST_F(SimulatedComputing, AModelThatCannotIsRefusedAtLoad) {
+  const auto model = backend_->load({"conv_net", 1, {}}, computing(conv_net(), "add_sub"));
+  ASSERT_FALSE(model.has_value());
+  EXPECT_EQ(model.error().kind, ErrorKind::invalid_input);
+  EXPECT_NE(model.error().message.find("expected two inputs and two outputs"), std::string::npos);
 }
 
 TEST_F(Simulated, BatchTakesTheModelledTime) {

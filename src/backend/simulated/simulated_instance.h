@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An Instance that waits as long as its model says, and answers with numbers made from its inputs.
+// An Instance that waits as long as its model says, and answers with what simulated.compute says or
+// with numbers made from its inputs.
 // Thread-safe: as core/inference.h says of Instance. Owns: its thread and staging memory.
 // Private to backend/simulated.
 #pragma once
@@ -47,7 +48,7 @@ class SimulatedInstance final : public Instance {
 
   BatchOutcome run_checked(BatchView batch);
   Result<void> execute(BatchView batch, const BatchPlan& plan, TimePoint start);
-  Result<void> answer(BatchView batch, bool corrupt);
+  Result<void> answer(const Sample& sample);
   Result<std::uint64_t> digest(const Sample& sample, std::int64_t row);
   bool wait_until(TimePoint end);
 

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write a repository with the models that the examples of Triton's clients ask for.
+
+    .venv/bin/python tests/models/make_triton_models.py REPOSITORY_DIR
+
+Names, tensors and batch sizes are those of Triton's own examples. Models of numbers run on any
+backend, those of strings on `simulated`, which computes what their ONNX file says.
+"""
+
+import sys
+from pathlib import Path
+
+from make_models import model, value
+from onnx import TensorProto, helper
+
+CONFIG_TYPES = {TensorProto.FLOAT: "TYPE_FP32", TensorProto.INT32: "TYPE_INT32",
+                TensorProto.STRING: "TYPE_STRING"}
+
+
+def sum_and_difference(dtype=TensorProto.INT32):
+    """OUTPUT0 = INPUT0 + INPUT1 and OUTPUT1 = INPUT0 - INPUT1; strings are decimal integers."""
+    shape = ["N", 16]
+    names = ["INPUT0", "INPUT1"]
+    results = ["OUTPUT0", "OUTPUT1"]
+    numbers, sums, before, after = names, results, [], []
+    if dtype == TensorProto.STRING:
+        numbers, sums = ["a", "b"], ["sum", "difference"]
+        before = [helper.make_node("Cast", [name], [number], to=TensorProto.INT64)
+                  for name, number in zip(names, numbers)]
+        after = [helper.make_node("Cast", [number], [name], to=TensorProto.STRING)
+                 for number, name in zip(sums, results)]
+    nodes = [*before, helper.make_node("Add", numbers, [sums[0]]),
+             helper.make_node("Sub", numbers, [sums[1]]), *after]
+    return model(nodes, [value(name, shape, dtype) for name in names],
+                 [value(name, shape, dtype) for name in results])
+
+
+def identity(shape, dtype):
+    return model([helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])],
+                 [value("INPUT0", shape, dtype)], [value("OUTPUT0", shape, dtype)])
+
+
+def tensors_text(side, tensors, batched, labels):
+    blocks = []
+    for tensor in tensors:
+        kind = tensor.type.tensor_type
+        dims = [dim.dim_value or -1 for dim in kind.shape.dim][1 if batched else 0:]
+        fields = [f'name: "{tensor.name}"', f"data_type: {CONFIG_TYPES[kind.elem_type]}",
+                  f"dims: [ {', '.join(map(str, dims))} ]"]
+        if tensor.name in labels:
+            fields.append(f'label_filename: "{labels[tensor.name]}"')
+        blocks.append("  {\n" + "".join(f"    {field}\n" for field in fields) + "  }")
+    return f"{side} [\n" + ",\n".join(blocks) + "\n]\n"
+
+
+def write_model(root, name, made, batch, parameters, first='platform: "onnxruntime_onnx"',
+                labels=None):
+    """A model with one version, and its config.pbtxt."""
+    folder = root / name
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "1" / "model.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    labels = labels or {}
+    text = f'name: "{name}"\n{first}\nmax_batch_size: {batch}\n'
+    text += tensors_text("input", made.graph.input, batch > 0, labels)
+    text += tensors_text("output", made.graph.output, batch > 0, labels)
+    for key, content in parameters.items():
+        text += f'parameters {{ key: "{key}" value {{ string_value: "{content}" }} }}\n'
+    (folder / "config.pbtxt").write_text(text)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    root = Path(sys.argv[1])
+    add_sub = {"simulated.compute": "add_sub"}
+    same = {"simulated.compute": "identity"}
+    strings = 'backend: "simulated"'
+    write_model(root, "simple", sum_and_difference(), 8, add_sub)
+    write_model(root, "simple_labels", sum_and_difference(), 8, add_sub,
+                labels={"OUTPUT0": "output0_labels.txt"})
+    (root / "simple_labels" / "output0_labels.txt").write_text(
+        "".join(f"sum {i}\n" for i in range(16)))
+    # 16 integers of up to 20 characters, each with four bytes of length.
+    write_model(root, "simple_string", sum_and_difference(TensorProto.STRING), 8,
+                add_sub | {"output_bytes_max": 16 * 24}, strings)
+    write_model(root, "simple_identity", identity(["N", "M"], TensorProto.STRING), 8,
+                same | {"output_bytes_max": 1 << 16}, strings)
+    write_model(root, "identity_fp32", identity(["M"], TensorProto.FLOAT), 0, same)
+
+
+if __name__ == "__main__":
+    main()
