@@ -2,7 +2,7 @@
 #include "server/classify.h"
 
 #include "core/string_tensor.h"
-#include "server/half.h"
+#include "core/half.h"
 
 #include <fmt/format.h>
 
@@ -113,10 +113,10 @@ ApiResult<AnswerOutput> classify(AnswerOutput out, const TensorView& tensor, int
       put(std::int64_t{});
       break;
     case DataType::fp16:
-      put_halves(&widen_fp16);
+      put_halves(&from_fp16);
       break;
     case DataType::bf16:
-      put_halves(&widen_bf16);
+      put_halves(&from_bf16);
       break;
     case DataType::fp32:
       put(float{});
