@@ -5,7 +5,8 @@
 #   yaml-cpp::yaml-cpp           turbojpeg::turbojpeg     rapidcheck::gtest (with rapidcheck)
 #   CLI11::CLI11, fmt::fmt       ZLIB::ZLIB               benchmark::benchmark
 #   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
-#   seccomp::seccomp, hwloc::hwloc gRPC::grpc++
+#   seccomp::seccomp, hwloc::hwloc  Boost::headers           simdjson::simdjson
+#   gRPC::grpc++
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.
 
@@ -42,6 +43,9 @@ takt_find_package(fmt libfmt-dev)
 takt_find_package(nlohmann_json nlohmann-json3-dev)
 takt_find_package(SQLiteCpp libsqlitecpp-dev)
 takt_find_package(ZLIB zlib1g-dev)
+takt_find_package(Boost libboost1.81-dev 1.81 CONFIG)
+takt_find_package(simdjson libsimdjson-dev)
+takt_find_package(OpenSSL libssl-dev)
 takt_find_module(spng spng libspng-dev)
 takt_find_module(turbojpeg libturbojpeg libturbojpeg0-dev)
 takt_find_module(seccomp libseccomp libseccomp-dev)

@@ -4,6 +4,7 @@
 #include "config/device_config.h"
 #include "config/line_config.h"
 #include "config/reader.h"
+#include "config/server_config.h"
 #include "config/task_config.h"
 #include "core/suggest.h"
 
@@ -116,9 +117,11 @@ class References {
   void check() {
     for (const TaskSpec& task : config().tasks) check_task(task);
     for (const LineEntry& entry : config().lines) check_line(entry);
-    if (config().lines.empty()) reader_.problem("lines", "there is no line; expected at least one");
+    if (config().lines.empty() && !config().server) {
+      reader_.problem("lines", "there is no line; expected at least one, or a server");
+    }
     check_devices(reader_, config());
-    if (!config().store) {
+    if (!config().store && !config().lines.empty()) {
       loaded_.warnings.push_back("store: there is none: frames of a killed process get no verdict");
     }
   }
@@ -210,7 +213,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   reader.mapping("models", [&](Reader& child) { read_models(child, base, config.models); });
   read_devices(reader, config.devices);
   reader.mapping("workers", [&](Reader& child) { read_workers(child, base, config.workers); });
-  reader.require("tasks", "a mapping from name to task");
+  if (!reader.has("server")) reader.require("tasks", "a mapping from name to task");
   reader.entries("tasks", [&](const std::string& name, Reader& child) {
     read_task(name, child, config.tasks);
   });
@@ -220,6 +223,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   });
   reader.mapping("store", [&](Reader& child) { read_store(child, base, config.store.emplace()); });
   reader.list("sinks", [&](Reader& child) { read_sink(child, base, config.sinks); });
+  reader.mapping("server", [&](Reader& child) { read_server(child, config.server.emplace()); });
   if (config.store) {
     for (LineEntry& entry : config.lines) entry.line.pictures = config.store->store.pictures;
   }

@@ -11,6 +11,10 @@
 #include "line/journal.h"
 #include "line/line_config.h"
 #include "line/store.h"
+#include "server/http/http_options.h"
+#include "server/infer_service.h"
+#include "server/server_identity.h"
+#include "server/shared_regions.h"
 #include "task/task.h"
 #include "worker/node_placement.h"
 
@@ -81,6 +85,21 @@ struct StoreConfig {
   line::JournalOptions journal;
 };
 
+// What other programs may ask of this one, and where.
+struct ServerConfig {
+  server::ServerIdentity identity;
+  bool http_enabled = true;
+  server::http::HttpOptions http;
+  server::InferOptions infer;
+  server::RegionLimits regions;
+  // Of the repository, beside those of the tasks: served from the start. Nothing: all of them.
+  std::optional<std::vector<std::string>> models;
+  bool model_control = false;  // clients may load and unload models
+  // Of models that no task names.
+  Isolation isolation = Isolation::process;
+  std::vector<std::string> backends{"openvino"};  // where config.pbtxt names none
+};
+
 // What one file says. Paths are absolute.
 struct Config {
   std::filesystem::path file;
@@ -91,6 +110,7 @@ struct Config {
   std::vector<LineEntry> lines;
   std::optional<StoreConfig> store;
   std::vector<SinkConfig> sinks;
+  std::optional<ServerConfig> server;
 };
 
 struct Loaded {

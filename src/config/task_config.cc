@@ -25,13 +25,6 @@ Result<bool> parse_layout(std::string_view name) {
               "unknown layout '" + std::string(name) + "'; expected NCHW or NHWC");
 }
 
-Result<Isolation> parse_isolation(std::string_view name) {
-  if (name == "process") return Isolation::process;
-  if (name == "thread") return Isolation::thread;
-  return fail(ErrorKind::invalid_input,
-              "unknown isolation '" + std::string(name) + "'; expected process or thread");
-}
-
 void read_preprocess(Reader& reader, ImagePreprocess& preprocess) {
   reader.word<PixelFormat>("color", preprocess.color, &parse_pixel_format);
   reader.word<Fit>("fit", preprocess.fit, &parse_fit);
@@ -134,6 +127,13 @@ TaskSpec with_model(const TaskSpec& task, const std::string& model) {
 }
 
 }  // namespace
+
+Result<Isolation> parse_isolation(std::string_view name) {
+  if (name == "process") return Isolation::process;
+  if (name == "thread") return Isolation::thread;
+  return fail(ErrorKind::invalid_input,
+              "unknown isolation '" + std::string(name) + "'; expected process or thread");
+}
 
 void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& tasks) {
   TaskSpec task;

@@ -8,9 +8,12 @@
 #include "task/task.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace takt::config {
+
+[[nodiscard]] Result<Isolation> parse_isolation(std::string_view name);
 
 // Adds one task to `tasks`, and where its fallback is another model, the task NAME.fallback that runs
 // it. What is wrong goes to the reader's problems.

@@ -9,6 +9,8 @@ std::string_view to_string(ErrorKind kind) noexcept {
       return "invalid_input";
     case ErrorKind::unavailable:
       return "unavailable";
+    case ErrorKind::overloaded:
+      return "overloaded";
     case ErrorKind::deadline_exceeded:
       return "deadline_exceeded";
     case ErrorKind::out_of_memory:

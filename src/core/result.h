@@ -15,9 +15,9 @@ namespace takt {
 // The kind decides the reaction; the message is for a person and says what was wrong, where, what
 // was expected and what to try.
 enum class ErrorKind : std::uint8_t {
-  invalid_input,  // the caller's data or configuration: never retried
-  unavailable,    // not there now (queue full, model not ready, shutting down): may be tried again
-                  // later
+  invalid_input,      // the caller's data or configuration: never retried
+  unavailable,        // not there now (model not ready, shutting down): may be tried again later
+  overloaded,         // a queue or a limit is full: may be tried again once there is less to do
   deadline_exceeded,  // could not be, or was not, done in time
   out_of_memory,  // the device or a pool is full: the ladder makes batches smaller and tries again
   device_poisoned,  // the device context is lost: its workers must restart
@@ -27,7 +27,7 @@ enum class ErrorKind : std::uint8_t {
   internal,        // a defect or an unexpected failure of a library
 };
 
-inline constexpr int kErrorKindCount = 9;
+inline constexpr int kErrorKindCount = 10;
 
 // Stable lower-case name, as used in metrics labels, JSON and reasons of verdicts.
 [[nodiscard]] std::string_view to_string(ErrorKind kind) noexcept;

@@ -410,7 +410,7 @@ TEST_F(EngineTest, AFullQueueRefusesAndNamesTheModelAndItsLimit) {
   submit(answers[0], request(model, 0, 1, false));
   auto run = next_run();
   for (std::size_t i = 1; i < 4; ++i) submit(answers[i], request(model, 1, 1, false));
-  EXPECT_EQ(answers[3].kind(), ErrorKind::unavailable);
+  EXPECT_EQ(answers[3].kind(), ErrorKind::overloaded);
   EXPECT_NE(answers[3].wait().error().message.find("detector 1"), std::string::npos);
   EXPECT_NE(answers[3].wait().error().message.find("queue_depth_max 2"), std::string::npos);
   for (int i = 0; i < 3; ++i) {
@@ -444,7 +444,7 @@ TEST_F(EngineTest, AFullInboxRefusesOnTheCallingThread) {
   std::array<RequestId, 3> ids;
   for (std::size_t i = 0; i < 3; ++i) ids[i] = submit(answers[i], request(model, 1));
   EXPECT_TRUE(answers[2].given()) << "refused before submit returned";
-  EXPECT_EQ(answers[2].kind(), ErrorKind::unavailable);
+  EXPECT_EQ(answers[2].kind(), ErrorKind::overloaded);
   EXPECT_NE(answers[2].wait().error().message.find("inbox_depth_max 2"), std::string::npos);
   for (int i = 0; i < 3; ++i) engine_->cancel(ids[0]);
   EXPECT_EQ(engine_->stats().cancels_dropped, 1) << "withdrawals are bounded by twice as many";

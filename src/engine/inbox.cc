@@ -76,9 +76,9 @@ Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request,
   const std::size_t left_to_others =
       requests_max_ / 8 * static_cast<std::size_t>(request->request.priority);
   if (messages_.size() >= requests_max_ - left_to_others)
-    return fail(ErrorKind::unavailable, "the engine's inbox is full (inbox_depth_max " +
-                                            std::to_string(requests_max_) +
-                                            "); send less, or raise inbox_depth_max");
+    return fail(ErrorKind::overloaded, "the engine's inbox is full (inbox_depth_max " +
+                                           std::to_string(requests_max_) +
+                                           "); send less, or raise inbox_depth_max");
   push(lock, Submitted{std::move(request), arrival}, true);
   return {};
 }

@@ -102,7 +102,7 @@ class Inbox {
 
   // What comes from callers is bounded; each class leaves an eighth more of the room than the one
   // above it, so that a burst of lower classes leaves room for critical requests. On failure the
-  // request is left where it was. Errors: unavailable (full, or closed). May take the turn, as
+  // request is left where it was. Errors: overloaded (full), unavailable (closed). May take the turn, as
   // post_withdrawal and post_end.
   [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request,
                                           const scheduler::RequestArrived& arrival);

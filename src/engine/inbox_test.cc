@@ -72,7 +72,7 @@ TEST(Inbox, ARequestThatFindsNoRoomStaysWithItsCaller) {
   auto second = request(2, counters);
   const Result<void> posted = inbox.post_request(second, {});
   ASSERT_FALSE(posted);
-  EXPECT_EQ(posted.error().kind, ErrorKind::unavailable);
+  EXPECT_EQ(posted.error().kind, ErrorKind::overloaded);
   EXPECT_NE(second, nullptr);
 }
 

@@ -66,7 +66,7 @@ class InferenceClient {
   // hold no lock while submitting or withdrawing that any `done` takes. Be short in `done`, don't
   // block, don't throw; it may submit and cancel, but not add or remove models and not stop the
   // engine. Errors that reach it: invalid_input (inputs that
-  // don't fit), unavailable (queue full, model removed, stopping), deadline_exceeded (refused at
+  // don't fit), overloaded (queue full), unavailable (model removed, stopping), deadline_exceeded (refused at
   // once because it can't be in time, or expired in the queue), out_of_memory, corrupt_output (an
   // output's shape or size that the signature doesn't allow), cancelled, and what the backend
   // reports. A request that already runs is not called back early when its deadline passes: the

@@ -130,7 +130,7 @@ TEST_F(LadderTest, AFullQueueShedsTheLowerClassAndSaysSoOnce) {
   InferRequest urgent = request(model_, 50);
   urgent.priority = PriorityClass::critical;
   submit(late_, std::move(urgent));
-  EXPECT_EQ(answers_[1].kind(), ErrorKind::unavailable);
+  EXPECT_EQ(answers_[1].kind(), ErrorKind::overloaded);
   EXPECT_THAT(answers_[1].wait().error().message,
               HasSubstr("detector 1: gave way to a more urgent request"));
   blocker_->finish();

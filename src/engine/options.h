@@ -31,7 +31,7 @@ struct DeviceSpec {
 
 struct EngineOptions {
   std::vector<DeviceSpec> devices{DeviceSpec{}};
-  // Requests on their way to the dispatcher; further ones are refused with `unavailable`, those of
+  // Requests on their way to the dispatcher; further ones are refused with `overloaded`, those of
   // lower classes an eighth earlier each. It is emptied within microseconds, so this bounds a burst,
   // not a queue: those are ModelService::queue_depth_max.
   std::size_t inbox_depth_max = 4096;

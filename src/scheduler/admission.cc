@@ -62,6 +62,10 @@ void Scheduler::State::refuse(RequestId request, ModelId model, RefusalReason re
   ErrorKind kind = ErrorKind::unavailable;
   if (reason == RefusalReason::cannot_meet_deadline) kind = ErrorKind::deadline_exceeded;
   if (reason == RefusalReason::rows_out_of_range) kind = ErrorKind::invalid_input;
+  if (reason == RefusalReason::queue_full || reason == RefusalReason::queue_bytes_full ||
+      reason == RefusalReason::shed) {
+    kind = ErrorKind::overloaded;
+  }
   ++statistics_.refused[static_cast<std::size_t>(reason)];
   out_->emplace_back(Refuse{request, model, kind, reason, limit, late_by});
 }

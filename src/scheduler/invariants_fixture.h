@@ -168,7 +168,7 @@ class Invariants : public SimulationObserver {
     const MirrorModel& model = mirror_.model(arrived->model);
     if (action.reason == RefusalReason::queue_full) {
       expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
-             "unavailable only when the queue is full");
+             "overloaded only when the queue is full");
       expect(model.waiting.back().urgency.priority <= arrived->priority,
              "never refused for room while a request of a lower class waits there");
     }
@@ -178,7 +178,7 @@ class Invariants : public SimulationObserver {
     }
     if (action.reason == RefusalReason::queue_bytes_full) {
       expect(model.bytes_waiting(arrived->priority) > model.added.limits.queue_bytes_max,
-             "unavailable only when no lower class can make room for its bytes");
+             "overloaded only when no lower class can make room for its bytes");
     }
     expect(mirror_.refuse(action.request), "a request is answered once");
   }

@@ -147,7 +147,7 @@ class Overload : public ::testing::Test {
   std::vector<std::pair<std::uint64_t, RefusalReason>> refused() {
     std::vector<std::pair<std::uint64_t, RefusalReason>> all;
     for (const Refuse& refusal : line_.all<Refuse>()) {
-      EXPECT_EQ(refusal.kind == ErrorKind::unavailable,
+      EXPECT_EQ(refusal.kind == ErrorKind::overloaded,
                 refusal.reason != RefusalReason::cannot_meet_deadline);
       all.emplace_back(refusal.request.value, refusal.reason);
     }

@@ -215,7 +215,7 @@ TEST(Scheduler, RefusesBeyondTheQueueDepth) {
   EXPECT_TRUE(line.all<Refuse>().empty()) << "one runs, two wait";
   line.arrive(4, 0);
   ASSERT_EQ(line.all<Refuse>().size(), 1U);
-  EXPECT_EQ(line.all<Refuse>()[0].kind, ErrorKind::unavailable);
+  EXPECT_EQ(line.all<Refuse>()[0].kind, ErrorKind::overloaded);
   EXPECT_THAT(describe(line.all<Refuse>()[0]).message, HasSubstr("queue_depth_max 2"));
 }
 
@@ -234,7 +234,7 @@ TEST(Scheduler, RefusesBeyondTheBytesOfTheQueue) {
   arrive(4, 1);
   ASSERT_EQ(line.all<Refuse>().size(), 1U);
   EXPECT_EQ(line.all<Refuse>()[0].reason, RefusalReason::queue_bytes_full);
-  EXPECT_EQ(line.all<Refuse>()[0].kind, ErrorKind::unavailable);
+  EXPECT_EQ(line.all<Refuse>()[0].kind, ErrorKind::overloaded);
   EXPECT_THAT(describe(line.all<Refuse>()[0]).message, HasSubstr("queue_bytes_max 100"));
   line.apply(RequestCancelled{RequestId{3}});
   arrive(5, 40);

@@ -45,8 +45,8 @@ using ApiResult = std::expected<T, ApiError>;
 // An error of the engine, as a client sees it.
 [[nodiscard]] ApiError to_api_error(Error error);
 
-[[nodiscard]] int http_status(ApiCode code) noexcept;   // 400, 401, ...
-[[nodiscard]] int grpc_status(ApiCode code) noexcept;   // the number of grpc::StatusCode
+[[nodiscard]] int http_status(ApiCode code) noexcept;  // 400, 401, ...
+[[nodiscard]] int grpc_status(ApiCode code) noexcept;  // the number of grpc::StatusCode
 [[nodiscard]] std::string_view to_string(ApiCode code) noexcept;
 
 }  // namespace takt::server

@@ -45,13 +45,13 @@ struct CallOutput {
 
 struct InferCall {
   std::string model;
-  std::string version;  // empty: the newest that serves
-  std::string id;       // comes back with the answer
-  std::uint64_t priority = 0;      // of the schedule policy extension; 0: the default
-  std::uint64_t timeout_us = 0;    // 0: none
-  TimePoint deadline = kNever;     // of the transport, such as grpc-timeout
-  bool sequence = false;           // asks for a sequence, which takt doesn't have
-  bool binary_outputs = false;     // HTTP: binary_data_output
+  std::string version;           // empty: the newest that serves
+  std::string id;                // comes back with the answer
+  std::uint64_t priority = 0;    // of the schedule policy extension; 0: the default
+  std::uint64_t timeout_us = 0;  // 0: none
+  TimePoint deadline = kNever;   // of the transport, such as grpc-timeout
+  bool sequence = false;         // asks for a sequence, which takt doesn't have
+  bool binary_outputs = false;   // HTTP: binary_data_output
   std::vector<CallInput> inputs;
   std::vector<CallOutput> outputs;  // empty: all of the model's
   std::vector<Slot> slots;          // that the inputs lie in
@@ -61,8 +61,8 @@ struct AnswerOutput {
   std::string name;
   DataType type = DataType::fp32;  // bytes for classes
   Shape shape;
-  std::span<const std::byte> bytes;  // in the answer's slot or in `made`
-  std::vector<std::byte> made;       // classes: what was made from the slot
+  std::span<const std::byte> bytes;   // in the answer's slot or in `made`
+  std::vector<std::byte> made;        // classes: what was made from the slot
   std::optional<SharedPlace> shared;  // written there already; `bytes` is empty then
   bool binary = false;
 };

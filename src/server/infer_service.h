@@ -5,6 +5,7 @@
 // Owns: nothing; client, catalog, regions and pool outlive it.
 #pragma once
 
+#include "core/priority.h"
 #include "core/time.h"
 #include "engine/inference_client.h"
 #include "memory/slot_pool.h"
@@ -35,7 +36,7 @@ struct InferOptions {
   std::size_t request_bytes_max = std::size_t{64} << 20;
 };
 
-// A call on its way. Destroying it withdraws what still waits; the completion is called all the same.
+// A call on its way. cancel() withdraws it where it still waits; its completion is called all the same.
 class InferTicket {
  public:
   InferTicket() = default;
@@ -69,6 +70,11 @@ class InferService {
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_; }
 
  private:
+  [[nodiscard]] PriorityClass class_of(std::uint64_t priority) const;
+  [[nodiscard]] TimePoint deadline_of(const InferCall& call) const;
+  [[nodiscard]] ApiResult<void> prepare(const ModelCard& card, InferCall& call,
+                                        InferRequest& request);
+
   InferenceClient& client_;
   ModelCatalog& catalog_;
   SharedRegions& regions_;

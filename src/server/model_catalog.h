@@ -26,7 +26,8 @@ struct ModelCard {
   repository::ModelConfig config;     // completed from the model file
   std::string backend;                // that runs it: "openvino"
   std::vector<std::string> versions;  // of this model that serve, rising
-  std::map<std::string, std::vector<std::string>> labels;  // of the classes, by output; may lack some
+  std::map<std::string, std::vector<std::string>>
+      labels;  // of the classes, by output; may lack some
 };
 using ModelCardPtr = std::shared_ptr<const ModelCard>;
 
@@ -40,8 +41,8 @@ struct IndexEntry {
 
 // What a load may state in place of what the repository has.
 struct LoadOverrides {
-  std::string config_json;                          // a model configuration; empty: the repository's
-  std::map<std::string, std::string> files;         // "file:1/model.onnx" -> content
+  std::string config_json;                   // a model configuration; empty: the repository's
+  std::map<std::string, std::string> files;  // "file:1/model.onnx" -> content
 };
 
 class ModelCatalog {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/server_config.h"
+
+#include "config/task_config.h"
+
+#include <arpa/inet.h>
+
+#include <array>
+#include <string>
+
+namespace takt::config {
+namespace {
+
+constexpr int kPortMax = 65535;
+
+bool is_address(const std::string& text) {
+  std::array<unsigned char, sizeof(in6_addr)> parsed;
+  return ::inet_pton(AF_INET, text.c_str(), parsed.data()) == 1 ||
+         ::inet_pton(AF_INET6, text.c_str(), parsed.data()) == 1;
+}
+
+bool is_loopback(const std::string& address) {
+  return address == "::1" || address.starts_with("127.");
+}
+
+void read_port(Reader& reader, std::uint16_t& port) {
+  int number = port;
+  reader.integer("port", number, 0, kPortMax);
+  port = static_cast<std::uint16_t>(number);
+}
+
+void read_http(Reader& reader, ServerConfig& server) {
+  server::http::HttpOptions& http = server.http;
+  reader.boolean("enabled", server.http_enabled);
+  read_port(reader, http.port);
+  reader.integer("threads", http.threads, 1, 256);
+  int connections = static_cast<int>(http.connections_max);
+  reader.integer("connections_max", connections, 1, 1'000'000);
+  http.connections_max = static_cast<std::size_t>(connections);
+  reader.bytes("header_bytes_max", http.header_bytes_max);
+  reader.bytes("body_bytes_max", http.body_bytes_max);
+  reader.duration("header_timeout", http.header_timeout);
+  reader.duration("body_timeout", http.body_timeout);
+  reader.duration("idle_timeout", http.idle_timeout);
+  reader.duration("write_timeout", http.write_timeout);
+  constexpr std::size_t kHeaderBytesMin = 1 << 10;
+  constexpr std::size_t kHeaderBytesMax = 1 << 20;
+  if (http.header_bytes_max < kHeaderBytesMin || http.header_bytes_max > kHeaderBytesMax) {
+    reader.problem("header_bytes_max", "expected 1KiB to 1MiB");
+  }
+}
+
+void read_priorities(Reader& reader, std::vector<PriorityClass>& priorities) {
+  if (!reader.has("priorities")) return;
+  std::vector<std::string> words;
+  reader.texts("priorities", words);
+  priorities.clear();
+  for (const std::string& word : words) {
+    const Result<PriorityClass> priority = parse_priority(word);
+    if (priority) {
+      priorities.push_back(*priority);
+    } else {
+      reader.problem("priorities", priority.error().message);
+    }
+  }
+}
+
+void read_models(Reader& reader, ServerConfig& server) {
+  if (!reader.has("models")) return;
+  std::vector<std::string> names;
+  reader.texts("models", names);
+  if (names == std::vector<std::string>{"all"}) return;
+  if (names == std::vector<std::string>{"none"}) names.clear();
+  server.models = std::move(names);
+}
+
+}  // namespace
+
+void read_server(Reader& reader, ServerConfig& server) {
+  std::string address = server.http.address;
+  reader.text("name", server.identity.name);
+  reader.text("address", address);
+  if (!is_address(address)) {
+    reader.problem("address", "'" + address + "' is no IP address; expected one such as 127.0.0.1");
+  } else if (!is_loopback(address)) {
+    bool insecure = false;
+    reader.boolean("insecure", insecure);
+    if (!insecure) {
+      reader.problem("address", "'" + address +
+                                    "' can be reached from other machines, and this server has "
+                                    "neither TLS nor keys; use 127.0.0.1, or say insecure: true");
+    }
+  }
+  static_cast<void>(reader.has("insecure"));
+  server.http.address = address;
+  reader.mapping("http", [&](Reader& http) { read_http(http, server); });
+  read_models(reader, server);
+  reader.word("isolation", server.isolation, &parse_isolation);
+  reader.texts("backends", server.backends);
+  reader.boolean("model_control", server.model_control);
+  reader.boolean("shared_memory", server.regions.allowed);
+  reader.duration("deadline", server.infer.deadline);
+  read_priorities(reader, server.infer.priorities);
+  int in_flight = static_cast<int>(server.infer.in_flight_max);
+  reader.integer("in_flight_max", in_flight, 1, 1'000'000);
+  server.infer.in_flight_max = static_cast<std::size_t>(in_flight);
+  reader.bytes("request_bytes_max", server.infer.request_bytes_max);
+}
+
+}  // namespace takt::config

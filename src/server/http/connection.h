@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection of a client: reads requests, answers them, in their order.
+// Thread-safe: no; everything happens on the thread of its io_context. Private to server/http.
+// Owns: the socket and its buffers.
+#pragma once
+
+#include "core/time.h"
+#include "server/http/compression.h"
+#include "server/http/endpoints.h"
+#include "server/http/http_options.h"
+#include "server/http/http_server.h"
+#include "server/http/json_call.h"
+#include "server/infer_service.h"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace takt::server::http {
+
+// What all connections of a server use.
+struct Shared {
+  Shared(HttpOptions http_options, InferService& infer_service, Endpoints& all_endpoints)
+      : options(std::move(http_options)), service(infer_service), endpoints(all_endpoints) {}
+
+  const HttpOptions options;
+  InferService& service;
+  Endpoints& endpoints;
+  const SystemClock clock;
+  boost::asio::thread_pool slow{2};  // for endpoints that take long
+  std::atomic<int> slow_waiting{0};
+  std::atomic<bool> stopping{false};
+  std::atomic<std::size_t> connections{0};
+  std::atomic<std::uint64_t> connections_taken{0};
+  std::atomic<std::uint64_t> connections_refused{0};
+  std::atomic<std::uint64_t> connections_timed_out{0};
+  std::atomic<std::uint64_t> requests{0};
+};
+
+class Connection {
+ public:
+  Connection(boost::asio::ip::tcp::socket socket, Shared& shared);
+
+  boost::asio::awaitable<void> serve();
+
+  // Called every now and then, on its thread: ends what takes too long, and withdraws what a client
+  // that has gone was waiting for.
+  void sweep(TimePoint now);
+  // Ends it as soon as the request under way is answered, or at once when it is idle.
+  void finish();
+  void abort();  // closes the socket and withdraws its request
+
+ private:
+  using HeadParser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
+  enum class Phase : std::uint8_t { idle, header, body, answering, writing };
+
+  // A request whose headers have come.
+  struct Head {
+    std::string method;
+    std::optional<Target> target;
+    bool keep_alive = false;
+    bool chunked = false;
+    std::optional<std::uint64_t> content_length;
+    std::optional<std::uint64_t> json_length;  // Inference-Header-Content-Length
+    std::optional<Coding> coding;              // of the body
+    Coding accepted = Coding::identity;        // for the answer
+    std::uint64_t unread = 0;                  // of the body
+  };
+
+  void enter(Phase phase);
+  [[nodiscard]] static Head read_head(const HeadParser& parser);
+  boost::asio::awaitable<bool> handle(HeadParser& parser);
+  boost::asio::awaitable<bool> infer(Head& head, HeadParser& parser, std::string model,
+                                     std::string version);
+  boost::asio::awaitable<ApiResult<InferCall>> read_call(Head& head, HeadParser& parser);
+  boost::asio::awaitable<ApiResult<InferCall>> read_plain_call(Head& head);
+  ApiResult<InferCall> call_from(std::string body, const Head& head);
+  boost::asio::awaitable<ApiResult<std::string>> read_body(Head& head, HeadParser& parser);
+  boost::asio::awaitable<bool> read_exactly(std::span<std::byte> into);
+  boost::asio::awaitable<ApiResult<InferAnswer>> ask(InferCall call);
+  boost::asio::awaitable<HttpReply> answer_elsewhere(HttpRequest request);
+  boost::asio::awaitable<bool> drop_body(Head& head);
+  boost::asio::awaitable<bool> reply(Head& head, const HttpReply& reply);
+  boost::asio::awaitable<bool> reply(Head& head, const InferAnswer& answer);
+  boost::asio::awaitable<bool> write(Head& head, int status, std::string_view headers,
+                                     std::span<const std::string_view> body);
+
+  boost::asio::ip::tcp::socket socket_;
+  Shared& shared_;
+  boost::beast::flat_buffer buffer_;
+  JsonCallReader json_reader_;
+  std::vector<char> text_;  // the JSON of a request
+  std::string json_;        // of an answer
+  std::string out_head_;
+  std::vector<std::span<const std::byte>> binary_;
+  Phase phase_ = Phase::idle;
+  TimePoint due_ = kNever;  // of the phase
+  bool finishing_ = false;
+  bool gone_ = false;  // the client has hung up
+  InferTicket ticket_;
+};
+
+}  // namespace takt::server::http

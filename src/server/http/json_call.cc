@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/json_call.h"
+
+#include "core/string_tensor.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace takt::server::http {
+namespace {
+
+namespace json = simdjson::ondemand;
+
+constexpr std::size_t kTensorsMax = 1024;  // inputs, and outputs
+constexpr std::size_t kRankMax = 16;
+constexpr std::size_t kDepthMax = 32;
+constexpr int kClassesMax = 1 << 20;
+
+// What is wrong, thrown within this file only: simdjson's own errors come the same way.
+struct Wrong {
+  ApiError error;
+};
+
+[[noreturn]] void wrong(const std::string& place, const std::string& what) {
+  throw Wrong{{ApiCode::invalid_argument, place.empty() ? what : place + ": " + what}};
+}
+
+template <typename T>
+T take(ApiResult<T> result) {
+  if (!result) throw Wrong{std::move(result).error()};
+  return std::move(*result);
+}
+
+std::uint64_t get_count(json::value value, const std::string& place) {
+  std::uint64_t count = 0;
+  if (value.get_uint64().get(count) != simdjson::SUCCESS) {
+    wrong(place, "expected a number of 0 or more");
+  }
+  return count;
+}
+
+std::string get_text(json::value value, const std::string& place) {
+  std::string_view text;
+  if (value.get_string().get(text) != simdjson::SUCCESS) wrong(place, "expected a string");
+  return std::string(text);
+}
+
+bool get_flag(json::value value, const std::string& place) {
+  bool flag = false;
+  if (value.get_bool().get(flag) != simdjson::SUCCESS) wrong(place, "expected true or false");
+  return flag;
+}
+
+// The parameters of an input or output.
+struct TensorParameters {
+  std::optional<SharedPlace> shared;
+  std::optional<std::size_t> binary_bytes;
+  std::optional<bool> binary;
+  int classes = 0;
+};
+
+TensorParameters read_parameters(json::object object, const std::string& place) {
+  TensorParameters read;
+  SharedPlace shared;
+  bool has_bytes = false;
+  for (auto field : object) {
+    const std::string key(std::string_view(field.unescaped_key()));
+    const std::string where = place + "." + key;
+    json::value value = field.value();
+    if (key == "shared_memory_region") {
+      shared.region = get_text(value, where);
+    } else if (key == "shared_memory_offset") {
+      shared.offset = get_count(value, where);
+    } else if (key == "shared_memory_byte_size") {
+      shared.bytes = get_count(value, where);
+      has_bytes = true;
+    } else if (key == "binary_data_size") {
+      read.binary_bytes = get_count(value, where);
+    } else if (key == "binary_data") {
+      read.binary = get_flag(value, where);
+    } else if (key == "classification") {
+      const std::uint64_t classes = get_count(value, where);
+      if (classes > kClassesMax) wrong(where, "more classes than any model has");
+      read.classes = static_cast<int>(classes);
+    }  // others are for other servers
+  }
+  if (!shared.region.empty()) {
+    if (!has_bytes) wrong(place, "'shared_memory_byte_size' must be given with a region");
+    read.shared = std::move(shared);
+  }
+  return read;
+}
+
+// Writes one value after the other, checking that there are as many as the shape says.
+class Values {
+ public:
+  Values(std::span<std::byte> room, std::size_t count, const std::string& place)
+      : room_(room), count_(count), place_(place) {}
+
+  template <typename T>
+  void put(T value) {
+    if (put_ == count_) too_many();
+    std::memcpy(room_.data() + used_, &value, sizeof(T));
+    used_ += sizeof(T);
+    ++put_;
+  }
+  void put_text(std::string_view text) {
+    if (put_ == count_) too_many();
+    const auto used = put_string(room_, used_, text);
+    if (!used) wrong(place_, "strings longer than the request");
+    used_ = *used;
+    ++put_;
+  }
+  [[nodiscard]] std::size_t finish() const {
+    if (put_ < count_) {
+      wrong(place_, fmt::format("unable to parse 'data': its shape asks for {} elements, got {}",
+                                count_, put_));
+    }
+    return used_;
+  }
+  [[noreturn]] void bad(std::string_view expected) const {
+    wrong(place_, fmt::format("element {} is not {}", put_, expected));
+  }
+
+ private:
+  [[noreturn]] void too_many() const {
+    wrong(place_, fmt::format("more than the {} elements that its shape asks for", count_));
+  }
+
+  const std::span<std::byte> room_;
+  const std::size_t count_;
+  const std::string& place_;
+  std::size_t used_ = 0;
+  std::size_t put_ = 0;
+};
+
+template <typename T>
+void put_number(Values& values, json::value& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    bool flag = false;
+    if (value.get_bool().get(flag) != simdjson::SUCCESS) values.bad("true or false");
+    values.put<std::uint8_t>(flag ? 1 : 0);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    double number = 0;
+    if (value.get_double().get(number) != simdjson::SUCCESS) values.bad("a number");
+    const auto narrow = static_cast<T>(number);
+    if (!std::isfinite(narrow)) values.bad("a number that the datatype can hold");
+    values.put(narrow);
+  } else if constexpr (std::is_signed_v<T>) {
+    std::int64_t number = 0;
+    if (value.get_int64().get(number) != simdjson::SUCCESS || !std::in_range<T>(number)) {
+      values.bad("a whole number that the datatype can hold");
+    }
+    values.put(static_cast<T>(number));
+  } else {
+    std::uint64_t number = 0;
+    if (value.get_uint64().get(number) != simdjson::SUCCESS || !std::in_range<T>(number)) {
+      values.bad("a whole number that the datatype can hold");
+    }
+    values.put(static_cast<T>(number));
+  }
+}
+
+// Flat, or nested as the shape is: both are the elements in their order.
+template <typename Put>
+void read_array(json::array array, std::size_t depth, Values& values, Put& put) {
+  if (depth > kRankMax) values.bad("nested less deeply");
+  for (auto element : array) {
+    json::value value = element.value();
+    if (value.type() == json::json_type::array) {
+      read_array(value.get_array(), depth + 1, values, put);
+    } else {
+      put(value);
+    }
+  }
+}
+
+template <typename T>
+void read_numbers(json::array array, Values& values) {
+  const auto put = [&values](json::value& value) { put_number<T>(values, value); };
+  read_array(array, 1, values, put);
+}
+
+void read_strings(json::array array, Values& values) {
+  const auto put = [&values](json::value& value) {
+    std::string_view text;
+    if (value.get_string().get(text) != simdjson::SUCCESS) values.bad("a string");
+    values.put_text(text);
+  };
+  read_array(array, 1, values, put);
+}
+
+void read_data(json::array array, DataType type, Values& values) {
+  switch (type) {
+    case DataType::boolean:
+      return read_numbers<bool>(array, values);
+    case DataType::uint8:
+      return read_numbers<std::uint8_t>(array, values);
+    case DataType::uint16:
+      return read_numbers<std::uint16_t>(array, values);
+    case DataType::uint32:
+      return read_numbers<std::uint32_t>(array, values);
+    case DataType::uint64:
+      return read_numbers<std::uint64_t>(array, values);
+    case DataType::int8:
+      return read_numbers<std::int8_t>(array, values);
+    case DataType::int16:
+      return read_numbers<std::int16_t>(array, values);
+    case DataType::int32:
+      return read_numbers<std::int32_t>(array, values);
+    case DataType::int64:
+      return read_numbers<std::int64_t>(array, values);
+    case DataType::fp32:
+      return read_numbers<float>(array, values);
+    case DataType::fp64:
+      return read_numbers<double>(array, values);
+    case DataType::bytes:
+      return read_strings(array, values);
+    case DataType::fp16:
+    case DataType::bf16:
+      break;
+  }
+  values.bad("of a datatype that JSON can send: send this input as binary data");
+}
+
+class Reading {
+ public:
+  Reading(std::size_t text_bytes, const RoomSource& room) : text_bytes_(text_bytes), room_(room) {}
+
+  JsonCall read(json::document& document) {
+    json::object object;
+    if (document.get_object().get(object) != simdjson::SUCCESS) {
+      wrong("", "failed to parse the request JSON buffer: expected an object");
+    }
+    bool has_inputs = false;
+    for (auto field : object) {
+      const std::string key(std::string_view(field.unescaped_key()));
+      json::value value = field.value();
+      if (key == "id") {
+        call().id = read_id(value);
+      } else if (key == "parameters") {
+        read_request_parameters(value);
+      } else if (key == "inputs") {
+        has_inputs = true;
+        read_list(value, "inputs",
+                  [this](json::object item, const std::string& place) { read_input(item, place); });
+      } else if (key == "outputs") {
+        read_list(value, "outputs", [this](json::object item, const std::string& place) {
+          read_output(item, place);
+        });
+      }
+    }
+    if (!has_inputs) wrong("", "unable to find 'inputs' in the request");
+    if (document.current_location().error() == simdjson::SUCCESS)
+      wrong("", "failed to parse the request JSON buffer: text behind its end");
+    for (CallOutput& output : call().outputs) {
+      if (!stated_binary_.contains(output.name)) output.binary = call().binary_outputs;
+    }
+    return std::move(read_);
+  }
+
+ private:
+  InferCall& call() { return read_.call; }
+
+  static std::string read_id(json::value value) {
+    if (value.type() == json::json_type::number) return std::string(value.raw_json_token());
+    return get_text(value, "id");
+  }
+
+  template <typename Read>
+  static void read_list(json::value value, const std::string& name, Read read) {
+    json::array array;
+    if (value.get_array().get(array) != simdjson::SUCCESS) wrong(name, "expected an array");
+    std::size_t index = 0;
+    for (auto element : array) {
+      if (index == kTensorsMax) wrong(name, fmt::format("more than {}", kTensorsMax));
+      const std::string place = fmt::format("{}[{}]", name, index++);
+      json::object item;
+      if (element.get_object().get(item) != simdjson::SUCCESS) wrong(place, "expected an object");
+      read(item, place);
+    }
+  }
+
+  void read_request_parameters(json::value value) {
+    json::object object;
+    if (value.get_object().get(object) != simdjson::SUCCESS) {
+      wrong("parameters", "expected an object");
+    }
+    for (auto field : object) {
+      const std::string key(std::string_view(field.unescaped_key()));
+      const std::string where = "parameters." + key;
+      json::value parameter = field.value();
+      if (key == "priority") {
+        call().priority = get_count(parameter, where);
+      } else if (key == "timeout") {
+        call().timeout_us = get_count(parameter, where);
+      } else if (key == "binary_data_output") {
+        call().binary_outputs = get_flag(parameter, where);
+      } else if (key == "sequence_id") {
+        const bool none = parameter.type() == json::json_type::number
+                              ? get_count(parameter, where) == 0
+                              : get_text(parameter, where).empty();
+        if (!none) call().sequence = true;
+      } else if (key == "sequence_start" || key == "sequence_end") {
+        static_cast<void>(get_flag(parameter, where));
+      }  // others are for other servers
+    }
+  }
+
+  void read_input(json::object item, const std::string& place) {
+    CallInput input;
+    input.name = need_text(item, "name", place);
+    const Result<DataType> type = parse_data_type(need_text(item, "datatype", place));
+    if (!type) wrong(place + ".datatype", type.error().message);
+    input.type = *type;
+    input.shape = read_shape(item, place + ".shape");
+    const TensorParameters parameters = parameters_of(item, place);
+    json::value data;
+    const bool has_data = item.find_field_unordered("data").get(data) == simdjson::SUCCESS;
+    if (has_data && (parameters.shared || parameters.binary_bytes)) {
+      wrong(place, "expected either 'data', binary data or shared memory, got two of them");
+    }
+    if (parameters.shared) {
+      input.shared = parameters.shared;
+    } else if (parameters.binary_bytes) {
+      read_.binary.push_back(make_room(input, *parameters.binary_bytes));
+    } else if (has_data) {
+      read_values(input, data, place + ".data");
+    } else {
+      wrong(place, "must have 'data', the parameter binary_data_size, or a shared memory region");
+    }
+    call().inputs.push_back(std::move(input));
+  }
+
+  std::span<std::byte> make_room(CallInput& input, std::size_t bytes) {
+    if (bytes == 0) return {};
+    Slot slot = take(room_(bytes));
+    const std::span<std::byte> part = slot.bytes().first(bytes);
+    input.bytes = part;
+    call().slots.push_back(std::move(slot));
+    return part;
+  }
+
+  void read_values(CallInput& input, json::value data, const std::string& place) {
+    const Result<std::size_t> count = element_count(input.shape);
+    if (!count) wrong(place, count.error().message);
+    // No element takes less than two characters, but the last; so what doesn't fit is known early.
+    if (*count > text_bytes_) wrong(place, "fewer elements than its shape asks for");
+    json::array array;
+    if (data.get_array().get(array) != simdjson::SUCCESS) wrong(place, "expected an array");
+    const bool strings = input.type == DataType::bytes;
+    const std::size_t bytes =
+        strings ? *count * sizeof(std::uint32_t) + text_bytes_ : *count * element_bytes(input.type);
+    const std::span<std::byte> part = make_room(input, bytes);
+    Values values(part, *count, place);
+    read_data(array, input.type, values);
+    input.bytes = part.first(values.finish());
+  }
+
+  void read_output(json::object item, const std::string& place) {
+    CallOutput output;
+    output.name = need_text(item, "name", place);
+    TensorParameters parameters = parameters_of(item, place);
+    output.classes = parameters.classes;
+    output.shared = std::move(parameters.shared);
+    if (parameters.binary) {
+      output.binary = *parameters.binary;
+      stated_binary_.insert(output.name);
+    }
+    call().outputs.push_back(std::move(output));
+  }
+
+  static TensorParameters parameters_of(json::object& item, const std::string& place) {
+    json::value value;
+    if (item.find_field_unordered("parameters").get(value) != simdjson::SUCCESS) return {};
+    json::object object;
+    if (value.get_object().get(object) != simdjson::SUCCESS) {
+      wrong(place + ".parameters", "expected an object");
+    }
+    return read_parameters(object, place + ".parameters");
+  }
+
+  static std::string need_text(json::object& item, const char* key, const std::string& place) {
+    json::value value;
+    if (item.find_field_unordered(key).get(value) != simdjson::SUCCESS) {
+      wrong(place, fmt::format("unable to find '{}'", key));
+    }
+    return get_text(value, place + "." + key);
+  }
+
+  static Shape read_shape(json::object& item, const std::string& place) {
+    json::array array;
+    if (item.find_field_unordered("shape").get_array().get(array) != simdjson::SUCCESS) {
+      wrong(place, "expected an array of dimensions");
+    }
+    Shape shape;
+    for (auto element : array) {
+      std::int64_t dim = 0;
+      if (element.get_int64().get(dim) != simdjson::SUCCESS || dim < 0) {
+        wrong(place, "expected whole numbers of 0 or more");
+      }
+      if (shape.size() == kRankMax) wrong(place, fmt::format("more than {} dimensions", kRankMax));
+      shape.push_back(dim);
+    }
+    return shape;
+  }
+
+  const std::size_t text_bytes_;
+  const RoomSource& room_;
+  JsonCall read_;
+  std::set<std::string> stated_binary_;
+};
+
+}  // namespace
+
+struct JsonCallReader::Parser {
+  json::parser parser;
+};
+
+JsonCallReader::JsonCallReader() : parser_(std::make_unique<Parser>()) {}
+JsonCallReader::~JsonCallReader() = default;
+
+std::size_t JsonCallReader::padding() noexcept {
+  return simdjson::SIMDJSON_PADDING;
+}
+
+ApiResult<JsonCall> JsonCallReader::read(std::span<const char> text, const RoomSource& room) {
+  try {
+    if (parser_->parser.allocate(text.size(), kDepthMax) != simdjson::SUCCESS) {
+      return refuse(ApiCode::resource_exhausted, "no memory to read the request");
+    }
+    const simdjson::padded_string_view padded(text.data(), text.size(), text.size() + padding());
+    json::document document = parser_->parser.iterate(padded);
+    return Reading(text.size(), room).read(document);
+  } catch (Wrong& error) {
+    return std::unexpected(std::move(error.error));
+  } catch (const simdjson::simdjson_error& error) {
+    return refuse(ApiCode::invalid_argument,
+                  std::string("failed to parse the request JSON buffer: ") + error.what());
+  }
+}
+
+}  // namespace takt::server::http

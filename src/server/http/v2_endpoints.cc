@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/v2_endpoints.h"
+
+#include "server/http/base64.h"
+#include "server/http/model_json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <utility>
+
+namespace takt::server::http {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+HttpReply json_reply(const Json& json) {
+  HttpReply reply;
+  // Names and messages may hold anything.
+  reply.body = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return reply;
+}
+
+HttpReply not_found() {
+  return error_reply({ApiCode::not_found, "no such path; see /openapi.json"});
+}
+
+HttpReply wrong_method(const char* allowed) {
+  HttpReply reply =
+      error_reply({ApiCode::invalid_argument, fmt::format("this path takes {} only", allowed)});
+  reply.status = 405;
+  reply.headers.emplace_back("Allow", allowed);
+  return reply;
+}
+
+bool is_get(const HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
+HttpReply empty_or(const ApiResult<void>& result) {
+  if (!result) return error_reply(result.error());
+  return {};
+}
+
+// The body as an object; empty where there is none.
+ApiResult<Json> body_of(const HttpRequest& request) {
+  if (request.body.empty()) return Json::object();
+  Json json = Json::parse(request.body, nullptr, false);
+  if (json.is_object()) return json;
+  return refuse(ApiCode::invalid_argument,
+                "failed to parse the request JSON buffer: expected an object");
+}
+
+ApiResult<std::size_t> count_of(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end()) return std::size_t{0};
+  if (!found->is_number_unsigned()) {
+    return refuse(ApiCode::invalid_argument,
+                  fmt::format("'{}' must be a whole number of 0 or more", key));
+  }
+  return found->get<std::size_t>();
+}
+
+ApiResult<LoadOverrides> overrides_of(const Json& body) {
+  LoadOverrides overrides;
+  const auto parameters = body.find("parameters");
+  if (parameters == body.end()) return overrides;
+  if (!parameters->is_object()) {
+    return refuse(ApiCode::invalid_argument, "'parameters' must be an object");
+  }
+  for (const auto& [key, value] : parameters->items()) {
+    if (!value.is_string()) {
+      return refuse(ApiCode::invalid_argument, fmt::format("parameter '{}' must be a string", key));
+    }
+    if (key == "config") {
+      overrides.config_json = value.get<std::string>();
+    } else if (key.starts_with("file:")) {
+      std::optional<std::string> content = decode_base64(value.get<std::string>());
+      if (!content) {
+        return refuse(ApiCode::invalid_argument, fmt::format("'{}' is not base64", key));
+      }
+      overrides.files[key] = std::move(*content);
+    } else {
+      return refuse(
+          ApiCode::invalid_argument,
+          fmt::format("unrecognized load parameter '{}'; expected config or file:...", key));
+    }
+  }
+  return overrides;
+}
+
+}  // namespace
+
+bool V2Endpoints::is_slow(const HttpRequest& request) const {
+  return request.path.size() >= 2 && request.path[0] == "v2" && request.path[1] == "repository";
+}
+
+HttpReply V2Endpoints::answer(const HttpRequest& request) {
+  const Path path = request.path;
+  if (path.empty() || path[0] != "v2") return not_found();
+  if (path.size() == 1) {
+    if (!is_get(request)) return wrong_method("GET");
+    return json_reply(
+        {{"name", identity_.name}, {"version", identity_.version}, {"extensions", kExtensions}});
+  }
+  const Path rest = path.subspan(2);
+  if (path[1] == "health") return health(rest, request);
+  if (path[1] == "models") return models(rest, request);
+  if (path[1] == "repository") return repository(rest, request);
+  if (path[1] == "systemsharedmemory") return system_memory(rest, request);
+  if (path[1] == "cudasharedmemory") return cuda_memory(rest, request);
+  return not_found();
+}
+
+HttpReply V2Endpoints::health(Path path, const HttpRequest& request) const {
+  if (path.size() != 1 || (path[0] != "live" && path[0] != "ready")) return not_found();
+  if (!is_get(request)) return wrong_method("GET");
+  HttpReply reply;
+  if (path[0] == "ready" && !catalog_.ready()) reply.status = 503;
+  return reply;
+}
+
+HttpReply V2Endpoints::models(Path path, const HttpRequest& request) const {
+  if (path.empty()) return not_found();
+  if (!is_get(request)) return wrong_method(path.back() == "infer" ? "POST" : "GET");
+  if (path.size() == 1 && path[0] == "stats") return statistics({}, {});
+  const std::string& name = path[0];
+  std::string version;
+  Path rest = path.subspan(1);
+  if (!rest.empty() && rest[0] == "versions") {
+    if (rest.size() < 2) return not_found();
+    version = rest[1];
+    rest = rest.subspan(2);
+  }
+  const ApiResult<ModelCardPtr> card = catalog_.find(name, version);
+  if (!card) return error_reply(card.error());
+  if (rest.size() == 1 && rest[0] == "stats") return statistics(name, version);
+  return model(**card, rest);
+}
+
+HttpReply V2Endpoints::model(const ModelCard& card, Path path) const {
+  if (path.empty()) return json_reply(metadata_json(card));
+  if (path.size() != 1) return not_found();
+  if (path[0] == "ready") return {};
+  if (path[0] == "config") return json_reply(config_json(card));
+  if (path[0] == "infer") return wrong_method("POST");
+  return not_found();
+}
+
+// Of all versions where none is stated, of all models where no name is.
+HttpReply V2Endpoints::statistics(std::string_view name, std::string_view version) const {
+  Json list = Json::array();
+  for (const ModelCardPtr& card : catalog_.serving()) {
+    if (!name.empty() && card->info.name != name) continue;
+    if (!version.empty() && std::to_string(card->info.version) != version) continue;
+    const auto found = catalog_.statistics(card->info.id);
+    if (found) list.push_back(statistics_json(*card, *found));
+  }
+  return json_reply({{"model_stats", std::move(list)}});
+}
+
+HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
+  if (request.method != "POST") return wrong_method("POST");
+  const ApiResult<Json> body = body_of(request);
+  if (!body) return error_reply(body.error());
+  if (path.size() == 1 && path[0] == "index") {
+    const auto ready = body->find("ready");
+    Json list = Json::array();
+    for (IndexEntry& entry : catalog_.index(ready != body->end() && *ready == true)) {
+      Json line{{"name", entry.name}};
+      if (!entry.version.empty()) line["version"] = entry.version;
+      if (!entry.state.empty()) line["state"] = entry.state;
+      if (!entry.reason.empty()) line["reason"] = entry.reason;
+      list.push_back(std::move(line));
+    }
+    return json_reply(list);
+  }
+  if (path.size() != 3 || path[0] != "models") return not_found();
+  if (path[2] == "load") {
+    const ApiResult<LoadOverrides> overrides = overrides_of(*body);
+    if (!overrides) return error_reply(overrides.error());
+    return empty_or(catalog_.load(path[1], *overrides));
+  }
+  if (path[2] == "unload") return empty_or(catalog_.unload(path[1]));
+  return not_found();
+}
+
+HttpReply V2Endpoints::system_memory(Path path, const HttpRequest& request) {
+  std::string name;
+  if (path.size() >= 2 && path[0] == "region") {
+    name = path[1];
+    path = path.subspan(2);
+  }
+  if (path.size() != 1) return not_found();
+  if (path[0] == "status") {
+    if (!is_get(request)) return wrong_method("GET");
+    const auto regions = regions_.list(name);
+    if (!regions) return error_reply(regions.error());
+    Json list = Json::array();
+    for (const RegionInfo& region : *regions) {
+      list.push_back({{"name", region.name},
+                      {"key", region.key},
+                      {"offset", region.offset},
+                      {"byte_size", region.bytes}});
+    }
+    return json_reply(list);
+  }
+  if (request.method != "POST") return wrong_method("POST");
+  if (path[0] == "unregister") {
+    if (name.empty()) {
+      regions_.remove_all();
+    } else {
+      regions_.remove(name);
+    }
+    return {};
+  }
+  if (path[0] != "register" || name.empty()) return not_found();
+  const ApiResult<Json> body = body_of(request);
+  if (!body) return error_reply(body.error());
+  const auto key = body->find("key");
+  if (key == body->end() || !key->is_string()) {
+    return error_reply({ApiCode::invalid_argument, "'key' must be a string"});
+  }
+  const ApiResult<std::size_t> offset = count_of(*body, "offset");
+  if (!offset) return error_reply(offset.error());
+  const ApiResult<std::size_t> bytes = count_of(*body, "byte_size");
+  if (!bytes) return error_reply(bytes.error());
+  return empty_or(regions_.add({name, key->get<std::string>(), *offset, *bytes}));
+}
+
+HttpReply V2Endpoints::cuda_memory(Path path, const HttpRequest& request) {
+  const bool named = path.size() >= 2 && path[0] == "region";
+  const Path rest = named ? path.subspan(2) : path;
+  if (rest.size() != 1) return not_found();
+  if (rest[0] == "status") {
+    if (!is_get(request)) return wrong_method("GET");
+    if (!named) return json_reply(Json::array());
+    return error_reply({ApiCode::not_found,
+                        fmt::format("Unable to find cuda shared memory region: '{}'", path[1])});
+  }
+  if (request.method != "POST") return wrong_method("POST");
+  if (rest[0] == "unregister") return {};
+  if (rest[0] != "register" || !named) return not_found();
+  return error_reply({ApiCode::invalid_argument,
+                      fmt::format("failed to register CUDA shared memory region '{}': this server "
+                                  "has no GPU; use system shared memory",
+                                  path[1])});
+}
+
+}  // namespace takt::server::http

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Open Inference Protocol over HTTP besides inferences: health, metadata, configuration,
+// statistics, repository control and shared memory.
+// Thread-safe: every member from any thread.
+// Owns: nothing; catalog and regions outlive it.
+#pragma once
+
+#include "server/http/endpoints.h"
+#include "server/model_catalog.h"
+#include "server/server_identity.h"
+#include "server/shared_regions.h"
+
+#include <span>
+#include <string>
+
+namespace takt::server::http {
+
+class V2Endpoints final : public Endpoints {
+ public:
+  V2Endpoints(ServerIdentity identity, ModelCatalog& catalog, SharedRegions& regions)
+      : identity_(std::move(identity)), catalog_(catalog), regions_(regions) {}
+
+  [[nodiscard]] bool is_slow(const HttpRequest& request) const override;
+  [[nodiscard]] HttpReply answer(const HttpRequest& request) override;
+
+ private:
+  using Path = std::span<const std::string>;
+  [[nodiscard]] HttpReply health(Path path, const HttpRequest& request) const;
+  [[nodiscard]] HttpReply models(Path path, const HttpRequest& request) const;
+  [[nodiscard]] HttpReply model(const ModelCard& card, Path path) const;
+  [[nodiscard]] HttpReply statistics(std::string_view model, std::string_view version) const;
+  [[nodiscard]] HttpReply repository(Path path, const HttpRequest& request);
+  [[nodiscard]] HttpReply system_memory(Path path, const HttpRequest& request);
+  [[nodiscard]] static HttpReply cuda_memory(Path path, const HttpRequest& request);
+
+  const ServerIdentity identity_;
+  ModelCatalog& catalog_;
+  SharedRegions& regions_;
+};
+
+}  // namespace takt::server::http
