@@ -10,9 +10,12 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace takt {
+
+inline constexpr std::size_t kStringLengthBytes = 4;  // in front of each element
 
 // Walks over the elements.
 class StringElements {
@@ -34,5 +37,8 @@ class StringElements {
 // Appends an element at `used` and returns what is used then; nothing when there is no room.
 [[nodiscard]] std::optional<std::size_t> put_string(std::span<std::byte> room, std::size_t used,
                                                     std::string_view element) noexcept;
+
+// An element in a message: in quotes, at most 32 characters, '?' for what isn't printable ASCII.
+[[nodiscard]] std::string shown(std::string_view element);
 
 }  // namespace takt

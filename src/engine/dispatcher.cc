@@ -242,12 +242,10 @@ void Dispatcher::act(const scheduler::StartBatch& action) {
 void Dispatcher::act(const scheduler::Refuse& action) {
   const std::unique_ptr<PendingRequest> request = take_waiting(action.request);
   if (!request) return;
-  if (action.reason == scheduler::RefusalReason::shed) {
-    note_shed(*request);
-  } else {
-    ++counters_->refused;
-  }
-  request->answer_error(scheduler::describe(action).within(request->model->label()));
+  Error error = scheduler::describe(action).within(request->model->label());
+  if (action.reason != scheduler::RefusalReason::shed) return request->refuse(std::move(error));
+  note_shed(*request);
+  request->answer_error(std::move(error));
 }
 
 void Dispatcher::act(const scheduler::Expire& action) {

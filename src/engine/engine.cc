@@ -44,6 +44,11 @@ scheduler::SchedulerOptions scheduler_options(const EngineOptions& options) {
   return result;
 }
 
+std::shared_ptr<const Clock> clock_of(const EngineOptions& options) {
+  if (options.clock == nullptr) return std::make_shared<SystemClock>();
+  return {std::shared_ptr<const Clock>(), options.clock};  // the caller's
+}
+
 std::string label_of(const ModelRuntime& runtime) {
   return runtime.name + " " + std::to_string(runtime.version);
 }
@@ -53,7 +58,8 @@ std::string label_of(const ModelRuntime& runtime) {
 struct Engine::State {
   State(EngineOptions engine_options, scheduler::Scheduler scheduler)
       : options(std::move(engine_options)),
-        clock(options.clock != nullptr ? *options.clock : system_clock),
+        shared_clock(clock_of(options)),
+        clock(*shared_clock),
         inbox(std::make_shared<engine::Inbox>(options.inbox_depth_max)),
         events(options.observer),
         dispatcher(std::move(scheduler), inbox, counters, events, clock) {}
@@ -108,7 +114,7 @@ struct Engine::State {
 
   // Constant:
   const EngineOptions options;
-  const SystemClock system_clock;
+  const std::shared_ptr<const Clock> shared_clock;  // models may outlive the engine
   const Clock& clock;
   const std::shared_ptr<engine::Counters> counters = std::make_shared<engine::Counters>();
   const std::shared_ptr<engine::Inbox> inbox;
@@ -156,7 +162,8 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
                                               "new one a higher version");
   }
   const ModelId id{state_->models_added++};
-  Result<engine::ServedModelPtr> model = engine::ServedModel::create(id, runtime, state_->counters);
+  Result<engine::ServedModelPtr> model =
+      engine::ServedModel::create(id, runtime, state_->counters, state_->shared_clock);
   if (!model) return std::unexpected(std::move(model.error()));
   engine::ModelCame came;
   came.model = *model;
@@ -239,8 +246,7 @@ RequestId Engine::submit(InferRequest request, InferCompletion done) {
   auto pending = std::make_unique<engine::PendingRequest>(id, std::move(request), std::move(done),
                                                           state_->clock.now(), *state_->counters);
   const auto refuse = [&](Error error) {
-    ++state_->counters->refused;
-    pending->answer_error(std::move(error));
+    pending->refuse(std::move(error));
     return id;
   };
   pending->model = state_->registry.find(model);
@@ -291,6 +297,12 @@ EngineStats Engine::stats() const {
     }
   }
   return stats;
+}
+
+std::optional<engine::ModelStatistics> Engine::statistics(ModelId model) const {
+  const engine::ServedModelPtr found = state_->registry.find(model);
+  if (found == nullptr) return std::nullopt;
+  return found->statistics().read();
 }
 
 void Engine::report(const engine::Event& event) {

@@ -6,10 +6,12 @@
 
 #include "core/model_runtime.h"
 #include "engine/inference_client.h"
+#include "engine/model_statistics.h"
 #include "engine/options.h"
 #include "scheduler/profile.h"
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace takt {
@@ -69,6 +71,9 @@ class Engine final : public InferenceClient {
   // The versions that serve, by name and rising version.
   [[nodiscard]] std::vector<ModelInfo> models() const;
   [[nodiscard]] EngineStats stats() const;
+  // What a model has done since it was added; empty: not loaded. A request is in it before its
+  // completion is called.
+  [[nodiscard]] std::optional<engine::ModelStatistics> statistics(ModelId model) const;
 
   // Where it runs, in the order in which the replicas came; empty: not loaded.
   [[nodiscard]] std::vector<ReplicaInfo> replicas(ModelId model) const;

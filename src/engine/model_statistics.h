@@ -4,8 +4,10 @@
 // Owns: plain values.
 #pragma once
 
+#include "core/result.h"
 #include "core/time.h"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <vector>
@@ -15,6 +17,25 @@ namespace takt::engine {
 struct DurationSum {
   std::uint64_t count = 0;
   Duration total{};
+};
+
+// The upper ends of a histogram's buckets; what is longer than the last goes into one more.
+inline constexpr std::array<Duration, 18> kDurationBounds{
+    std::chrono::microseconds(20),   std::chrono::microseconds(50),  std::chrono::microseconds(100),
+    std::chrono::microseconds(250),  std::chrono::microseconds(500), std::chrono::milliseconds(1),
+    std::chrono::microseconds(2500), std::chrono::milliseconds(5),   std::chrono::milliseconds(10),
+    std::chrono::milliseconds(25),   std::chrono::milliseconds(50),  std::chrono::milliseconds(100),
+    std::chrono::milliseconds(250),  std::chrono::milliseconds(500), std::chrono::seconds(1),
+    std::chrono::milliseconds(2500), std::chrono::seconds(5),        std::chrono::seconds(10)};
+using DurationCounts = std::array<std::uint64_t, kDurationBounds.size() + 1>;
+
+// Of requests that succeeded.
+struct DurationHistograms {
+  DurationCounts request{};
+  DurationCounts queue{};
+  DurationCounts compute_input{};
+  DurationCounts compute_infer{};
+  DurationCounts compute_output{};
 };
 
 // Of the executions of one batch size.
@@ -34,13 +55,15 @@ struct ModelStatistics {
   DurationSum success;
   DurationSum fail;       // for any reason but those two
   DurationSum cancelled;  // withdrawn
-  DurationSum refused;    // never queued: full, too late, no room
+  DurationSum refused;    // as EngineStats::refused: not accepted
   // Parts of those that succeeded, a request each.
   DurationSum queue;
   DurationSum compute_input;
   DurationSum compute_infer;
   DurationSum compute_output;
-  std::vector<BatchStatistics> batches;  // by rising rows
+  DurationHistograms histograms;
+  std::array<std::uint64_t, kErrorKindCount> failed_by_kind{};  // of fail, cancelled and refused
+  std::vector<BatchStatistics> batches;                         // by rising rows
 };
 
 }  // namespace takt::engine

@@ -24,6 +24,7 @@ void PendingRequest::answer(Result<InferResult> result) noexcept {
   if (!done) return;
   const std::optional<ErrorKind> error =
       result ? std::nullopt : std::optional<ErrorKind>(result.error().kind);
+  count(error);
   try {
     done(std::move(result));
   } catch (...) {  // the caller broke its promise; the other requests must not pay for it
@@ -31,6 +32,21 @@ void PendingRequest::answer(Result<InferResult> result) noexcept {
   }
   done = nullptr;  // what it captured may be freed before the answer counts as given
   counters_.answered(error);
+}
+
+// Before the answer is given: whoever has it finds it in the statistics.
+void PendingRequest::count(std::optional<ErrorKind> error) const noexcept {
+  if (model == nullptr) return;
+  Outcome outcome = error ? Outcome::fail : Outcome::success;
+  if (error == ErrorKind::cancelled) outcome = Outcome::cancelled;
+  if (refused_) outcome = Outcome::refused;
+  model->statistics().answered(outcome, error, timings_, request.rows);
+}
+
+void PendingRequest::refuse(Error error) noexcept {
+  refused_ = true;
+  ++counters_.refused;
+  answer_error(std::move(error));
 }
 
 void PendingRequest::answer_outputs(const BatchTimes& times, int batch_rows) noexcept {

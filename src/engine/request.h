@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace takt::engine {
@@ -27,6 +28,8 @@ class PendingRequest {
 
   void answer(Result<InferResult> result) noexcept;
   void answer_error(Error error) noexcept { answer(std::unexpected(std::move(error))); }
+  // As answer_error, of a request that was not accepted.
+  void refuse(Error error) noexcept;
   // Checks the outputs, lets go of the inputs and answers.
   void answer_outputs(const BatchTimes& times, int batch_rows) noexcept;
 
@@ -42,10 +45,13 @@ class PendingRequest {
   int runs_lost = 0;  // with a worker that ended
 
  private:
+  void count(std::optional<ErrorKind> error) const noexcept;
+
   InferCompletion done_;
   InferTimings timings_;
   Slot output_slot_;
   std::vector<OutputBuffer> outputs_;
+  bool refused_ = false;
   Counters& counters_;
 };
 

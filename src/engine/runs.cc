@@ -32,6 +32,7 @@ void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, 
   const int rows = run->rows;
   const bool nothing_waits = counters.queue_depth.load(std::memory_order_relaxed) == 0;
   inbox.post_end(std::move(ended), nothing_waits);
+  if (!error) run->model->statistics().executed(rows, outcome.times);
   for (const std::unique_ptr<PendingRequest>& member : members) {
     if (error) {
       member->answer_error(*error);

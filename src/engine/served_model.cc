@@ -39,7 +39,8 @@ Result<void> check_runtime(const ModelRuntime& runtime, const std::string& label
 
 Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
                                                                const ModelRuntime& runtime,
-                                                               std::shared_ptr<Counters> counters) {
+                                                               std::shared_ptr<Counters> counters,
+                                                               std::shared_ptr<const Clock> clock) {
   const std::string label = runtime.name + " " + std::to_string(runtime.version);
   if (Result<void> checked = check_runtime(runtime, label); !checked)
     return std::unexpected(std::move(checked.error()));
@@ -49,6 +50,7 @@ Result<std::shared_ptr<const ServedModel>> ServedModel::create(ModelId id,
   model->label_ = label;
   model->output_row_bytes_ = runtime.output_bytes_max;
   const int rows_max = model->rows_max();
+  model->statistics_ = std::make_unique<StatisticsRecorder>(rows_max, std::move(clock));
   model->p99_ns_ = std::vector<std::atomic<Duration::rep>>(static_cast<std::size_t>(rows_max));
   return model;
 }

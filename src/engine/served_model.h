@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A version in service as requests see it: its signature, the room for its outputs, its p99.
+// A version in service as requests see it: its signature, the room for its outputs, its p99, and
+// what it has done.
 // Thread-safe: every member from any thread; publish_* and add from the dispatcher only.
 // Owns: its replicas, and with them the pools of its output slots.
 #pragma once
@@ -8,6 +9,7 @@
 #include "engine/counters.h"
 #include "engine/inference_client.h"
 #include "engine/options.h"
+#include "engine/statistics_recorder.h"
 #include "memory/slot_pool.h"
 
 #include <atomic>
@@ -33,9 +35,10 @@ using ServedReplicaPtr = std::shared_ptr<ServedReplica>;
 class ServedModel {
  public:
   // Checks the runtime; it has no replica yet. Errors: invalid_input.
-  // `counters` live as long as the model.
+  // `counters` and `clock` live as long as the model.
   [[nodiscard]] static Result<std::shared_ptr<const ServedModel>> create(
-      ModelId id, const ModelRuntime& runtime, std::shared_ptr<Counters> counters);
+      ModelId id, const ModelRuntime& runtime, std::shared_ptr<Counters> counters,
+      std::shared_ptr<const Clock> clock = std::make_shared<SystemClock>());
 
   // Lays out the outputs of the runtime's instances. Errors: invalid_input (not this model, or not
   // as it is on its other devices), out_of_memory.
@@ -48,6 +51,7 @@ class ServedModel {
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
   [[nodiscard]] const std::string& label() const noexcept { return label_; }  // "pcb-detector 3"
   [[nodiscard]] int rows_max() const noexcept;  // of one request and of a batch
+  [[nodiscard]] StatisticsRecorder& statistics() const noexcept { return *statistics_; }
 
   // Room for the outputs of a request of `rows` rows, each on a 64-byte boundary of one slot.
   // Errors: out_of_memory.
@@ -60,6 +64,7 @@ class ServedModel {
  private:
   ServedModel() = default;
   std::shared_ptr<Counters> counters_;
+  std::unique_ptr<StatisticsRecorder> statistics_;
   ModelInfo info_;
   std::string label_;
   std::vector<std::size_t> output_row_bytes_;

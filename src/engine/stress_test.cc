@@ -120,6 +120,22 @@ class EngineStress : public ::testing::Test {
     }
   }
 
+  // Of both models: each answer by one outcome.
+  static std::uint64_t outcomes(const Engine& engine) {
+    std::uint64_t sum = 0;
+    for (const ModelInfo& info : engine.models()) {
+      const engine::ModelStatistics all = *engine.statistics(info.id);
+      sum += all.success.count + all.fail.count + all.cancelled.count + all.refused.count;
+      EXPECT_GE(all.inferences, all.success.count);
+      EXPECT_GE(all.success.total, all.queue.total);
+      std::uint64_t executions = 0;
+      for (const engine::BatchStatistics& batch : all.batches)
+        executions += batch.compute_infer.count;
+      EXPECT_EQ(executions, all.executions);
+    }
+    return sum;
+  }
+
   void expect_nothing_left() {
     EXPECT_EQ(submitted_, answered_);
     EXPECT_EQ(inputs_->in_use(), 0);
@@ -159,6 +175,7 @@ TEST_F(EngineStress, EveryRequestIsAnsweredOnceAndEverySlotComesBack) {
       stats.failed_by_kind[static_cast<int>(ErrorKind::overloaded)] > 0 || stats.cancelled > 0,
       true);
   EXPECT_GT(stats.completed, 0);
+  EXPECT_EQ(outcomes(*engine), stats.answered);
 }
 
 TEST_F(EngineStress, VersionsComeAndGoUnderLoad) {

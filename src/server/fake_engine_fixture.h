@@ -62,7 +62,7 @@ inline ModelCardPtr echo_card() {
 class FakeEngine final : public InferenceClient {
  public:
   std::shared_ptr<SlotPool> outputs =
-      SlotPool::create("fake-outputs", std::array{SizeClass{1 << 20, 256}}).value();
+      SlotPool::create("fake-outputs", std::array{SizeClass{4 << 20, 256}}).value();
 
   // From now on requests wait for answer().
   void hold() {

@@ -4,10 +4,12 @@
 #include "server/grpc/calls.h"
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <utility>
@@ -56,6 +58,12 @@ void limit(::grpc::ServerBuilder& builder, const GrpcOptions& options) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, kOff);
 }
 
+// gRPC tells of every failed handshake on stderr, whoever makes it fail.
+void silence() {
+  constexpr auto kNothing = static_cast<gpr_log_severity>(GPR_LOG_SEVERITY_ERROR + 1);
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) ::gpr_set_log_verbosity(kNothing);
+}
+
 class Calls final : public ::grpc::CallbackGenericService {
  public:
   explicit Calls(Shared& shared) : shared_(shared) {}
@@ -90,6 +98,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, Infer
   if (options.message_bytes_max > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
     return fail(ErrorKind::invalid_input, "gRPC messages have less than 2 GiB");
   }
+  silence();
   auto state = std::make_unique<State>(std::move(options), service, std::move(services), clock);
   const std::string target = target_of(state->shared.options);
   ::grpc::ServerBuilder builder;

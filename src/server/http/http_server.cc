@@ -56,10 +56,14 @@ awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
 
 struct HttpServer::State {
   State(HttpOptions options, InferService& service, Endpoints& endpoints)
-      : shared(std::move(options), service, endpoints) {
-    for (int i = 0; i < std::max(1, shared.options.threads); ++i) {
-      threads.push_back(std::make_unique<IoThread>());
+      : shared(std::move(options), service, endpoints), threads(make_threads(shared.options)) {}
+
+  static std::vector<std::unique_ptr<IoThread>> make_threads(const HttpOptions& options) {
+    std::vector<std::unique_ptr<IoThread>> made;
+    for (int i = 0; i < std::max(1, options.threads); ++i) {
+      made.push_back(std::make_unique<IoThread>());
     }
+    return made;
   }
 
   awaitable<void> accept() {
