@@ -8,9 +8,11 @@
 #include "server/grpc/inference.pb.h"
 #include "server/grpc/wire_reader.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -70,6 +72,25 @@ class CallReader {
       SlotPool::create("wire-test", std::array{SizeClass{64 << 10, 8}}).value();
   int asked = 0;  // slots
 };
+
+inline bool same(const std::optional<SharedPlace>& a, const std::optional<SharedPlace>& b) {
+  if (!a || !b) return a.has_value() == b.has_value();
+  return a->region == b->region && a->offset == b->offset && a->bytes == b->bytes;
+}
+
+inline bool same(const InferCall& a, const InferCall& b) {
+  return a.model == b.model && a.version == b.version && a.id == b.id &&
+         a.priority == b.priority && a.timeout_us == b.timeout_us && a.sequence == b.sequence &&
+         std::ranges::equal(a.inputs, b.inputs,
+                            [](const CallInput& x, const CallInput& y) {
+                              return x.name == y.name && x.type == y.type && x.shape == y.shape &&
+                                     same(x.shared, y.shared) &&
+                                     std::ranges::equal(x.bytes, y.bytes);
+                            }) &&
+         std::ranges::equal(a.outputs, b.outputs, [](const CallOutput& x, const CallOutput& y) {
+           return x.name == y.name && x.classes == y.classes && same(x.shared, y.shared);
+         });
+}
 
 inline inference::ModelInferRequest::InferInputTensor& add_input(
     inference::ModelInferRequest& request, const std::string& name, const std::string& type,

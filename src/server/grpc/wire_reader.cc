@@ -119,9 +119,9 @@ ApiResult<void> read_count(const Parameter& parameter, std::uint64_t& count) {
   return wrong_value(parameter, "an int64_param or uint64_param of 0 or more");
 }
 
-ApiResult<void> read_sequence_id(const Parameter& parameter, bool& sequence) {
+ApiResult<void> read_sequence_id(const Parameter& parameter, bool& given) {
   if (const auto* text = std::get_if<WireField>(&parameter.value)) {
-    sequence = sequence || text->bytes.left() > 0;
+    given = text->bytes.left() > 0;
     return {};
   }
   std::uint64_t id = 0;
@@ -132,21 +132,23 @@ ApiResult<void> read_sequence_id(const Parameter& parameter, bool& sequence) {
   } else {
     return wrong_value(parameter, "an int64_param or a string_param");
   }
-  sequence = sequence || id != 0;
+  given = id != 0;
   return {};
 }
 
-ApiResult<void> apply_to_call(const Parameter& parameter, InferCall& call) {
-  if (parameter.key == "priority") return read_count(parameter, call.priority);
-  if (parameter.key == "timeout") return read_count(parameter, call.timeout_us);
-  if (parameter.key == "sequence_id") return read_sequence_id(parameter, call.sequence);
-  if (parameter.key == "sequence_start" || parameter.key == "sequence_end") {
-    const auto* flag = std::get_if<bool>(&parameter.value);
-    if (flag == nullptr) return wrong_value(parameter, "a bool_param");
-    call.sequence = call.sequence || *flag;
-  }
+ApiResult<void> read_flag(const Parameter& parameter, bool& flag) {
+  const auto* value = std::get_if<bool>(&parameter.value);
+  if (value == nullptr) return wrong_value(parameter, "a bool_param");
+  flag = *value;
   return {};
 }
+
+// What says that a request belongs to a sequence.
+struct SequenceMarks {
+  bool id = false;
+  bool start = false;
+  bool end = false;
+};
 
 // The parameters of a tensor that takt knows.
 struct TensorParameters {
@@ -277,6 +279,7 @@ class Request {
       if (auto applied = apply(*field); !applied) return applied;
     }
     if (!message.ok()) return malformed("ModelInferRequest");
+    call_.sequence = sequence_.id || sequence_.start || sequence_.end;
     return assign_raw();
   }
 
@@ -337,7 +340,13 @@ class Request {
     if (++parameters_ > kParametersMax) return too_many("parameters", kParametersMax);
     const ApiResult<Parameter> parameter = read_parameter(field);
     if (!parameter) return std::unexpected(parameter.error());
-    return apply_to_call(*parameter, call_);
+    const std::string& key = parameter->key;
+    if (key == "priority") return read_count(*parameter, call_.priority);
+    if (key == "timeout") return read_count(*parameter, call_.timeout_us);
+    if (key == "sequence_id") return read_sequence_id(*parameter, sequence_.id);
+    if (key == "sequence_start") return read_flag(*parameter, sequence_.start);
+    if (key == "sequence_end") return read_flag(*parameter, sequence_.end);
+    return {};
   }
 
   ApiResult<void> add_input(const WireField& field) {
@@ -407,6 +416,7 @@ class Request {
   InferCall call_;
   std::vector<ReadInput> inputs_;
   std::vector<WireCursor> raw_;
+  SequenceMarks sequence_;
   std::size_t parameters_ = 0;
 };
 
