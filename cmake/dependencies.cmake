@@ -6,7 +6,7 @@
 #   CLI11::CLI11, fmt::fmt       ZLIB::ZLIB               benchmark::benchmark
 #   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
 #   seccomp::seccomp, hwloc::hwloc  Boost::headers           simdjson::simdjson
-#   OpenSSL::Crypto              prometheus::prometheus
+#   OpenSSL::Crypto              prometheus::prometheus   gRPC::grpc++
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.
 
@@ -70,6 +70,7 @@ if(TAKT_SANITIZE MATCHES thread)
   target_compile_options(protobuf::libprotobuf INTERFACE
                          -include ${CMAKE_SOURCE_DIR}/tests/sanitizers/protobuf_layout.h)
 endif()
+takt_find_package(gRPC "libgrpc++-dev, protobuf-compiler-grpc")
 set(takt_onnx_schema ${takt_site_packages}/onnx/onnx.proto)
 if(NOT EXISTS ${takt_onnx_schema})
   message(FATAL_ERROR "the onnx wheel is not in ${TAKT_VENV}; ${TAKT_SETUP_HINT}")

@@ -32,6 +32,7 @@ struct Target {
 
 // One a file. A program of libFuzzer runs one of them, the unit test runs all.
 [[nodiscard]] Target batch_wire();
+[[nodiscard]] Target infer_request();
 [[nodiscard]] Target ring();
 [[nodiscard]] Target slots();
 [[nodiscard]] Target string_tensor();

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/grpc/calls.h"
+
+#include "server/grpc/byte_buffers.h"
+#include "server/grpc/utf8.h"
+#include "server/grpc/wire_reader.h"
+#include "server/grpc/wire_writer.h"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+#include <grpcpp/server_context.h>
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace takt::server::rpc {
+namespace {
+
+constexpr std::string_view kModelInfer = "/inference.GRPCInferenceService/ModelInfer";
+constexpr std::string_view kModelStreamInfer = "/inference.GRPCInferenceService/ModelStreamInfer";
+constexpr int kSlowMax = 64;  // waiting for their threads
+// Clients take 8 KiB of metadata by default, in which a message may take three bytes for each of its own.
+constexpr std::size_t kMessageBytesMax = 2000;
+
+using Context = ::grpc::GenericCallbackServerContext;
+using Lock = std::unique_lock<std::mutex>;
+
+::grpc::Status to_status(ApiError error) {
+  error.message.resize(std::min(error.message.size(), kMessageBytesMax));
+  return {static_cast<::grpc::StatusCode>(grpc_status(error.code)),
+          to_utf8(std::move(error.message))};
+}
+
+std::string_view authorization_of(const Context& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  if (found == metadata.end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+class Call : public ::grpc::ServerGenericBidiReactor {
+ public:
+  Call(Shared& shared, Context& context) : shared_(shared), context_(context) { ++shared_.calls; }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() override { --shared_.calls; }
+
+  void OnDone() override { delete this; }
+
+ protected:
+  // The message that was read. A client that compresses its messages gets its answers compressed too.
+  ApiResult<ReceivedMessage> open_message() {
+    ApiResult<ReceivedMessage> message =
+        ReceivedMessage::open(buffer_, shared_.options.message_bytes_max);
+    const bool first = !std::exchange(opened_, true);
+    if (message && first && message->compression() != GRPC_COMPRESS_NONE) {
+      context_.set_compression_algorithm(message->compression());
+    }
+    return message;
+  }
+
+  ApiResult<InferCall> read_call(const ReceivedMessage& message) {
+    ApiResult<InferCall> call = read_infer_request(
+        message.pieces(), [this](std::size_t bytes) { return shared_.service.room(bytes); });
+    if (call) call->deadline = deadline();
+    return call;
+  }
+
+  // The client's grpc-timeout; gRPC gives it on a clock that may jump.
+  [[nodiscard]] TimePoint deadline() const {
+    using WallClock = std::chrono::system_clock;
+    const WallClock::time_point due = context_.deadline();
+    if (due == WallClock::time_point::max()) return kNever;
+    constexpr auto kLongest = std::chrono::days(365);  // and further is never
+    const auto left = due - WallClock::now();
+    if (left > kLongest) return kNever;
+    return shared_.clock.now() + std::chrono::duration_cast<Duration>(left);
+  }
+
+  Shared& shared_;
+  Context& context_;
+  ::grpc::ByteBuffer buffer_;  // what is being read
+
+ private:
+  bool opened_ = false;
+};
+
+// Ends at once.
+class RefusedCall final : public Call {
+ public:
+  RefusedCall(Shared& shared, Context& context, ApiError error) : Call(shared, context) {
+    Finish(to_status(std::move(error)));
+  }
+};
+
+// One message, one response.
+class UnaryCall : public Call {
+ public:
+  using Call::Call;
+
+  void OnReadDone(bool ok) final {
+    if (!ok) return end(ApiError{ApiCode::invalid_argument, "the call has no request message"});
+    ApiResult<ReceivedMessage> message = open_message();
+    if (!message) return end(std::move(message).error());
+    take(*message);
+  }
+
+ protected:
+  virtual void take(const ReceivedMessage& message) = 0;
+
+  void end(ApiError error) { Finish(to_status(std::move(error))); }
+  void end(::grpc::ByteBuffer response) {
+    response_ = std::move(response);
+    StartWriteAndFinish(&response_, {}, ::grpc::Status::OK);
+  }
+
+ private:
+  ::grpc::ByteBuffer response_;
+};
+
+class MethodCall final : public UnaryCall {
+ public:
+  MethodCall(Shared& shared, Context& context, const Method& method)
+      : UnaryCall(shared, context), method_(method) {
+    StartRead(&buffer_);
+  }
+
+ private:
+  void take(const ReceivedMessage& message) override {
+    std::string bytes = message.joined();
+    if (!method_.slow) return answer(bytes);
+    if (++shared_.slow_waiting > kSlowMax) {
+      --shared_.slow_waiting;
+      return end(ApiError{ApiCode::resource_exhausted,
+                          fmt::format("{} calls of this kind are waiting; try again later",
+                                      kSlowMax)});
+    }
+    boost::asio::post(shared_.slow, [this, bytes = std::move(bytes)] {
+      --shared_.slow_waiting;
+      if (context_.IsCancelled()) {
+        return end(ApiError{ApiCode::cancelled, "cancelled before it began"});
+      }
+      answer(bytes);
+    });
+  }
+
+  void answer(std::string_view message) {
+    ApiResult<std::string> response = method_.answer(shared_.services, message);
+    if (!response) return end(std::move(response).error());
+    end(to_buffer(*response));
+  }
+
+  const Method& method_;
+};
+
+class InferOnce final : public UnaryCall {
+ public:
+  InferOnce(Shared& shared, Context& context) : UnaryCall(shared, context) { StartRead(&buffer_); }
+
+  void OnCancel() override {
+    InferTicket ticket;
+    {
+      const Lock lock(mutex_);
+      cancelled_ = true;
+      ticket = ticket_;
+    }
+    ticket.cancel();
+  }
+
+ private:
+  void take(const ReceivedMessage& message) override {
+    ApiResult<InferCall> call = read_call(message);
+    if (!call) return end(std::move(call).error());
+    keep(shared_.service.submit(std::move(*call), [this](ApiResult<InferAnswer> answer) {
+      boost::asio::post(shared_.answers,
+                        [this, answer = std::move(answer)]() mutable { finish(std::move(answer)); });
+    }));
+  }
+
+  void keep(InferTicket ticket) {
+    {
+      const Lock lock(mutex_);
+      ticket_ = ticket;
+      if (!cancelled_) return;
+    }
+    ticket.cancel();
+  }
+
+  void finish(ApiResult<InferAnswer> answer) {
+    if (!answer) return end(std::move(answer).error());
+    const auto shared = std::make_shared<const InferAnswer>(std::move(*answer));
+    end(to_buffer(write_infer_response(*shared), shared));
+  }
+
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  InferTicket ticket_;
+  bool cancelled_ = false;
+};
+
+// Requests and their answers in the same order. While too many are unanswered, nothing is read.
+class InferStream final : public Call {
+ public:
+  InferStream(Shared& shared, Context& context) : Call(shared, context) {
+    const Lock lock(mutex_);
+    reading_ = true;
+    StartRead(&buffer_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (ok) take_message();
+    Lock lock(mutex_);
+    reading_ = false;
+    ended_ = ended_ || !ok || broken_;
+    const bool read = wants_to_read();
+    advance(lock);
+    if (read) StartRead(&buffer_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    Lock lock(mutex_);
+    writing_ = false;
+    pop();
+    if (!ok) withdraw(lock);
+    const bool read = wants_to_read();
+    advance(lock);
+    if (read) StartRead(&buffer_);
+  }
+
+  void OnCancel() override {
+    Lock lock(mutex_);
+    withdraw(lock);
+    advance(lock);
+  }
+
+ private:
+  struct Answer {
+    InferTicket ticket;
+    bool ready = false;
+    ::grpc::ByteBuffer bytes;
+  };
+
+  void take_message() {
+    const std::uint64_t number = add_answer();
+    const ApiResult<ReceivedMessage> message = open_message();
+    if (!message) return settle(number, to_buffer(write_stream_error("", message.error().message)));
+    std::string id = read_request_id(message->pieces());
+    ApiResult<InferCall> call = read_call(*message);
+    if (!call) return settle(number, to_buffer(write_stream_error(id, call.error().message)));
+    keep(number, shared_.service.submit(
+                     std::move(*call), [this, number, id](ApiResult<InferAnswer> answer) mutable {
+                       boost::asio::post(shared_.answers, [this, number, id = std::move(id),
+                                                           answer = std::move(answer)]() mutable {
+                         finish(number, id, std::move(answer));
+                       });
+                     }));
+  }
+
+  std::uint64_t add_answer() {
+    const Lock lock(mutex_);
+    answers_.emplace_back();
+    return first_ + answers_.size() - 1;
+  }
+
+  void keep(std::uint64_t number, InferTicket ticket) {
+    {
+      const Lock lock(mutex_);
+      if (number < first_) return;
+      answers_[number - first_].ticket = ticket;
+      if (!broken_) return;
+    }
+    ticket.cancel();
+  }
+
+  void finish(std::uint64_t number, std::string_view id, ApiResult<InferAnswer> answer) {
+    if (!answer) return settle(number, to_buffer(write_stream_error(id, answer.error().message)));
+    const auto shared = std::make_shared<const InferAnswer>(std::move(*answer));
+    const std::vector<WirePiece> pieces = write_stream_response(*shared);
+    // One that must wait for others would keep the engine's slot for as long.
+    settle(number, is_next(number) ? to_buffer(pieces, shared) : to_buffer(pieces));
+  }
+
+  bool is_next(std::uint64_t number) {
+    const Lock lock(mutex_);
+    return number == first_ && !writing_;
+  }
+
+  void settle(std::uint64_t number, ::grpc::ByteBuffer bytes) {
+    Lock lock(mutex_);
+    Answer& answer = answers_[number - first_];
+    answer.ready = true;
+    answer.bytes = std::move(bytes);
+    advance(lock);
+  }
+
+  // Of the guarded state; true: the caller calls StartRead.
+  bool wants_to_read() {
+    if (reading_ || ended_ || answers_.size() >= shared_.options.stream_unanswered_max) return false;
+    reading_ = true;
+    return true;
+  }
+
+  // The client has gone: nobody needs what is still asked for. The lock is left and taken again.
+  void withdraw(Lock& lock) {
+    broken_ = true;
+    ended_ = ended_ || !reading_;
+    std::vector<InferTicket> tickets;
+    for (const Answer& answer : answers_) tickets.push_back(answer.ticket);
+    lock.unlock();
+    for (InferTicket& ticket : tickets) ticket.cancel();
+    lock.lock();
+  }
+
+  void pop() {
+    answers_.pop_front();
+    ++first_;
+  }
+
+  // Writes the next answer where there is one, or ends the call after the last. Leaves the lock; a
+  // caller outside of gRPC's callbacks must not touch the call afterwards.
+  void advance(Lock& lock) {
+    if (writing_ || finished_) return lock.unlock();
+    while (broken_ && !answers_.empty() && answers_.front().ready) pop();
+    if (!answers_.empty()) {
+      Answer& next = answers_.front();
+      if (!next.ready) return lock.unlock();
+      writing_ = true;
+      lock.unlock();
+      StartWrite(&next.bytes);
+      return;
+    }
+    if (!ended_) return lock.unlock();
+    finished_ = true;
+    const ::grpc::Status status = broken_ ? ::grpc::Status::CANCELLED : ::grpc::Status::OK;
+    lock.unlock();
+    Finish(status);
+  }
+
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  std::deque<Answer> answers_;  // in the order of the requests; the first may be being written
+  std::uint64_t first_ = 0;     // the number of the first of them
+  bool reading_ = false;
+  bool writing_ = false;
+  bool ended_ = false;   // nothing more comes
+  bool broken_ = false;  // nothing more can be sent
+  bool finished_ = false;
+};
+
+ApiResult<void> check(const Shared& shared, const Context& context) {
+  std::string_view path = context.method();
+  if (path != kModelInfer && path != kModelStreamInfer && find_method(path) == nullptr) {
+    return refuse(ApiCode::unimplemented, fmt::format("no method '{}'", path));
+  }
+  if (shared.options.access) {
+    path.remove_prefix(1);
+    if (auto allowed = shared.options.access(path, authorization_of(context)); !allowed) {
+      return allowed;
+    }
+  }
+  if (shared.calls < shared.options.calls_max) return {};
+  return refuse(ApiCode::resource_exhausted,
+                fmt::format("{} calls are under way, the most that this server allows; try again "
+                            "later",
+                            shared.options.calls_max));
+}
+
+}  // namespace
+
+::grpc::ServerGenericBidiReactor* make_call(Shared& shared, Context& context) {
+  if (auto checked = check(shared, context); !checked) {
+    return new RefusedCall(shared, context, std::move(checked).error());
+  }
+  if (context.method() == kModelInfer) return new InferOnce(shared, context);
+  if (context.method() == kModelStreamInfer) return new InferStream(shared, context);
+  return new MethodCall(shared, context, *find_method(context.method()));
+}
+
+}  // namespace takt::server::rpc

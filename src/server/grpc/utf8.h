@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a string field of protobuf may hold.
+// Thread-safe: pure functions.
+// Owns: nothing.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace takt::server::rpc {
+
+[[nodiscard]] bool is_utf8(std::string_view text) noexcept;
+// `text` with '?' for each byte that is no part of a UTF-8 sequence: clients refuse a message with
+// one such byte as a whole.
+[[nodiscard]] std::string to_utf8(std::string text);
+
+}  // namespace takt::server::rpc
