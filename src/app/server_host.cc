@@ -41,7 +41,7 @@ ServerHost::ServerHost(const config::ServerConfig& config, InferenceClient& clie
       catalog_(catalog),
       regions_(config.regions),
       service_(client, catalog, regions_, inputs_, clock_, config.infer),
-      endpoints_(config.identity, catalog, regions_),
+      endpoints_({config.identity, catalog, regions_, trace_, log_}),
       metrics_page_([this] { return snapshot(); }, config.triton_names) {}
 
 Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig& config,
@@ -55,6 +55,14 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig
     auto http = server::http::HttpServer::start(config.http, host->service_, host->endpoints_);
     if (!http) return std::unexpected(std::move(http).error().within("server.http"));
     host->http_ = std::move(*http);
+  }
+  if (config.grpc_enabled) {
+    server::rpc::Services services{config.identity, catalog, host->regions_, host->trace_,
+                                   host->log_};
+    auto grpc = server::rpc::GrpcServer::start(config.grpc, host->service_, std::move(services),
+                                               host->clock_);
+    if (!grpc) return std::unexpected(std::move(grpc).error().within("server.grpc"));
+    host->grpc_ = std::move(*grpc);
   }
   if (config.metrics_enabled) {
     auto metrics =
@@ -75,12 +83,14 @@ std::vector<std::string> ServerHost::places() const {
   const std::string host = v6 ? "[" + address + "]" : address;
   std::vector<std::string> places;
   if (http_) places.push_back(fmt::format("http: http://{}:{}", host, http_->port()));
+  if (grpc_) places.push_back(fmt::format("grpc: {}:{}", host, grpc_->port()));
   if (metrics_) places.push_back(fmt::format("metrics: http://{}:{}", host, metrics_->port()));
   return places;
 }
 
 void ServerHost::stop(Duration patience) {
   if (http_) http_->stop(patience);
+  if (grpc_) grpc_->stop(patience);
   if (metrics_) metrics_->stop(Duration{});
 }
 

@@ -9,11 +9,13 @@
 #include "core/time.h"
 #include "engine/inference_client.h"
 #include "memory/slot_pool.h"
+#include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/v2_endpoints.h"
 #include "server/infer_service.h"
 #include "server/metrics/metrics_page.h"
 #include "server/model_catalog.h"
+#include "server/settings.h"
 #include "server/shared_regions.h"
 
 #include <functional>
@@ -57,10 +59,13 @@ class ServerHost {
   const std::shared_ptr<SlotPool> inputs_;
   server::ModelCatalog& catalog_;
   server::SharedRegions regions_;
+  server::TraceSettings trace_;
+  server::LogSettings log_;
   server::InferService service_;
   server::http::V2Endpoints endpoints_;
   server::MetricsPage metrics_page_;
   std::unique_ptr<server::http::HttpServer> http_;
+  std::unique_ptr<server::rpc::GrpcServer> grpc_;
   std::unique_ptr<server::http::HttpServer> metrics_;
 };
 

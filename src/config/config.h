@@ -11,6 +11,7 @@
 #include "line/journal.h"
 #include "line/line_config.h"
 #include "line/store.h"
+#include "server/grpc/grpc_server.h"
 #include "server/http/http_options.h"
 #include "server/infer_service.h"
 #include "server/server_identity.h"
@@ -90,6 +91,8 @@ struct ServerConfig {
   server::ServerIdentity identity;
   bool http_enabled = true;
   server::http::HttpOptions http;
+  bool grpc_enabled = true;
+  server::rpc::GrpcOptions grpc;
   bool metrics_enabled = true;
   server::http::HttpOptions metrics{.port = 8002};
   bool triton_names = false;  // metrics also as nv_inference_*

@@ -50,6 +50,22 @@ void read_http(Reader& reader, ServerConfig& server) {
   }
 }
 
+void read_grpc(Reader& reader, ServerConfig& server) {
+  server::rpc::GrpcOptions& grpc = server.grpc;
+  reader.boolean("enabled", server.grpc_enabled);
+  read_port(reader, grpc.port);
+  reader.bytes("message_bytes_max", grpc.message_bytes_max);
+  int calls = static_cast<int>(grpc.calls_max);
+  reader.integer("calls_max", calls, 1, 1'000'000);
+  grpc.calls_max = static_cast<std::size_t>(calls);
+  reader.integer("connection_calls_max", grpc.connection_calls_max, 1, 100'000);
+  int unanswered = static_cast<int>(grpc.stream_unanswered_max);
+  reader.integer("stream_unanswered_max", unanswered, 1, 100'000);
+  grpc.stream_unanswered_max = static_cast<std::size_t>(unanswered);
+  reader.duration("keepalive_interval", grpc.keepalive_interval);
+  reader.duration("keepalive_timeout", grpc.keepalive_timeout);
+}
+
 void read_metrics(Reader& reader, ServerConfig& server) {
   reader.boolean("enabled", server.metrics_enabled);
   read_port(reader, server.metrics.port);
@@ -99,8 +115,10 @@ void read_server(Reader& reader, ServerConfig& server) {
   }
   static_cast<void>(reader.has("insecure"));
   server.http.address = address;
+  server.grpc.address = address;
   server.metrics.address = address;
   reader.mapping("http", [&](Reader& http) { read_http(http, server); });
+  reader.mapping("grpc", [&](Reader& grpc) { read_grpc(grpc, server); });
   reader.mapping("metrics", [&](Reader& metrics) { read_metrics(metrics, server); });
   read_models(reader, server);
   reader.word("isolation", server.isolation, &parse_isolation);

@@ -48,7 +48,9 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
       " in_flight_max: 7, request_bytes_max: 2MiB,"
       " http: {port: 81, threads: 3, connections_max: 5, header_bytes_max: 8KiB,"
       " body_bytes_max: 1MiB, header_timeout: 1s, body_timeout: 2s, idle_timeout: 3s,"
-      " write_timeout: 4s}, metrics: {port: 82, triton_names: true}}");
+      " write_timeout: 4s}, grpc: {port: 83, calls_max: 9, connection_calls_max: 8, stream_unanswered_max: 7,"
+      " message_bytes_max: 1MiB, keepalive_interval: 5s, keepalive_timeout: 6s},"
+      " metrics: {port: 82, triton_names: true}}");
   ASSERT_TRUE(loaded) << loaded.error().message;
   const ServerConfig& server = *loaded->config.server;
   EXPECT_EQ(server.identity.name, "triton");
@@ -73,6 +75,14 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
   EXPECT_EQ(server.http.body_timeout, 2s);
   EXPECT_EQ(server.http.idle_timeout, 3s);
   EXPECT_EQ(server.http.write_timeout, 4s);
+  EXPECT_EQ(server.grpc.address, "::1");
+  EXPECT_EQ(server.grpc.port, 83);
+  EXPECT_EQ(server.grpc.calls_max, 9);
+  EXPECT_EQ(server.grpc.connection_calls_max, 8);
+  EXPECT_EQ(server.grpc.stream_unanswered_max, 7);
+  EXPECT_EQ(server.grpc.message_bytes_max, 1 << 20);
+  EXPECT_EQ(server.grpc.keepalive_interval, 5s);
+  EXPECT_EQ(server.grpc.keepalive_timeout, 6s);
   EXPECT_EQ(server.metrics.port, 82);
   EXPECT_TRUE(server.triton_names);
 }

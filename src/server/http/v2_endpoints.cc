@@ -7,7 +7,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
+#include <string>
 #include <utility>
+#include <variant>
+#include <vector>
 
 namespace takt::server::http {
 namespace {
@@ -61,6 +65,62 @@ ApiResult<std::size_t> count_of(const Json& json, const char* key) {
   return found->get<std::size_t>();
 }
 
+// Levels are a list, all other settings one value.
+Json trace_json(const TraceValues& values) {
+  Json json = Json::object();
+  for (const auto& [name, texts] : values) {
+    if (name == "trace_level") {
+      json[name] = texts;
+    } else {
+      json[name] = texts.empty() ? "" : texts.front();
+    }
+  }
+  return json;
+}
+
+// A null takes a setting back.
+ApiResult<TraceValues> trace_changes(const Json& body) {
+  TraceValues changes;
+  for (const auto& [name, value] : body.items()) {
+    std::vector<std::string>& texts = changes[name];
+    const Json list = value.is_array() ? value : Json::array({value});
+    for (const Json& one : list) {
+      if (one.is_null()) continue;
+      if (!one.is_string() && !one.is_number_integer()) {
+        return refuse(ApiCode::invalid_argument,
+                      fmt::format("trace setting '{}' must be a string, or a list of them", name));
+      }
+      texts.push_back(one.is_string() ? one.get<std::string>() : one.dump());
+    }
+  }
+  return changes;
+}
+
+Json log_json(const LogValues& values) {
+  Json json = Json::object();
+  for (const auto& [name, value] : values) {
+    std::visit([&json, &key = name](const auto& one) { json[key] = one; }, value);
+  }
+  return json;
+}
+
+ApiResult<LogValues> log_changes(const Json& body) {
+  LogValues changes;
+  for (const auto& [name, value] : body.items()) {
+    if (value.is_boolean()) {
+      changes[name] = value.get<bool>();
+    } else if (value.is_string()) {
+      changes[name] = value.get<std::string>();
+    } else if (value.is_number_unsigned() && value.get<std::uint64_t>() <= UINT32_MAX) {
+      changes[name] = value.get<std::uint32_t>();
+    } else {
+      return refuse(ApiCode::invalid_argument,
+                    fmt::format("log setting '{}' must be true, false, a number or a string", name));
+    }
+  }
+  return changes;
+}
+
 ApiResult<LoadOverrides> overrides_of(const Json& body) {
   LoadOverrides overrides;
   const auto parameters = body.find("parameters");
@@ -107,6 +167,8 @@ HttpReply V2Endpoints::answer(const HttpRequest& request) {
   if (path[1] == "health") return health(rest, request);
   if (path[1] == "models") return models(rest, request);
   if (path[1] == "repository") return repository(rest, request);
+  if (path[1] == "trace" && path.size() == 3 && path[2] == "setting") return trace({}, request);
+  if (path[1] == "logging" && path.size() == 2) return logging(request);
   if (path[1] == "systemsharedmemory") return system_memory(rest, request);
   if (path[1] == "cudasharedmemory") return cuda_memory(rest, request);
   return not_found();
@@ -120,8 +182,13 @@ HttpReply V2Endpoints::health(Path path, const HttpRequest& request) const {
   return reply;
 }
 
-HttpReply V2Endpoints::models(Path path, const HttpRequest& request) const {
+HttpReply V2Endpoints::models(Path path, const HttpRequest& request) {
   if (path.empty()) return not_found();
+  if (path.size() == 3 && path[1] == "trace" && path[2] == "setting") {
+    const ApiResult<ModelCardPtr> traced = catalog_.find(path[0], {});
+    if (!traced) return error_reply(traced.error());
+    return trace(path[0], request);
+  }
   if (!is_get(request)) return wrong_method(path.back() == "infer" ? "POST" : "GET");
   if (path.size() == 1 && path[0] == "stats") return statistics({}, {});
   const std::string& name = path[0];
@@ -157,6 +224,30 @@ HttpReply V2Endpoints::statistics(std::string_view name, std::string_view versio
     if (found) list.push_back(statistics_json(*card, *found));
   }
   return json_reply({{"model_stats", std::move(list)}});
+}
+
+HttpReply V2Endpoints::trace(std::string_view model, const HttpRequest& request) {
+  if (is_get(request)) return json_reply(trace_json(trace_.values(model)));
+  if (request.method != "POST") return wrong_method("GET, POST");
+  const ApiResult<Json> body = body_of(request);
+  if (!body) return error_reply(body.error());
+  const ApiResult<TraceValues> changes = trace_changes(*body);
+  if (!changes) return error_reply(changes.error());
+  const ApiResult<TraceValues> values = trace_.update(model, *changes);
+  if (!values) return error_reply(values.error());
+  return json_reply(trace_json(*values));
+}
+
+HttpReply V2Endpoints::logging(const HttpRequest& request) {
+  if (is_get(request)) return json_reply(log_json(log_.values()));
+  if (request.method != "POST") return wrong_method("GET, POST");
+  const ApiResult<Json> body = body_of(request);
+  if (!body) return error_reply(body.error());
+  const ApiResult<LogValues> changes = log_changes(*body);
+  if (!changes) return error_reply(changes.error());
+  const ApiResult<LogValues> values = log_.update(*changes);
+  if (!values) return error_reply(values.error());
+  return json_reply(log_json(*values));
 }
 
 HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
