@@ -59,18 +59,26 @@ Result<repository::ModelVersion> find_version(const config::Config& config,
   return repository::find_version(models, model, version);
 }
 
-ModelService service_of(const TaskSpec& task) {
-  ModelService service;
-  service.queue_depth_max = task.queue_depth_max;
-  service.queue_bytes_max = static_cast<std::int64_t>(task.queue_bytes_max);
-  service.concurrency_max = task.concurrency_max;
-  return service;
+std::size_t bytes_of(const ModelMemory& memory, int instances) {
+  return memory.weights_bytes + memory.instance_bytes * static_cast<std::size_t>(instances);
+}
+
+// What earlier loads have taken of the device.
+std::size_t bytes_taken(const Engine& engine, const std::string& device) {
+  std::size_t bytes = 0;
+  for (const ModelInfo& model : engine.models()) {
+    for (const ReplicaInfo& replica : engine.replicas(model.id)) {
+      if (replica.device == device) bytes += bytes_of(replica.memory, replica.instances);
+    }
+  }
+  return bytes;
 }
 
 // A model as its tasks want it.
 struct Wanted {
   std::vector<const TaskSpec*> tasks;  // those that run it; the first one says how
   ipc::ModelDescription model;
+  repository::ModelConfig config;
   std::vector<InputPlan> plans;
   std::vector<std::size_t> devices;  // that it may run on, by their place in the file
   // Those to try: the task's, and once it serves the one that it serves on, so that its results
@@ -100,14 +108,17 @@ class Loader {
          const std::function<void(const std::string&)>& report)
       : config_(config), places_(places), report_(report) {
     for (const config::DeviceConfig& device : config_.devices) {
-      rooms_.emplace_back();
-      if (device.memory_bytes_max > 0) rooms_.back().memory_bytes = device.memory_bytes_max;
+      DeviceRoom& room = rooms_.emplace_back();
+      if (device.memory_bytes_max > 0) room.memory_bytes = device.memory_bytes_max;
+      room.taken_bytes = bytes_taken(places_.engine, device.name);
     }
   }
 
   Result<void> want(const TaskSpec& task) {
     Result<ipc::ModelDescription> model = describe_task_model(config_, task);
     if (!model) return std::unexpected(std::move(model).error());
+    auto listed = repository::list_model(config_.models.repository, task.model);
+    if (!listed) return std::unexpected(std::move(listed).error());
     auto plans = input_plans(task, model->signature);
     if (!plans) return std::unexpected(std::move(plans).error());
     std::vector<std::size_t> devices;
@@ -123,6 +134,7 @@ class Loader {
     }
     wanted_.push_back({.tasks = {&task},
                        .model = std::move(*model),
+                       .config = std::move(listed->config),
                        .plans = std::move(*plans),
                        .devices = std::move(devices),
                        .backends = task.backends,
@@ -141,7 +153,12 @@ class Loader {
       return std::unexpected(std::move(placed).error());
     }
     std::vector<LoadedModel> models;
-    for (Wanted& wanted : wanted_) models.push_back(std::move(wanted.loaded));
+    for (Wanted& wanted : wanted_) {
+      const auto info = places_.engine.find(wanted.model.name, wanted.model.version);
+      if (!info) return std::unexpected(info.error());
+      wanted.loaded.config = complete_config(std::move(wanted.config), info->signature);
+      models.push_back(std::move(wanted.loaded));
+    }
     return models;
   }
 
@@ -228,9 +245,8 @@ class Loader {
 
   // What a replica takes there by what the first one told.
   [[nodiscard]] std::size_t bytes_on(const Wanted& wanted, std::size_t device) const {
-    const ModelMemory memory = places_.engine.replicas(wanted.loaded.id).front().memory;
-    const int instances = instances_of(wanted.task(), config_.devices[device]);
-    return memory.weights_bytes + memory.instance_bytes * static_cast<std::size_t>(instances);
+    return bytes_of(places_.engine.replicas(wanted.loaded.id).front().memory,
+                    instances_of(wanted.task(), config_.devices[device]));
   }
 
   [[nodiscard]] std::optional<double> work_of(const Wanted& wanted) const {
@@ -265,7 +281,7 @@ class Loader {
                             .key = profile_key(config_, device, task, model.version, backend),
                             .stored = {}};
       replica.stored = stored_profile(replica.key);
-      ModelService service = service_of(task);
+      ModelService service = service_of(task, wanted.config);
       service.learned = replica.stored.learned;
       outcome = task.isolation == Isolation::process
                     ? load_in_worker(backend, device, wanted, service, *place)
@@ -361,6 +377,10 @@ class Loader {
       placement =
           placements_.emplace(device.name, worker::NodePlacement(std::move(*topology), device.numa))
               .first;
+      for (const engine::WorkerStatus& worker : places_.supervisor.workers()) {
+        if (worker.device == device.name && worker.numa_node)
+          placement->second.occupy(*worker.numa_node, worker.threads);
+      }
     }
     Result<worker::WorkerPlace> place =
         placement->second.place(instances_of(task, device) * device.threads_per_lane, cpus);
@@ -424,6 +444,7 @@ class Loader {
 }  // namespace
 
 Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature& signature) {
+  if (task.inputs.empty()) return std::vector<InputPlan>{};
   std::vector<std::string> names;
   names.reserve(signature.inputs.size());
   for (const TensorSpec& spec : signature.inputs) names.push_back(spec.name);
@@ -446,6 +467,17 @@ Result<std::vector<InputPlan>> input_plans(const TaskSpec& task, const Signature
     plans.push_back({.name = wanted, .image = task.preprocess});
   }
   return plans;
+}
+
+ModelService service_of(const TaskSpec& task, const repository::ModelConfig& config) {
+  ModelService service;
+  service.queue_depth_max = task.queue_depth_max;
+  service.queue_bytes_max = static_cast<std::int64_t>(task.queue_bytes_max);
+  service.concurrency_max = task.concurrency_max;
+  // Lines know their deadlines.
+  if (task.inputs.empty() && config.dynamic_batching)
+    service.batch_delay_max = config.dynamic_batching->max_queue_delay;
+  return service;
 }
 
 Result<ipc::ModelDescription> describe_task_model(const config::Config& config,

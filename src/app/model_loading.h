@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The models of a configuration's tasks, loaded into an engine.
-// Thread-safe: no; once, at the start.
+// Thread-safe: one load at a time for an engine.
 // Owns: nothing; the engine owns what was loaded.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "core/result.h"
 #include "engine/engine.h"
 #include "engine/supervisor.h"
+#include "repository/model_config.h"
 
 #include <functional>
 #include <memory>
@@ -26,6 +27,8 @@ struct ModelPlaces {
   // Where profiles of earlier runs are; null: every model is measured anew.
   const ProfileStore* profiles = nullptr;
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring each, about
+  // That this process had when it started; its own threads leave lanes alone later, and may be few.
+  std::vector<int> cpus{};
 };
 
 // A version on one device, and how its profile there is stored.
@@ -38,17 +41,20 @@ struct LoadedReplica {
 // A version that serves.
 struct LoadedModel {
   ModelId id;
-  std::string task;  // the first that runs it
+  std::string task;                // the first that runs it
+  repository::ModelConfig config;  // completed by what serves
   std::vector<LoadedReplica> replicas;
 };
 
 // Loads the model of each named task: finds the version, tries the task's backends in their order
 // (a failure of all but the last is a warning), checks the inputs. Each is loaded onto one of its
-// devices, the most urgent first, and then onto the others, with the same backend, as far as their
-// memory goes (app/placement.h). `report` is told what happens, before each model, where it runs, and on
-// warnings, one of them a stored profile that is damaged. Errors: those of repository and worker,
-// "tasks.NAME: ..." in front, and the device where there are several; invalid_input also when two tasks want one model with different
-// preprocessing or devices; out_of_memory (a device's memory is too small for it).
+// devices, the most urgent first, and then onto the others, with the same backend, as far as the
+// memory goes that earlier loads have left there (app/placement.h). `report` is told what happens,
+// before each model, where it runs, and on warnings, one of them a stored profile that is damaged.
+// What was loaded before an error still serves. Errors: those of repository and worker,
+// "tasks.NAME: ..." in front, and the device where there are several; invalid_input also when two
+// tasks want one model with different preprocessing or devices; out_of_memory (a device's memory is
+// too small for it).
 [[nodiscard]] Result<std::vector<LoadedModel>> load_models(
     const config::Config& config, const std::vector<std::string>& tasks, const ModelPlaces& places,
     const std::function<void(const std::string&)>& report);
@@ -58,8 +64,13 @@ struct LoadedModel {
 [[nodiscard]] Result<ipc::ModelDescription> describe_task_model(const config::Config& config,
                                                                 const TaskSpec& task);
 
-// The preprocessing of each of the model's inputs. Errors: invalid_input (an input that the model
-// doesn't have, or one that no image feeds).
+// What the task may take of its model. For requests that bring finished tensors, the model's own
+// configuration says how long a batch may wait for company.
+[[nodiscard]] ModelService service_of(const TaskSpec& task, const repository::ModelConfig& config);
+
+// The preprocessing of each of the model's inputs; none for a task without inputs, whose requests
+// bring finished tensors. Errors: invalid_input (an input that the model doesn't have, or one that
+// no image feeds).
 [[nodiscard]] Result<std::vector<InputPlan>> input_plans(const TaskSpec& task,
                                                          const Signature& signature);
 

@@ -64,6 +64,18 @@ TEST(InputPlans, ImagesThatDontFillTheChannelsAreRefusedBeforeTheFirstFrame) {
       << plans.error().message;
 }
 
+TEST(ServiceOf, OnlyBatchesOfTensorsWaitForCompanyAsTheModelSays) {
+  repository::ModelConfig config;
+  config.dynamic_batching = {.preferred_batch_size = {},
+                             .max_queue_delay = std::chrono::microseconds(250)};
+  TaskSpec task = task_with({});
+  task.queue_depth_max = 7;
+  EXPECT_EQ(service_of(task, config).batch_delay_max, std::chrono::microseconds(250));
+  EXPECT_EQ(service_of(task, config).queue_depth_max, 7);
+  task = task_with({{.tensor = "", .images = {"board"}}});
+  EXPECT_EQ(service_of(task, config).batch_delay_max, Duration{});
+}
+
 // Loads one task on threads of the test, on the simulated backend.
 class LoadModels : public ::testing::Test {
  protected:
@@ -88,7 +100,12 @@ class LoadModels : public ::testing::Test {
   Result<std::vector<LoadedModel>> load(const std::function<void(const std::string&)>& report) {
     engine_ = std::move(*Engine::create(engine_options(config_)));
     supervisor_ = std::make_unique<Supervisor>(config_.workers.supervisor, *engine_);
-    return load_models(config_, {"defects"},
+    return load_further("defects", report);
+  }
+  // Beside what the engine has already.
+  Result<std::vector<LoadedModel>> load_further(
+      const std::string& task, const std::function<void(const std::string&)>& report) {
+    return load_models(config_, {task},
                        {.engine = *engine_,
                         .supervisor = *supervisor_,
                         .inputs = std::make_shared<engine::SharedInputs>(),
@@ -121,6 +138,45 @@ TEST_F(LoadModels, OfUnequalDevicesATaskBeginsWhereItsInstancesFit) {
   EXPECT_EQ(said.back(),
             "defects runs on few; not on many: it takes 16384 bytes there, and 10000 "
             "bytes of 10000 bytes are left");
+}
+
+TEST_F(LoadModels, TheConfigurationIsCompletedByWhatServes) {
+  config_.devices = {{.name = "a", .lanes = 1}};
+  config_.tasks[0].batch_max = 2;
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->front().config.name, "matcher");
+  EXPECT_EQ(loaded->front().config.max_batch_size, 2);
+  EXPECT_EQ(loaded->front().config.inputs.at(0).dims, (Shape{2, 16, 16}));
+}
+
+// 512 bytes an instance.
+TEST_F(LoadModels, WhatAnEarlierLoadTookIsNotLeftForALaterOne) {
+  config_.devices = {{.name = "a", .lanes = 1, .memory_bytes_max = 1'000}};
+  fs::copy(config_.models.repository / "matcher", config_.models.repository / "other",
+           fs::copy_options::recursive);
+  TaskSpec other = config_.tasks[0];
+  other.name = other.model = "other";
+  config_.tasks.push_back(other);
+  const auto silent = [](const std::string& /*said*/) {};
+  ASSERT_TRUE(load(silent));
+  const auto refused = load_further("other", silent);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::out_of_memory);
+  EXPECT_THAT(refused.error().message, HasSubstr("488 bytes of 1000 bytes are left"));
+  for (const ModelInfo& model : engine_->models()) {
+    ASSERT_TRUE(engine_->remove_model(model.id, Duration{}));
+  }
+  EXPECT_TRUE(load_further("other", silent)) << "once it is gone";
+}
+
+TEST_F(LoadModels, ATaskWithoutInputsIsFedTensors) {
+  config_.devices = {{.name = "a", .lanes = 1}};
+  config_.tasks[0].inputs.clear();
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(engine_->replicas(loaded->front().id).front().memory.instance_bytes, 0U)
+      << "no image is staged";
 }
 
 TEST_F(LoadModels, AFurtherReplicaRunsOnTheFirstOnesBackendOrNotAtAll) {

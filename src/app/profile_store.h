@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Execution times that outlive the process: one file for each model as a task runs it on a device.
-// Thread-safe: no; the main thread. Several programs may share the folder: files appear whole.
+// Thread-safe: any thread, but write() one at a time. Several programs may share the folder: files
+// appear whole.
 // Owns: plain values; the files stay.
 #pragma once
 

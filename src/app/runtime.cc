@@ -95,10 +95,9 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
   auto inputs = std::make_shared<engine::SharedInputs>();
   for (const auto& [line, pool] : runtime->pools_) inputs->add(pool);
   if (runtime->request_slots_) inputs->add(runtime->request_slots_);
+  runtime->inputs_ = std::move(inputs);
   runtime->supervisor_ = std::make_unique<Supervisor>(config.workers.supervisor, *runtime->engine_);
-  const ModelPlaces places{*runtime->engine_, *runtime->supervisor_, std::move(inputs),
-                           &runtime->profiles_};
-  Result<std::vector<LoadedModel>> loaded = load_models(config, tasks, places, report);
+  Result<std::vector<LoadedModel>> loaded = load_models(config, tasks, runtime->places(), report);
   if (!loaded) return std::unexpected(std::move(loaded).error());
   runtime->models_ = std::move(*loaded);
   leave_lanes_alone(config);
@@ -191,6 +190,14 @@ Result<void> Runtime::make_pools(const std::vector<std::string>& lines) {
     request_slots_ = std::move(*pool);
   }
   return {};
+}
+
+ModelPlaces Runtime::places() const {
+  return {.engine = *engine_,
+          .supervisor = *supervisor_,
+          .inputs = inputs_,
+          .profiles = &profiles_,
+          .cpus = cpus_};
 }
 
 Result<std::unique_ptr<line::Source>> Runtime::make_source(const config::LineEntry& entry) const {

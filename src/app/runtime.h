@@ -7,6 +7,7 @@
 #include "app/model_loading.h"
 #include "app/profile_store.h"
 #include "app/temporary_folder.h"
+#include "backend/cpus.h"
 #include "config/config.h"
 #include "core/result.h"
 #include "engine/engine.h"
@@ -75,6 +76,10 @@ class Runtime {
   [[nodiscard]] const std::shared_ptr<SlotPool>& request_slots() const { return request_slots_; }
   [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
 
+  // For models that come and go beside those of the lines, until close().
+  [[nodiscard]] const std::vector<LoadedModel>& models() const { return models_; }
+  [[nodiscard]] ModelPlaces places() const;
+
  private:
   explicit Runtime(const config::Config& config)
       : config_(config), profiles_(config.models.cache) {}
@@ -98,6 +103,8 @@ class Runtime {
   // A line's frames lie in the pool of that name; workers share all of them from their start.
   std::map<std::string, std::shared_ptr<SlotPool>> pools_;
   std::shared_ptr<SlotPool> request_slots_;
+  std::shared_ptr<const engine::SharedInputs> inputs_;  // them
+  const std::vector<int> cpus_ = usable_cpus();         // before lanes are left alone
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
   std::vector<engine::WorkerStatus> workers_at_end_;  // after close()

@@ -18,6 +18,7 @@
 #include <fstream>
 #include <mutex>
 #include <random>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -48,6 +49,29 @@ inline std::size_t open_descriptors() {
   DIR* const folder = ::opendir("/proc/self/fd");
   while (::readdir(folder) != nullptr) ++count;
   ::closedir(folder);
+  return count;
+}
+
+// Processes that this one has started and not yet reaped.
+inline std::size_t child_processes() {
+  std::size_t count = 0;
+  for (const auto& process : fs::directory_iterator("/proc")) {
+    std::ifstream file(process.path() / "stat");  // "PID (NAME) STATE PARENT ..."
+    std::string line;
+    std::getline(file, line);
+    std::istringstream rest(line.substr(line.rfind(')') + 1));
+    char state = 0;
+    pid_t parent = 0;
+    if (rest >> state >> parent && parent == ::getpid()) ++count;
+  }
+  return count;
+}
+
+// Mappings of shared memory that processes share through descriptors.
+inline std::size_t shared_mappings() {
+  std::size_t count = 0;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) count += line.contains("/memfd:") ? 1U : 0U;
   return count;
 }
 

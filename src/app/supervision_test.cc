@@ -408,6 +408,51 @@ TEST_F(Supervision, ChaosLosesNoRequestAndLeaksNothing) {
   EXPECT_EQ(engine_->stats().slots_in_use, 0U);
 }
 
+TEST_F(Supervision, RemovingAModelEndsItsWorkerAloneAndLeavesNothing) {
+  start();
+  const ModelId stays = add("stays");
+  const pid_t first = pid_of();
+  const std::size_t descriptors = open_descriptors();
+  const std::size_t mappings = shared_mappings();
+  for (int i = 0; i < 3; ++i) {
+    const ModelId goes = add("goes");
+    const pid_t worker = pid_of(1);
+    EXPECT_GT(open_descriptors(), descriptors);
+    EXPECT_GT(shared_mappings(), mappings);
+    Tally tally;
+    submit(tally, goes, 4);
+    ASSERT_TRUE(engine_->remove_model(goes, 10s));
+    supervisor_->remove_workers(goes);
+    EXPECT_EQ(tally.answered(), 4U);
+    EXPECT_NE(::kill(worker, 0), 0);
+    EXPECT_EQ(supervisor_->workers().size(), 1U);
+    EXPECT_EQ(open_descriptors(), descriptors);
+    EXPECT_EQ(shared_mappings(), mappings);
+    EXPECT_EQ(child_processes(), 1U);
+  }
+  EXPECT_EQ(pid_of(), first);
+  Tally tally;
+  submit(tally, stays);
+  ASSERT_TRUE(tally.wait_for(1));
+  EXPECT_EQ(tally.good(), 1U) << tally.last_error();
+}
+
+TEST_F(Supervision, AWorkerThatIsBeingReplacedCanBeRemoved) {
+  options_.circuit_failures = 1;
+  options_.probe_interval = 1h;
+  start();
+  const ModelId model = add("m");
+  fs::remove_all(folder_ / "m");  // so that the next one can't start
+  send_signal(pid_of(), SIGKILL);
+  ASSERT_TRUE(wait_until(
+      [&] { return supervisor_->workers()[0].state == engine::WorkerState::circuit_open; }));
+  ASSERT_TRUE(engine_->remove_model(model, 10s));
+  supervisor_->remove_workers(model);
+  supervisor_->remove_workers(model);
+  EXPECT_TRUE(supervisor_->workers().empty());
+  EXPECT_EQ(child_processes(), 0U);
+}
+
 TEST_F(Supervision, StoppingLeavesNoProcessAndNoDescriptor) {
   const std::size_t before = open_descriptors();
   start();

@@ -174,6 +174,15 @@ TEST(Config, BoundsOfTheLadderThatMakeNoSenseAreRefused) {
             std::string::npos);
 }
 
+TEST(Config, ATaskNeedsAtLeastOneImage) {
+  for (const char* const inputs : {"inputs: {}", "inputs: []", "inputs: {crops: []}"}) {
+    EXPECT_NE(problem_of(with("inputs: {crops: [board, golden]}", inputs))
+                  .find("tasks.kinds.inputs: names no image"),
+              std::string::npos)
+        << inputs;
+  }
+}
+
 TEST(Config, WhatRefersToNothingIsRefused) {
   EXPECT_NE(problem_of(with("from: defects", "from: kinds")).find("from itself"),
             std::string::npos);

@@ -84,12 +84,11 @@ void read_inputs(Reader& reader, TaskSpec& task) {
     reader.texts("inputs", input.images);
     task.inputs = {input};
   }
-  for (const TaskInput& input : task.inputs) {
-    if (input.images.empty()) {
-      reader.problem("inputs",
-                     "names no image; expected roles of the line's images, such as "
-                     "[board, golden]");
-    }
+  const bool named = std::ranges::none_of(
+      task.inputs, [](const TaskInput& input) { return input.images.empty(); });
+  if (!named || task.inputs.empty()) {
+    reader.problem("inputs",
+                   "names no image; expected roles of the line's images, such as [board, golden]");
   }
 }
 

@@ -50,6 +50,7 @@ TEST_F(EngineTest, FindGivesTheHighestServingVersion) {
   ASSERT_EQ(replicas.size(), 1U);
   EXPECT_EQ(replicas[0].backend, "test");
   EXPECT_EQ(replicas[0].profile[0].p99, milliseconds(2));
+  EXPECT_EQ(replicas[0].instances, 1);
   EXPECT_EQ(engine_->find("detector", 2)->version, 2);
   ASSERT_TRUE(engine_->remove_model(highest->id, seconds(1)));
   EXPECT_EQ(engine_->find("detector")->version, 3);

@@ -64,6 +64,7 @@ struct ReplicaInfo {
   std::string backend;
   std::vector<LatencyPoint> profile;  // as measured at load
   ModelMemory memory;
+  int instances = 1;
 };
 
 // A model whose batches are smaller than they might be, because memory ran out.

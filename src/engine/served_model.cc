@@ -70,7 +70,8 @@ Result<ServedReplicaPtr> ServedModel::make_replica(DeviceId device, const ModelR
   }
   auto replica = std::make_shared<ServedReplica>();
   replica->device = device;
-  replica->info = {runtime.device, runtime.backend, runtime.profile, runtime.memory};
+  replica->info = {runtime.device, runtime.backend, runtime.profile, runtime.memory,
+                   static_cast<int>(runtime.instances.size())};
   replica->batch_limit = rows_max();
   const std::vector<SizeClass> classes =
       output_classes(output_row_bytes_, rows_max(), runtime.instances.size(), results_held_max);

@@ -4,6 +4,8 @@
 #include "engine/worker_start.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <utility>
 
 namespace takt {
@@ -111,11 +113,21 @@ void Supervisor::restart_device(const engine::WorkerKeeper& poisoned, const Erro
                   .count = restarted});
 }
 
+void Supervisor::remove_workers(ModelId model) {
+  end_workers([model](const Kept& kept) { return kept.model == model; });
+}
+
 void Supervisor::stop() {
+  end_workers([](const Kept& /*kept*/) { return true; });
+}
+
+void Supervisor::end_workers(const std::function<bool(const Kept&)>& which) {
   std::vector<Kept> keepers;
   {
     const std::scoped_lock lock(mutex_);
-    keepers.swap(keepers_);
+    const auto ending = std::ranges::stable_partition(keepers_, std::not_fn(which));
+    std::ranges::move(ending, std::back_inserter(keepers));
+    keepers_.erase(ending.begin(), ending.end());
   }
   // Outside of the lock: an answering thread may want it before it ends.
   keepers.clear();

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/worker_keeper.h"
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -33,6 +34,10 @@ class Supervisor {
   [[nodiscard]] Result<void> add_replica(ModelId model, engine::WorkerSpec spec,
                                          std::vector<scheduler::ProfilePoint> learned = {});
 
+  // After the engine has removed a model: ends its workers, on every device, and waits for them.
+  // Nothing happens where it has none.
+  void remove_workers(ModelId model);
+
   // After the engine has stopped: ends the workers.
   void stop();
 
@@ -45,6 +50,7 @@ class Supervisor {
   };
 
   void keep(ModelId model, std::unique_ptr<engine::WorkerKeeper> keeper);
+  void end_workers(const std::function<bool(const Kept&)>& which);
   [[nodiscard]] bool serves_elsewhere(ModelId model, const engine::WorkerKeeper& besides) const;
   void restart_device(const engine::WorkerKeeper& poisoned, const Error& cause);
 

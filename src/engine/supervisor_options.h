@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,9 +51,11 @@ enum class WorkerState : std::uint8_t { starting, serving, waiting, circuit_open
 [[nodiscard]] std::string_view to_string(WorkerState state) noexcept;
 
 struct WorkerStatus {
-  std::string name;    // of the task
-  std::string model;   // its name in the repository
-  std::string device;  // that it serves
+  std::string name;              // of the task
+  std::string model;             // its name in the repository
+  std::string device;            // that it serves
+  std::optional<int> numa_node;  // that it keeps to
+  int threads = 1;               // that compute at once
   WorkerState state = WorkerState::starting;
   pid_t pid = 0;  // 0: no process
   std::uint64_t restarts = 0;

@@ -76,6 +76,8 @@ WorkerKeeper::WorkerKeeper(const SupervisorOptions& options, WorkerSpec spec)
   status_.name = spec_.name;
   status_.model = spec_.load.model.model;
   status_.device = spec_.device;
+  status_.numa_node = spec_.load.numa_node;
+  status_.threads = spec_.load.instances * spec_.load.threads_per_instance;
 }
 
 Result<std::unique_ptr<WorkerKeeper>> WorkerKeeper::start(const SupervisorOptions& options,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Damaged input of any kind gives a result or an error, never a crash. The seed is fixed: a failure
 // repeats. Run under ASan too.
+#include "repository/config_json.h"
 #include "repository/model_config.h"
 #include "repository/onnx_model.h"
 #include "repository/reference.h"
@@ -61,6 +62,26 @@ TEST(Mutation, OfConfigTextNeverCrashes) {
   }
   EXPECT_GT(accepted, 0);
   EXPECT_LT(accepted, 4000);
+}
+
+TEST(Mutation, OfAConfigInJsonGivesAConfigOrAnError) {
+  const std::string json =
+      R"({"name": "m", "max_batch_size": 8, "input": [{"name": "x", "data_type": "TYPE_FP32", )"
+      R"("dims": [3, "-1"], "format": ""}], "dynamic_batching": {"preferred_batch_size": [4]}, )"
+      R"("instance_group": [{"count": 1, "kind": "KIND_CPU", "gpus": []}], "version_policy": )"
+      R"({"latest": {"num_versions": 2}}, "parameters": {"k": {"string_value": "v\n"}}, )"
+      R"("optimization": {"graph": {"level": 1}}, "model_warmup": []})";
+  std::mt19937 random(20240614);
+  int accepted = 0;
+  for (int i = 0; i < 8000; ++i) {
+    const Result<std::string> text = config_text_of_json(mutate(json, random));
+    expect_explained(text);
+    if (!text) continue;
+    EXPECT_TRUE(parse_model_config(*text, "config.pbtxt")) << *text;
+    ++accepted;
+  }
+  EXPECT_GT(accepted, 0);
+  EXPECT_LT(accepted, 8000);
 }
 
 TEST(Mutation, OfAnOnnxFileNeverCrashes) {

@@ -49,7 +49,7 @@ std::optional<std::int64_t> parse_version(std::string_view name) {
   return version;
 }
 
-std::string list(const std::vector<std::int64_t>& versions) {
+std::string listed(const std::vector<std::int64_t>& versions) {
   std::string text;
   for (const std::int64_t version : versions) {
     if (!text.empty()) text += ", ";
@@ -75,7 +75,7 @@ Result<std::vector<std::int64_t>> choose(const VersionPolicy& policy,
   for (const std::int64_t version : chosen) {
     if (std::ranges::binary_search(versions, version)) continue;
     return refuse(config_path, "version_policy.specific.versions: " + std::to_string(version) +
-                                   ", but the folder holds " + list(versions));
+                                   ", but the folder holds " + listed(versions));
   }
   return chosen;
 }
@@ -115,6 +115,11 @@ Result<ModelVersion> read_version(const fs::path& folder, const std::string& nam
   return result;
 }
 
+bool has_config(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / "config.pbtxt", error) || error;
+}
+
 // Numbers among the folders' names; the others become notes.
 std::vector<std::int64_t> numbered(const std::vector<std::string>& folders,
                                    std::vector<std::string>& notes) {
@@ -131,16 +136,14 @@ std::vector<std::int64_t> numbered(const std::vector<std::string>& folders,
   return versions;
 }
 
-// The whole of one model; the status becomes the first error that concerns every version.
-Result<void> read_model(const fs::path& folder, ScannedModel& model, const ScanOptions& options) {
+// What concerns every version; the first error becomes the status.
+Result<void> read_listing(const fs::path& folder, ListedModel& model, const ScanOptions& options) {
   if (Result<void> name = check_model_name(model.name); !name) {
     return std::unexpected(name.error().within(folder.parent_path().string()));
   }
-  ModelConfig config;
   const fs::path config_path = folder / "config.pbtxt";
-  std::error_code error;
-  const bool configured = fs::exists(config_path, error) || error;
-  if (configured) {
+  ModelConfig& config = model.config;
+  if (has_config(folder)) {
     Result<ModelConfig> read = read_model_config(config_path, options.limits);
     if (!read) return std::unexpected(std::move(read).error());
     config = std::move(*read);
@@ -159,22 +162,34 @@ Result<void> read_model(const fs::path& folder, ScannedModel& model, const ScanO
   if (versions.empty()) {
     return refuse(folder, "no version; expected " + model.name + "/1/" + config.model_filename);
   }
-  const Result<std::vector<std::int64_t>> chosen =
-      choose(config.version_policy, versions, config_path);
-  if (!chosen) return std::unexpected(chosen.error());
+  Result<std::vector<std::int64_t>> chosen = choose(config.version_policy, versions, config_path);
+  if (!chosen) return std::unexpected(std::move(chosen).error());
   std::ranges::set_difference(versions, *chosen, std::back_inserter(model.not_served));
-  for (const std::int64_t version : *chosen) {
-    model.versions.push_back(
-        {version, read_version(folder / std::to_string(version), model.name, version, config,
-                               configured ? config_path.string() : "", options)});
-  }
+  model.versions = std::move(*chosen);
+  config.name = model.name;
   return {};
 }
 
-ScannedModel read_folder(const fs::path& root, std::string name, const ScanOptions& options) {
-  ScannedModel model;
+ListedModel list_folder(const fs::path& root, std::string name, const ScanOptions& options) {
+  ListedModel model;
   model.name = std::move(name);
-  model.status = read_model(root / model.name, model, options);
+  model.status = read_listing(root / model.name, model, options);
+  return model;
+}
+
+ScannedModel read_folder(const fs::path& root, std::string name, const ScanOptions& options) {
+  ListedModel listing = list_folder(root, std::move(name), options);
+  const fs::path folder = root / listing.name;
+  const std::string where = has_config(folder) ? (folder / "config.pbtxt").string() : "";
+  ScannedModel model{std::move(listing.name),
+                     std::move(listing.status),
+                     {},
+                     std::move(listing.not_served),
+                     std::move(listing.notes)};
+  for (const std::int64_t version : listing.versions) {
+    model.versions.push_back({version, read_version(folder / std::to_string(version), model.name,
+                                                    version, listing.config, where, options)});
+  }
   return model;
 }
 
@@ -184,6 +199,15 @@ Result<std::vector<std::string>> model_names(const fs::path& root, const ScanOpt
     return refuse(root, "no such folder; expected a model repository, NAME/VERSION/model.onnx");
   }
   return subfolders(root, options.limits.models_max, "models");
+}
+
+// Whether there is a model of that name.
+Result<void> check_model(const fs::path& root, std::string_view name, const ScanOptions& options) {
+  if (Result<void> checked = check_model_name(name); !checked) return checked;
+  const Result<std::vector<std::string>> names = model_names(root, options);
+  if (!names) return std::unexpected(names.error());
+  if (std::ranges::binary_search(*names, name)) return {};
+  return refuse(root, "no model '" + std::string(name) + "'" + suggestion(name, *names));
 }
 
 }  // namespace
@@ -210,15 +234,38 @@ Result<std::vector<ScannedModel>> scan(const fs::path& root, const ScanOptions& 
 
 Result<ScannedModel> scan_model(const fs::path& root, std::string_view name,
                                 const ScanOptions& options) {
-  if (Result<void> checked = check_model_name(name); !checked) {
-    return std::unexpected(std::move(checked).error());
-  }
-  Result<std::vector<std::string>> names = model_names(root, options);
-  if (!names) return std::unexpected(std::move(names).error());
-  if (!std::ranges::binary_search(*names, name)) {
-    return refuse(root, "no model '" + std::string(name) + "'" + suggestion(name, *names));
+  if (Result<void> found = check_model(root, name, options); !found) {
+    return std::unexpected(std::move(found).error());
   }
   return read_folder(root, std::string(name), options);
+}
+
+Result<std::vector<ListedModel>> list(const fs::path& root, const ScanOptions& options) {
+  Result<std::vector<std::string>> names = model_names(root, options);
+  if (!names) return std::unexpected(std::move(names).error());
+  std::vector<ListedModel> models;
+  for (std::string& name : *names) models.push_back(list_folder(root, std::move(name), options));
+  return models;
+}
+
+Result<ListedModel> list_model(const fs::path& root, std::string_view name,
+                               const ScanOptions& options) {
+  if (Result<void> found = check_model(root, name, options); !found) {
+    return std::unexpected(std::move(found).error());
+  }
+  return list_folder(root, std::string(name), options);
+}
+
+ModelConfig complete_config(ModelConfig config, const Signature& signature) {
+  const auto tensors = [](const std::vector<TensorSpec>& specs) {
+    std::vector<TensorConfig> made;
+    for (const TensorSpec& spec : specs) made.push_back({spec.name, spec.type, spec.shape});
+    return made;
+  };
+  config.max_batch_size = signature.batch_max;
+  config.inputs = tensors(signature.inputs);
+  config.outputs = tensors(signature.outputs);
+  return config;
 }
 
 Result<ModelVersion> find_version(std::span<const ScannedModel> models, std::string_view name,
@@ -240,7 +287,7 @@ Result<ModelVersion> find_version(std::span<const ScannedModel> models, std::str
   return fail(ErrorKind::invalid_input,
               "model '" + model->name + "' has no version " + std::to_string(*version) +
                   (on_disk ? " that version_policy in its config.pbtxt serves" : "") +
-                  "; served: " + list(served));
+                  "; served: " + listed(served));
 }
 
 }  // namespace takt::repository

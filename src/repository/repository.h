@@ -34,6 +34,16 @@ struct ModelVersion {
   Signature signature;
 };
 
+// What a model's folder says without its ONNX files, which can bring down whoever reads them.
+struct ListedModel {
+  std::string name;
+  Result<void> status;                   // the model as a whole: name, config.pbtxt, policy
+  ModelConfig config;                    // as config.pbtxt states it, with the name
+  std::vector<std::int64_t> versions;    // served by the version policy, rising
+  std::vector<std::int64_t> not_served;  // on disk, but not chosen by the version policy
+  std::vector<std::string> notes;        // what was passed over, and why
+};
+
 struct ScannedVersion {
   std::int64_t version = 0;
   Result<ModelVersion> result;
@@ -64,6 +74,13 @@ struct ScanOptions {
                                               std::string_view name,
                                               const ScanOptions& options = {});
 
+// As scan() and scan_model(), without reading what the versions hold.
+[[nodiscard]] Result<std::vector<ListedModel>> list(const std::filesystem::path& root,
+                                                    const ScanOptions& options = {});
+[[nodiscard]] Result<ListedModel> list_model(const std::filesystem::path& root,
+                                             std::string_view name,
+                                             const ScanOptions& options = {});
+
 // The stated version, or the highest one that is served. The error of the model or version is
 // passed on; a version that is missing or not served is invalid_input and says which ones are.
 [[nodiscard]] Result<ModelVersion> find_version(std::span<const ScannedModel> models,
@@ -75,6 +92,9 @@ struct ScanOptions {
 [[nodiscard]] Result<ModelConfig> complete_config(ModelConfig config, const OnnxModel& onnx,
                                                   std::string_view where,
                                                   const ScanOptions& options = {});
+
+// The same where somebody else has read the ONNX file: `signature` is what came of it.
+[[nodiscard]] ModelConfig complete_config(ModelConfig config, const Signature& signature);
 
 // 1 to 128 characters, printable, no '/', no '\', not starting with '.'. Errors: invalid_input.
 [[nodiscard]] Result<void> check_model_name(std::string_view name);

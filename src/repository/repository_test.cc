@@ -53,6 +53,43 @@ TEST_F(Repository, AModelWithoutConfigIsCompletedFromItsFile) {
   EXPECT_EQ(version->reference_path, root_.path() / "m/1/reference");
 }
 
+TEST_F(Repository, AListingReadsNoOnnxFile) {
+  root_.write("m/1/model.onnx", "damaged");
+  root_.write("m/2/model.onnx", "damaged");
+  root_.write("m/config.pbtxt", "max_batch_size: 4 version_policy { latest { num_versions: 1 } }");
+  root_.write("bad/config.pbtxt", "max_batch: 4");
+  root_.write("bad/1/model.onnx", detector());
+  const auto models = list(root_.path());
+  ASSERT_TRUE(models.has_value()) << models.error().message;
+  ASSERT_EQ(models->size(), 2U);
+  EXPECT_THAT(models->at(0).status.error().message, HasSubstr("unknown field 'max_batch'"));
+  EXPECT_TRUE(models->at(0).versions.empty());
+  EXPECT_TRUE(models->at(1).status.has_value());
+  EXPECT_THAT(models->at(1).versions, ElementsAre(2));
+  EXPECT_THAT(models->at(1).not_served, ElementsAre(1));
+  EXPECT_EQ(models->at(1).config.name, "m");
+  EXPECT_EQ(list_model(root_.path(), "m")->config.max_batch_size, 4);
+  EXPECT_THAT(list_model(root_.path(), "n").error().message, HasSubstr("did you mean 'm'?"));
+  EXPECT_THAT(list_model(root_.path(), "../m").error().message, HasSubstr("bad model name"));
+}
+
+TEST_F(Repository, AListedConfigIsCompletedFromTheSignatureAsFromTheFile) {
+  root_.write("m/1/model.onnx", detector());
+  root_.write("m/config.pbtxt", "parameters { key: \"k\" value { string_value: \"v\" } }");
+  const Result<ModelVersion> version = found("m");
+  ASSERT_TRUE(version.has_value()) << version.error().message;
+  const ModelConfig config =
+      complete_config(list_model(root_.path(), "m")->config, version->signature);
+  EXPECT_EQ(config.name, version->config.name);
+  EXPECT_EQ(config.max_batch_size, version->config.max_batch_size);
+  EXPECT_EQ(config.parameters, version->config.parameters);
+  ASSERT_EQ(config.inputs.size(), 1U);
+  EXPECT_EQ(config.inputs[0].name, "images");
+  EXPECT_EQ(config.inputs[0].dims, version->config.inputs[0].dims);
+  ASSERT_EQ(config.outputs.size(), 1U);
+  EXPECT_EQ(config.outputs[0].dims, version->config.outputs[0].dims);
+}
+
 TEST_F(Repository, AFreeFirstDimensionOfAnotherNameIsNoBatch) {
   root_.write("m/1/model.onnx", make_onnx({{"x", {"height", 3}}}, {{"boxes", {"found", 4}}}));
   const Result<ModelVersion> version = found("m");

@@ -69,7 +69,7 @@ struct TaskSpec {
   std::string name;
   std::string model;
   std::optional<std::int64_t> version;  // empty: the repository's version policy
-  std::vector<TaskInput> inputs;
+  std::vector<TaskInput> inputs;        // empty: requests bring finished tensors
   ImagePreprocess preprocess;
   PostprocessSpec postprocess;
   std::optional<CropSpec> crop;  // empty: the whole frame

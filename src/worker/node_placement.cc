@@ -29,6 +29,12 @@ Result<WorkerPlace> NodePlacement::place(int threads, const std::vector<int>& cp
   return place_where_least_is(threads);
 }
 
+void NodePlacement::occupy(int node, int threads) {
+  const auto found = std::ranges::find(topology_.nodes, node, &NumaNode::index);
+  if (found == topology_.nodes.end()) return;
+  threads_placed_[static_cast<std::size_t>(found - topology_.nodes.begin())] += threads;
+}
+
 Result<WorkerPlace> NodePlacement::place_on_own_cpus(const std::vector<int>& cpus) const {
   WorkerPlace place{cpus, std::nullopt};
   if (policy_.node) {

@@ -36,6 +36,8 @@ class NodePlacement {
   // - a task's own CPUs stay as they are; memory follows them where they lie in one node.
   // Errors: invalid_input (no such node; the task's CPUs are not in the node that the policy names).
   [[nodiscard]] Result<WorkerPlace> place(int threads, const std::vector<int>& cpus);
+  // A worker that runs on that node already.
+  void occupy(int node, int threads);
 
  private:
   [[nodiscard]] Result<WorkerPlace> place_on_own_cpus(const std::vector<int>& cpus) const;

@@ -46,6 +46,15 @@ TEST(NodePlacement, AWorkerLargerThanANodeRunsOnAllAndCountsForNone) {
   EXPECT_EQ(placement.place(4, {})->node, 0);
 }
 
+TEST(NodePlacement, WorkersThatRunAlreadyCount) {
+  NodePlacement placement = on_two_nodes();
+  placement.occupy(0, 2);
+  placement.occupy(7, 4);  // no such node
+  EXPECT_EQ(placement.place(1, {})->node, 1);
+  EXPECT_EQ(placement.place(1, {})->node, 1);
+  EXPECT_EQ(placement.place(1, {})->node, 0);
+}
+
 TEST(NodePlacement, OffPlacesNothing) {
   const auto place = on_two_nodes(kOff).place(1, {});
   ASSERT_TRUE(place);
