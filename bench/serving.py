@@ -182,7 +182,7 @@ def start_takt(folder, isolation):
         if process.poll() is not None or time.monotonic() > until:
             sys.exit(f"serving: takt does not serve:\n{log.read_text(encoding='utf-8')}")
         time.sleep(0.05)
-    places = dict(re.findall(r"^(http|grpc): (?:\w+://)?(\S+)$", log.read_text(encoding="utf-8"),
+    places = dict(re.findall(r"^takt: (http|grpc): (?:\w+://)?(\S+)$", log.read_text(encoding="utf-8"),
                              re.MULTILINE))
     name = "takt" if isolation == "thread" else "takt-process"
     return Server(name, process, process.pid, places["http"], places["grpc"])

@@ -66,7 +66,7 @@ def start(takt, folder, repository, isolation="thread", more="", keep_repository
     with log.open("w", encoding="utf-8") as out:
         process = takt.start("serve", config, stdout=out, stderr=subprocess.STDOUT)
     programs.wait_until(lambda: "serving;" in log.read_text(encoding="utf-8"), "serving", process)
-    places = dict(re.findall(r"^(http|grpc|metrics): (?:\w+://)?(\S+)$",
+    places = dict(re.findall(r"^takt: (http|grpc|metrics): (?:\w+://)?(\S+)$",
                              log.read_text(encoding="utf-8"), re.MULTILINE))
     return Server(process, places, log, own)
 
