@@ -52,6 +52,7 @@ struct InferCall {
   TimePoint deadline = kNever;   // of the transport, such as grpc-timeout
   bool sequence = false;         // asks for a sequence, which takt doesn't have
   bool binary_outputs = false;   // HTTP: binary_data_output
+  bool raw = false;              // HTTP: of the only input the bytes alone, see InferService
   std::vector<CallInput> inputs;
   std::vector<CallOutput> outputs;  // empty: all of the model's
   std::vector<Slot> slots;          // that the inputs lie in

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/infer_service.h"
 
+#include "core/string_tensor.h"
 #include "server/classify.h"
 
 #include <fmt/format.h>
@@ -241,18 +242,59 @@ TimePoint InferService::deadline_of(const InferCall& call) const {
   // Longer than a day is never, which keeps sums far from overflow.
   constexpr auto kTimeoutMax = std::chrono::microseconds(std::chrono::days(1));
   const TimePoint now = clock_.now();
+  const bool stated = call.timeout_us > 0 || call.deadline != kNever;
+  if (!stated && options_.deadline > Duration{}) return now + options_.deadline;
   TimePoint deadline = call.deadline;
   if (call.timeout_us > 0 && std::cmp_less_equal(call.timeout_us, kTimeoutMax.count())) {
     const std::chrono::microseconds timeout(static_cast<std::int64_t>(call.timeout_us));
     deadline = std::min(deadline, now + timeout);
   }
-  if (deadline == kNever && options_.deadline > Duration{}) deadline = now + options_.deadline;
   return deadline;
+}
+
+ApiResult<void> InferService::complete_raw(const ModelCard& card, InferCall& call) {
+  const Signature& signature = card.info.signature;
+  if (signature.inputs.size() != 1) {
+    return refuse(ApiCode::invalid_argument,
+                  fmt::format("a raw request is for a model with one input, but '{}' has {} inputs",
+                              card.info.name, signature.inputs.size()));
+  }
+  const TensorSpec& spec = signature.inputs.front();
+  CallInput& input = call.inputs.front();
+  input.name = spec.name;
+  input.type = spec.type;
+  input.shape = spec.shape;
+  const auto open = std::ranges::find(input.shape, -1);
+  if (open != input.shape.end()) {
+    *open = 1;
+    const Result<std::size_t> others = element_count(input.shape);
+    if (!others || std::ranges::find(input.shape, -1) != input.shape.end()) {
+      return refuse(ApiCode::invalid_argument,
+                    fmt::format("a raw request can't tell the shape of input '{}' for model '{}': "
+                                "{} has more than one open dimension",
+                                spec.name, card.info.name, takt::to_string(spec.shape)));
+    }
+    const std::size_t bytes_each = *others * element_bytes(spec.type);
+    if (bytes_each > 0) *open = static_cast<std::int64_t>(input.bytes.size() / bytes_each);
+  }
+  if (signature.batch_max > 0) input.shape.insert(input.shape.begin(), 1);
+  if (spec.type != DataType::bytes) return {};
+  ApiResult<Slot> slot = room(sizeof(std::uint32_t) + input.bytes.size());
+  if (!slot) return std::unexpected(std::move(slot).error());
+  const auto used = put_string(
+      slot->bytes(), 0,
+      {reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size()});
+  input.bytes = slot->bytes().first(used.value_or(0));
+  call.slots.push_back(std::move(*slot));
+  return {};
 }
 
 // Fills `request` but for its model's answer. The call's slots go into it.
 ApiResult<void> InferService::prepare(const ModelCard& card, InferCall& call,
                                       InferRequest& request) {
+  if (call.raw) {
+    if (auto completed = complete_raw(card, call); !completed) return completed;
+  }
   auto inputs = order_inputs(card, call);
   if (!inputs) return std::unexpected(std::move(inputs).error());
   const std::vector<TensorSpec>& specs = card.info.signature.inputs;

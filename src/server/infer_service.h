@@ -62,7 +62,8 @@ class InferService {
   // Room for an input of a call, 64-byte aligned. Errors: payload_too_large, resource_exhausted.
   [[nodiscard]] ApiResult<Slot> room(std::size_t bytes);
 
-  // Calls `done` exactly once, here or on a thread of the engine; as InferCompletion, it must be
+  // A raw call has one input without name, datatype and shape: they are the model's, a missing dimension
+  // is computed from the bytes, which are one row or one string. Calls `done` exactly once, here or on a thread of the engine; as InferCompletion, it must be
   // short. Errors that reach it are typed and say what was expected; nothing of the call is kept
   // afterwards but what the answer holds.
   InferTicket submit(InferCall call, Completion done);
@@ -72,6 +73,7 @@ class InferService {
  private:
   [[nodiscard]] PriorityClass class_of(std::uint64_t priority) const;
   [[nodiscard]] TimePoint deadline_of(const InferCall& call) const;
+  [[nodiscard]] ApiResult<void> complete_raw(const ModelCard& card, InferCall& call);
   [[nodiscard]] ApiResult<void> prepare(const ModelCard& card, InferCall& call,
                                         InferRequest& request);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/compression.h"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <boost/algorithm/string/predicate.hpp>
 #include <boost/algorithm/string/trim.hpp>
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <limits>
 
 namespace takt::server::http {
@@ -20,7 +22,9 @@ constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
 
 class Inflater {
  public:
-  explicit Inflater(int window_bits) { ready_ = ::inflateInit2(&stream_, window_bits) == Z_OK; }
+  explicit Inflater(int window_bits)
+      : members_(window_bits == kGzipBits),
+        ready_(::inflateInit2(&stream_, window_bits) == Z_OK) {}
   ~Inflater() {
     if (ready_) ::inflateEnd(&stream_);
   }
@@ -43,7 +47,8 @@ class Inflater {
                       fmt::format("the body has more than {} bytes, decompressed", bytes_max));
       }
       whole.append(piece.data(), got);
-      if (status == Z_STREAM_END) return whole;
+      if (status == Z_STREAM_END && stream_.avail_in == 0) return whole;
+      if (status == Z_STREAM_END && members_ && ::inflateReset(&stream_) == Z_OK) continue;
       if (status != Z_OK || (got == 0 && stream_.avail_in == 0)) {
         return refuse(ApiCode::invalid_argument,
                       "the body can't be decompressed: it is damaged, cut off, or not of its "
@@ -54,8 +59,16 @@ class Inflater {
 
  private:
   z_stream stream_{};
-  bool ready_ = false;
+  const bool members_;  // another may follow the end of one, as in RFC 1952
+  const bool ready_;
 };
+
+// The parameters of an entry of Accept-Encoding, "; q=0.000".
+bool has_quality_zero(std::string_view parameters) {
+  const std::string lower = boost::to_lower_copy(std::string(parameters));
+  const std::size_t quality = lower.find("q=");
+  return quality != std::string::npos && std::strtod(lower.c_str() + quality + 2, nullptr) == 0;
+}
 
 }  // namespace
 
@@ -72,10 +85,7 @@ Coding choose_coding(std::string_view accepted) {
     const std::string_view entry = accepted.substr(0, end);
     accepted.remove_prefix(std::min(end + 1, accepted.size()));
     const std::size_t semicolon = std::min(entry.find(';'), entry.size());
-    const std::string parameter = boost::trim_copy(std::string(entry.substr(semicolon)));
-    if (parameter.find("q=0") != std::string::npos && parameter.find("q=0.") == std::string::npos) {
-      continue;
-    }
+    if (has_quality_zero(entry.substr(semicolon))) continue;
     const std::string name = boost::trim_copy(std::string(entry.substr(0, semicolon)));
     const auto coding = name.empty() ? std::nullopt : parse_coding(name);
     if (coding && *coding != Coding::identity) return *coding;

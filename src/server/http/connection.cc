@@ -8,10 +8,11 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <fmt/format.h>
-#include <sys/socket.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -33,8 +34,12 @@ constexpr auto kTuple = net::as_tuple(net::use_awaitable);
 constexpr std::uint64_t kDropBytesMax = std::uint64_t{1} << 20;
 constexpr std::size_t kCompressBytesMin = 1024;
 constexpr std::size_t kKeptTextBytesMax = std::size_t{1} << 20;
+constexpr std::size_t kFirstTextBytesMax = std::size_t{1} << 20;
+// Closed with unread bytes in it, a socket throws the answer away that its client hasn't read.
+constexpr auto kLeavingTimeout = std::chrono::seconds(2);
 constexpr int kSlowWaitingMax = 64;
 constexpr std::string_view kJson = "Content-Type: application/json\r\n";
+constexpr beast::string_view kJsonLength = "Inference-Header-Content-Length";
 
 template <typename Text>
 std::string_view view_of(const Text& text) {
@@ -62,10 +67,31 @@ std::optional<InferPath> infer_path(const Target& target) {
   return InferPath{path[2], versioned ? path[4] : std::string()};
 }
 
+ApiError cut_off() {
+  return {ApiCode::invalid_argument, "the body has been cut off"};
+}
+ApiError too_long(std::uint64_t json_length, std::uint64_t length) {
+  return {ApiCode::invalid_argument, fmt::format("{} is {}, but the body has {} bytes",
+                                                 view_of(kJsonLength), json_length, length)};
+}
+
+// `bytes` in `slot` alone, the binary extension's raw request.
+InferCall raw_call(Slot slot, std::span<const std::byte> bytes) {
+  InferCall call;
+  call.raw = true;
+  call.binary_outputs = true;
+  call.inputs.push_back({.name = {}, .shape = {}, .bytes = bytes, .shared = {}});
+  call.slots.push_back(std::move(slot));
+  return call;
+}
+
 }  // namespace
 
 Connection::Connection(net::ip::tcp::socket socket, Shared& shared)
-    : socket_(std::move(socket)), shared_(shared), buffer_(shared.options.header_bytes_max) {}
+    : socket_(std::move(socket)),
+      shared_(shared),
+      buffer_(shared.options.header_bytes_max),
+      room_([&shared](std::size_t bytes) { return shared.service.room(bytes); }) {}
 
 void Connection::enter(Phase phase) {
   phase_ = phase;
@@ -75,6 +101,7 @@ void Connection::enter(Phase phase) {
          : phase == Phase::header  ? now + options.header_timeout
          : phase == Phase::body    ? now + options.body_timeout
          : phase == Phase::writing ? now + options.write_timeout
+         : phase == Phase::leaving ? now + kLeavingTimeout
                                    : kNever;
 }
 
@@ -82,27 +109,25 @@ void Connection::sweep(TimePoint now) {
   // A request that has begun must go on.
   if (phase_ == Phase::idle && buffer_.size() > 0) enter(Phase::header);
   if (phase_ == Phase::answering) {
-    char byte = 0;
-    const ssize_t got = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    const bool hung_up = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    // Seen also behind a further request that hasn't been read.
+    pollfd state{socket_.native_handle(), POLLRDHUP, 0};
+    const bool hung_up = ::poll(&state, 1, 0) > 0;
     if (hung_up && !std::exchange(gone_, true)) ticket_.cancel();
   }
   if (now < due_) return;
-  ++shared_.connections_timed_out;
+  if (phase_ != Phase::leaving) ++shared_.connections_timed_out;
   due_ = kNever;
   error_code ignored;
   socket_.close(ignored);
 }
 
 void Connection::finish() {
-  finishing_ = true;
   if (phase_ != Phase::idle || buffer_.size() > 0) return;
   error_code ignored;
   socket_.close(ignored);
 }
 
 void Connection::abort() {
-  finishing_ = true;
   ticket_.cancel();
   error_code ignored;
   socket_.close(ignored);
@@ -110,7 +135,7 @@ void Connection::abort() {
 
 awaitable<void> Connection::serve() {
   bool open = true;
-  while (open && !finishing_) {
+  while (open && !shared_.stopping) {
     enter(Phase::idle);
     HeadParser parser;
     parser.header_limit(static_cast<std::uint32_t>(shared_.options.header_bytes_max));
@@ -127,14 +152,27 @@ awaitable<void> Connection::serve() {
       HttpReply sorry =
           error_reply({ApiCode::invalid_argument, "not an HTTP/1.1 request: " + failure.message()});
       if (large) sorry.status = 431;
+      deaf_ = true;
       co_await reply(head, sorry);
       break;
     }
     ++shared_.requests;
     open = co_await handle(parser);
   }
+  co_await leave();
+}
+
+awaitable<void> Connection::leave() {
   error_code ignored;
   socket_.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+  if (!deaf_) co_return;
+  enter(Phase::leaving);
+  std::array<std::byte, 4096> nowhere;
+  while (true) {
+    const auto [failure, bytes] =
+        co_await socket_.async_read_some(net::buffer(nowhere.data(), nowhere.size()), kTuple);
+    if (failure) co_return;
+  }
 }
 
 Connection::Head Connection::read_head(const HeadParser& parser) {
@@ -144,31 +182,46 @@ Connection::Head Connection::read_head(const HeadParser& parser) {
   head.method = std::string(view_of(message.method_string()));
   head.target = parse_target(view_of(message.target()));
   head.keep_alive = message.keep_alive();
+  head.old = message.version() < 11;
   head.chunked = parser.chunked();
-  if (const auto length = parser.content_length()) head.content_length = *length;
-  head.json_length = parse_length(field("Inference-Header-Content-Length"));
+  head.unread = parser.content_length().value_or(0);
+  head.waits = !head.old && (head.chunked || head.unread > 0) &&
+               beast::iequals(field(bhttp::field::expect), "100-continue");
+  head.json_length = parse_length(field(kJsonLength));
   head.coding = parse_coding(field(bhttp::field::content_encoding));
   head.accepted = choose_coding(field(bhttp::field::accept_encoding));
-  head.unread = head.content_length.value_or(0);
   return head;
+}
+
+// What can be refused before the body is read.
+std::optional<ApiError> Connection::check_head(const HeadParser& parser, Head& head) const {
+  const auto& message = parser.get();
+  const auto coding = message.find(bhttp::field::transfer_encoding);
+  if (coding != message.end() && !beast::iequals(coding->value(), "chunked")) {
+    head.keep_alive = false;  // where the body ends isn't known
+    return ApiError{ApiCode::unimplemented, "an unknown Transfer-Encoding; expected chunked"};
+  }
+  if (!head.target) return ApiError{ApiCode::invalid_argument, "a malformed path"};
+  if (!head.coding) {
+    return ApiError{ApiCode::invalid_argument,
+                    "an unknown Content-Encoding; expected gzip, deflate or none"};
+  }
+  if (!head.json_length && message.find(kJsonLength) != message.end()) {
+    return ApiError{ApiCode::invalid_argument,
+                    fmt::format("{} must be a whole number of 0 or more", view_of(kJsonLength))};
+  }
+  const std::size_t bytes_max = shared_.options.body_bytes_max;
+  if (head.unread <= bytes_max) return std::nullopt;
+  return ApiError{ApiCode::payload_too_large,
+                  fmt::format("a body of {} bytes; this server takes up to {} "
+                              "(server.http.body_bytes_max)",
+                              head.unread, bytes_max)};
 }
 
 awaitable<bool> Connection::handle(HeadParser& parser) {
   enter(Phase::body);
   Head head = read_head(parser);
-  if (finishing_ || shared_.stopping) head.keep_alive = false;
-  const auto refuse_call = [&](ApiCode code, std::string message) {
-    return error_reply({code, std::move(message)});
-  };
-  if (!head.target) {
-    co_return co_await reply(head, refuse_call(ApiCode::invalid_argument, "a malformed path"));
-  }
-  if (view_of(parser.get()[bhttp::field::expect]) == "100-continue") {
-    constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
-    const auto [failure, bytes] =
-        co_await net::async_write(socket_, net::buffer(kGoOn.data(), kGoOn.size()), kTuple);
-    if (failure) co_return false;
-  }
+  if (const auto wrong = check_head(parser, head)) co_return co_await reply(head, error_reply(*wrong));
   if (auto path = infer_path(*head.target); path && head.method == "POST") {
     co_return co_await infer(head, parser, std::move(path->model), std::move(path->version));
   }
@@ -176,10 +229,20 @@ awaitable<bool> Connection::handle(HeadParser& parser) {
   if (!body) co_return co_await reply(head, error_reply(body.error()));
   HttpRequest request{head.method, std::move(head.target->path), std::move(head.target->query),
                       std::move(*body)};
-  const HttpReply answer = shared_.endpoints.is_slow(request)
-                               ? co_await answer_elsewhere(std::move(request))
-                               : shared_.endpoints.answer(request);
+  // Not by ?:, in which GCC 12 destroys what was awaited twice.
+  HttpReply answer;
+  if (shared_.endpoints.is_slow(request)) {
+    answer = co_await answer_elsewhere(std::move(request));
+  } else {
+    answer = answer_of(request);
+  }
   co_return co_await reply(head, answer);
+}
+
+HttpReply Connection::answer_of(const HttpRequest& request) noexcept try {
+  return shared_.endpoints.answer(request);
+} catch (const std::exception& error) {
+  return error_reply({ApiCode::internal, std::string("the request failed: ") + error.what()});
 }
 
 awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
@@ -191,7 +254,7 @@ awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
   co_await net::post(net::bind_executor(shared_.slow, net::use_awaitable));
-  HttpReply answer = shared_.endpoints.answer(request);
+  HttpReply answer = answer_of(request);
   --shared_.slow_waiting;
   co_await net::post(net::bind_executor(home, net::use_awaitable));
   co_return answer;
@@ -241,109 +304,106 @@ awaitable<ApiResult<InferCall>> Connection::read_call(Head& head, HeadParser& pa
 
 // From the socket into slots, without a copy of the whole in between.
 awaitable<ApiResult<InferCall>> Connection::read_plain_call(Head& head) {
-  const std::uint64_t length = head.content_length.value_or(0);
-  const std::uint64_t json_length = head.json_length.value_or(length);
-  if (length > shared_.options.body_bytes_max) {
-    co_return refuse(ApiCode::payload_too_large,
-                     fmt::format("a body of {} bytes; this server takes up to {} "
-                                 "(server.http.body_bytes_max)",
-                                 length, shared_.options.body_bytes_max));
-  }
-  if (json_length > length) {
-    co_return refuse(ApiCode::invalid_argument,
-                     fmt::format("Inference-Header-Content-Length is {}, but the body has {} bytes",
-                                 json_length, length));
-  }
-  text_.resize(json_length + JsonCallReader::padding());
-  const std::span<char> text(text_.data(), json_length);
-  if (!co_await read_exactly(std::as_writable_bytes(text))) {
-    co_return refuse(ApiCode::invalid_argument, "the body has been cut off");
+  if (head.json_length == 0) co_return co_await read_raw_call(head);
+  const std::uint64_t json_length = head.json_length.value_or(head.unread);
+  if (json_length > head.unread) co_return std::unexpected(too_long(json_length, head.unread));
+  if (!co_await go_on(head) || !co_await read_text(text_, json_length)) {
+    co_return std::unexpected(cut_off());
   }
   head.unread -= json_length;
+  text_.resize(json_length + JsonCallReader::padding());
   ApiResult<JsonCall> read =
-      json_reader_.read(text, [this](std::size_t bytes) { return shared_.service.room(bytes); });
-  if (text_.size() > kKeptTextBytesMax) std::vector<char>().swap(text_);
+      json_reader_.read(std::span<const char>(text_).first(json_length), head.unread, room_);
+  if (text_.size() > kKeptTextBytesMax) std::string().swap(text_);
   if (!read) co_return std::unexpected(std::move(read).error());
-  std::uint64_t stated = 0;
-  for (const std::span<std::byte> part : read->binary) stated += part.size();
-  if (stated != head.unread) {
-    co_return refuse(ApiCode::invalid_argument,
-                     fmt::format("the inputs state {} bytes of binary data, but {} follow the JSON",
-                                 stated, head.unread));
-  }
   for (const std::span<std::byte> part : read->binary) {
-    if (!co_await read_exactly(part)) {
-      co_return refuse(ApiCode::invalid_argument, "the body has been cut off");
-    }
+    if (!co_await read_exactly(part)) co_return std::unexpected(cut_off());
     head.unread -= part.size();
   }
   co_return std::move(read->call);
 }
 
+awaitable<ApiResult<InferCall>> Connection::read_raw_call(Head& head) {
+  ApiResult<Slot> slot = room_(head.unread);
+  if (!slot) co_return std::unexpected(std::move(slot).error());
+  const std::span<std::byte> bytes = slot->bytes().first(head.unread);
+  if (!co_await go_on(head) || !co_await read_exactly(bytes)) {
+    co_return std::unexpected(cut_off());
+  }
+  head.unread = 0;
+  co_return raw_call(std::move(*slot), bytes);
+}
+
 // From a body that had to be unpacked first.
 ApiResult<InferCall> Connection::call_from(std::string body, const Head& head) {
-  const std::uint64_t json_length = head.json_length.value_or(body.size());
-  if (json_length > body.size()) {
-    return refuse(ApiCode::invalid_argument,
-                  fmt::format("Inference-Header-Content-Length is {}, but the body has {} bytes",
-                              json_length, body.size()));
+  const std::size_t length = body.size();
+  const std::uint64_t json_length = head.json_length.value_or(length);
+  if (json_length > length) return std::unexpected(too_long(json_length, length));
+  if (head.json_length == 0) {
+    ApiResult<Slot> slot = room_(length);
+    if (!slot) return std::unexpected(std::move(slot).error());
+    const std::span<std::byte> bytes = slot->bytes().first(length);
+    std::memcpy(bytes.data(), body.data(), length);
+    return raw_call(std::move(*slot), bytes);
   }
-  text_.assign(body.begin(), body.begin() + static_cast<std::ptrdiff_t>(json_length));
-  text_.resize(json_length + JsonCallReader::padding());
+  body.resize(length + JsonCallReader::padding());
+  const std::span<const char> text(body);
   ApiResult<JsonCall> read =
-      json_reader_.read({text_.data(), json_length},
-                        [this](std::size_t bytes) { return shared_.service.room(bytes); });
+      json_reader_.read(text.first(json_length), length - json_length, room_);
   if (!read) return std::unexpected(std::move(read).error());
-  std::span<const char> rest = std::span(body).subspan(json_length);
+  std::span<const char> rest = text.subspan(json_length);
   for (const std::span<std::byte> part : read->binary) {
-    if (part.size() > rest.size()) break;
     std::memcpy(part.data(), rest.data(), part.size());
     rest = rest.subspan(part.size());
   }
-  std::uint64_t stated = 0;
-  for (const std::span<std::byte> part : read->binary) stated += part.size();
-  if (stated == body.size() - json_length) return std::move(read->call);
-  return refuse(ApiCode::invalid_argument,
-                fmt::format("the inputs state {} bytes of binary data, but {} follow the JSON",
-                            stated, body.size() - json_length));
+  return std::move(read->call);
 }
 
 // The whole body, unpacked.
 awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& parser) {
   const std::size_t bytes_max = shared_.options.body_bytes_max;
-  if (!head.coding) {
-    co_return refuse(ApiCode::invalid_argument,
-                     "an unknown Content-Encoding; expected gzip, deflate or none");
-  }
+  if (!co_await go_on(head)) co_return std::unexpected(cut_off());
   std::string body;
   if (head.chunked) {
     bhttp::request_parser<bhttp::string_body> whole(std::move(parser));
     whole.body_limit(bytes_max);
     const auto [failure, bytes] = co_await bhttp::async_read(socket_, buffer_, whole, kTuple);
-    if (failure) {
-      head.keep_alive = false;  // where the body ends isn't known
-      co_return failure == bhttp::error::body_limit
-          ? refuse(ApiCode::payload_too_large,
-                   fmt::format("a body of more than {} bytes", bytes_max))
-          : refuse(ApiCode::invalid_argument, "a malformed body: " + failure.message());
+    if (failure == bhttp::error::body_limit) {
+      co_return refuse(ApiCode::payload_too_large,
+                       fmt::format("a body of more than {} bytes", bytes_max));
     }
+    if (failure) {
+      co_return refuse(ApiCode::invalid_argument, "a malformed body: " + failure.message());
+    }
+    head.chunked = false;
     body = std::move(whole.get().body());
   } else {
-    const std::uint64_t length = head.content_length.value_or(0);
-    if (length > bytes_max) {
-      co_return refuse(ApiCode::payload_too_large,
-                       fmt::format("a body of {} bytes; this server takes up to {} "
-                                   "(server.http.body_bytes_max)",
-                                   length, bytes_max));
-    }
-    body.resize(length);
-    if (!co_await read_exactly(std::as_writable_bytes(std::span(body)))) {
-      co_return refuse(ApiCode::invalid_argument, "the body has been cut off");
-    }
+    if (!co_await read_text(body, head.unread)) co_return std::unexpected(cut_off());
     head.unread = 0;
   }
   if (*head.coding == Coding::identity) co_return body;
   co_return decompress(body, *head.coding, bytes_max);
+}
+
+awaitable<bool> Connection::go_on(Head& head) {
+  if (!std::exchange(head.waits, false)) co_return true;
+  constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
+  const auto [failure, bytes] =
+      co_await net::async_write(socket_, net::buffer(kGoOn.data(), kGoOn.size()), kTuple);
+  co_return !failure;
+}
+
+// Takes memory for what comes, not for what was announced.
+awaitable<bool> Connection::read_text(std::string& text, std::size_t bytes) {
+  text.clear();
+  while (text.size() < bytes) {
+    const std::size_t had = text.size();
+    text.resize(std::min(bytes, std::max(kFirstTextBytesMax, 2 * had)));
+    if (!co_await read_exactly(std::as_writable_bytes(std::span(text).subspan(had)))) {
+      co_return false;
+    }
+  }
+  co_return true;
 }
 
 // What came with the headers first, then the socket.
@@ -360,9 +420,10 @@ awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
   co_return !failure;
 }
 
-// So that the next request can be read. False where that would take too long.
+// So that the next request can be read. False where it isn't known where that begins, or would take
+// too long.
 awaitable<bool> Connection::drop_body(Head& head) {
-  if (head.unread > kDropBytesMax) co_return false;
+  if (head.waits || head.chunked || head.unread > kDropBytesMax) co_return false;
   std::array<std::byte, 4096> nowhere;
   while (head.unread > 0) {
     const std::size_t part = std::min<std::uint64_t>(head.unread, nowhere.size());
@@ -375,7 +436,8 @@ awaitable<bool> Connection::drop_body(Head& head) {
 // Answers ------------------------------------------------------------------------------------------
 
 awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
-  if (!co_await drop_body(head)) head.keep_alive = false;
+  if (!co_await drop_body(head)) deaf_ = true;
+  if (deaf_) head.keep_alive = false;
   std::string headers;
   if (!reply.body.empty()) headers += "Content-Type: " + reply.content_type + "\r\n";
   for (const auto& [name, value] : reply.headers) headers += name + ": " + value + "\r\n";
@@ -416,17 +478,20 @@ awaitable<bool> Connection::write(Head& head, int status, std::string_view heade
     coding = to_string(head.accepted);
     bytes = packed.size();
   }
+  if (shared_.stopping) head.keep_alive = false;
   out_head_.clear();
   fmt::format_to(std::back_inserter(out_head_), "HTTP/1.1 {} {}\r\n{}Content-Length: {}\r\n",
                  status, reason_phrase(status), headers, bytes);
   if (!coding.empty()) out_head_ += fmt::format("Content-Encoding: {}\r\n", coding);
   if (!head.keep_alive) out_head_ += "Connection: close\r\n";
+  if (head.keep_alive && head.old) out_head_ += "Connection: keep-alive\r\n";
   out_head_ += "\r\n";
   std::vector<net::const_buffer> buffers{net::buffer(out_head_)};
-  if (!coding.empty()) {
-    buffers.push_back(net::buffer(packed));
-  } else if (head.method != "HEAD") {
-    for (const std::string_view part : body) buffers.emplace_back(part.data(), part.size());
+  if (head.method != "HEAD") {
+    if (!coding.empty()) buffers.push_back(net::buffer(packed));
+    if (coding.empty()) {
+      for (const std::string_view part : body) buffers.emplace_back(part.data(), part.size());
+    }
   }
   const auto [failure, written] = co_await net::async_write(socket_, buffers, kTuple);
   co_return !failure && head.keep_alive;

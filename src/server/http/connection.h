@@ -64,15 +64,16 @@ class Connection {
 
  private:
   using HeadParser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
-  enum class Phase : std::uint8_t { idle, header, body, answering, writing };
+  enum class Phase : std::uint8_t { idle, header, body, answering, writing, leaving };
 
   // A request whose headers have come.
   struct Head {
     std::string method;
     std::optional<Target> target;
     bool keep_alive = false;
-    bool chunked = false;
-    std::optional<std::uint64_t> content_length;
+    bool old = false;      // HTTP/1.0
+    bool waits = false;    // for 100 Continue, before it sends its body
+    bool chunked = false;  // and not read yet
     std::optional<std::uint64_t> json_length;  // Inference-Header-Content-Length
     std::optional<Coding> coding;              // of the body
     Coding accepted = Coding::identity;        // for the answer
@@ -81,34 +82,41 @@ class Connection {
 
   void enter(Phase phase);
   [[nodiscard]] static Head read_head(const HeadParser& parser);
+  [[nodiscard]] std::optional<ApiError> check_head(const HeadParser& parser, Head& head) const;
   boost::asio::awaitable<bool> handle(HeadParser& parser);
   boost::asio::awaitable<bool> infer(Head& head, HeadParser& parser, std::string model,
                                      std::string version);
   boost::asio::awaitable<ApiResult<InferCall>> read_call(Head& head, HeadParser& parser);
   boost::asio::awaitable<ApiResult<InferCall>> read_plain_call(Head& head);
+  boost::asio::awaitable<ApiResult<InferCall>> read_raw_call(Head& head);
   ApiResult<InferCall> call_from(std::string body, const Head& head);
   boost::asio::awaitable<ApiResult<std::string>> read_body(Head& head, HeadParser& parser);
+  boost::asio::awaitable<bool> go_on(Head& head);
+  boost::asio::awaitable<bool> read_text(std::string& text, std::size_t bytes);
   boost::asio::awaitable<bool> read_exactly(std::span<std::byte> into);
   boost::asio::awaitable<ApiResult<InferAnswer>> ask(InferCall call);
+  HttpReply answer_of(const HttpRequest& request) noexcept;
   boost::asio::awaitable<HttpReply> answer_elsewhere(HttpRequest request);
   boost::asio::awaitable<bool> drop_body(Head& head);
   boost::asio::awaitable<bool> reply(Head& head, const HttpReply& reply);
   boost::asio::awaitable<bool> reply(Head& head, const InferAnswer& answer);
   boost::asio::awaitable<bool> write(Head& head, int status, std::string_view headers,
                                      std::span<const std::string_view> body);
+  boost::asio::awaitable<void> leave();
 
   boost::asio::ip::tcp::socket socket_;
   Shared& shared_;
   boost::beast::flat_buffer buffer_;
+  const RoomSource room_;
   JsonCallReader json_reader_;
-  std::vector<char> text_;  // the JSON of a request
-  std::string json_;        // of an answer
+  std::string text_;  // the JSON of a request
+  std::string json_;  // of an answer
   std::string out_head_;
   std::vector<std::span<const std::byte>> binary_;
   Phase phase_ = Phase::idle;
   TimePoint due_ = kNever;  // of the phase
-  bool finishing_ = false;
-  bool gone_ = false;  // the client has hung up
+  bool gone_ = false;   // the client has hung up
+  bool deaf_ = false;   // it may go on sending what nobody reads
   InferTicket ticket_;
 };
 

@@ -60,6 +60,7 @@ std::optional<Target> parse_target(std::string_view target) {
     return true;
   });
   const bool query_read = split(query, '&', [&](std::string_view part) {
+    if (part.empty()) return true;
     const std::size_t equals = part.find('=');
     auto key = decode(part.substr(0, equals), true);
     auto value = equals == std::string_view::npos ? std::optional<std::string>("")

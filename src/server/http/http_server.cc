@@ -40,16 +40,31 @@ struct IoThread {
   net::executor_work_guard<net::io_context::executor_type> work{context.get_executor()};
   net::steady_timer timer{context};
   std::set<Connection*> connections;  // of the thread
+  bool ended = false;                 // of the thread: no further sweeps
   std::thread thread;
+};
+
+// As long as a connection is there, whatever it ends with.
+class Listed {
+ public:
+  Listed(IoThread& io, Connection& connection) : io_(io), connection_(connection) {
+    io_.connections.insert(&connection_);
+  }
+  ~Listed() { io_.connections.erase(&connection_); }
+  Listed(const Listed&) = delete;
+  Listed& operator=(const Listed&) = delete;
+
+ private:
+  IoThread& io_;
+  Connection& connection_;
 };
 
 awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   Connection connection(std::move(socket), shared);
-  io.connections.insert(&connection);
+  const Listed listed(io, connection);
   co_await connection.serve();
-  io.connections.erase(&connection);
 }
 
 }  // namespace
@@ -90,10 +105,9 @@ struct HttpServer::State {
   }
 
   awaitable<void> sweep(IoThread& io) {
-    while (true) {
+    while (!io.ended) {
       io.timer.expires_after(kSweepInterval);
-      const auto [failure] = co_await io.timer.async_wait(kTuple);
-      if (failure) co_return;
+      co_await io.timer.async_wait(kTuple);
       const TimePoint now = shared.clock.now();
       for (Connection* const connection : io.connections) connection->sweep(now);
     }
@@ -195,7 +209,10 @@ void HttpServer::stop(Duration patience) {
     } while (!state_->wait_closed(std::chrono::seconds(1)));
   }
   for (const auto& io : state_->threads) {
-    net::post(io->context, [&thread = *io] { thread.timer.cancel(); });
+    net::post(io->context, [&thread = *io] {
+      thread.ended = true;  // the timer may have gone off, with nothing to cancel
+      thread.timer.cancel();
+    });
     io->work.reset();
   }
   for (const auto& io : state_->threads) {

@@ -62,6 +62,14 @@ bool get_flag(json::value value, const std::string& place) {
   return flag;
 }
 
+// Nothing: the object has no such field. Any other error ends the reading, because simdjson can't go
+// on after it.
+std::optional<json::value> find(json::object& object, const char* key) {
+  simdjson::simdjson_result<json::value> found = object.find_field_unordered(key);
+  if (found.error() == simdjson::NO_SUCH_FIELD) return std::nullopt;
+  return found.value();
+}
+
 // The parameters of an input or output.
 struct TensorParameters {
   std::optional<SharedPlace> shared;
@@ -236,7 +244,8 @@ void read_data(json::array array, DataType type, Values& values) {
 
 class Reading {
  public:
-  Reading(std::size_t text_bytes, const RoomSource& room) : text_bytes_(text_bytes), room_(room) {}
+  Reading(std::size_t text_bytes, std::uint64_t binary_bytes, const RoomSource& room)
+      : text_bytes_(text_bytes), binary_bytes_(binary_bytes), room_(room) {}
 
   JsonCall read(json::document& document) {
     json::object object;
@@ -264,6 +273,10 @@ class Reading {
     if (!has_inputs) wrong("", "unable to find 'inputs' in the request");
     if (document.current_location().error() == simdjson::SUCCESS)
       wrong("", "failed to parse the request JSON buffer: text behind its end");
+    if (binary_stated_ < binary_bytes_) {
+      wrong("", fmt::format("the inputs state {} bytes of binary data, but {} follow the JSON",
+                            binary_stated_, binary_bytes_));
+    }
     for (CallOutput& output : call().outputs) {
       if (!stated_binary_.contains(output.name)) output.binary = call().binary_outputs;
     }
@@ -274,8 +287,10 @@ class Reading {
   InferCall& call() { return read_.call; }
 
   static std::string read_id(json::value value) {
-    if (value.type() == json::json_type::number) return std::string(value.raw_json_token());
-    return get_text(value, "id");
+    if (value.type() != json::json_type::number) return get_text(value, "id");
+    const std::string_view digits = value.raw_json_token();
+    if (value.get_double().error() != simdjson::SUCCESS) wrong("id", "expected a string");
+    return std::string(digits.substr(0, digits.find_first_of(" \t\r\n")));
   }
 
   template <typename Read>
@@ -326,21 +341,32 @@ class Reading {
     input.type = *type;
     input.shape = read_shape(item, place + ".shape");
     const TensorParameters parameters = parameters_of(item, place);
-    json::value data;
-    const bool has_data = item.find_field_unordered("data").get(data) == simdjson::SUCCESS;
-    if (has_data && (parameters.shared || parameters.binary_bytes)) {
+    const std::optional<json::value> data = find(item, "data");
+    if (data.has_value() + parameters.shared.has_value() + parameters.binary_bytes.has_value() > 1) {
       wrong(place, "expected either 'data', binary data or shared memory, got two of them");
     }
     if (parameters.shared) {
       input.shared = parameters.shared;
     } else if (parameters.binary_bytes) {
-      read_.binary.push_back(make_room(input, *parameters.binary_bytes));
-    } else if (has_data) {
-      read_values(input, data, place + ".data");
+      read_.binary.push_back(make_binary_room(input, *parameters.binary_bytes, place));
+    } else if (data) {
+      read_values(input, *data, place + ".data");
     } else {
       wrong(place, "must have 'data', the parameter binary_data_size, or a shared memory region");
     }
     call().inputs.push_back(std::move(input));
+  }
+
+  // Memory only for what is there.
+  std::span<std::byte> make_binary_room(CallInput& input, std::uint64_t bytes,
+                                        const std::string& place) {
+    if (bytes > binary_bytes_ - binary_stated_) {
+      wrong(place, fmt::format("{} bytes of binary data, but {} are left of the {} that follow the "
+                               "JSON",
+                               bytes, binary_bytes_ - binary_stated_, binary_bytes_));
+    }
+    binary_stated_ += bytes;
+    return make_room(input, bytes);
   }
 
   std::span<std::byte> make_room(CallInput& input, std::size_t bytes) {
@@ -359,13 +385,20 @@ class Reading {
     if (*count > text_bytes_) wrong(place, "fewer elements than its shape asks for");
     json::array array;
     if (data.get_array().get(array) != simdjson::SUCCESS) wrong(place, "expected an array");
-    const bool strings = input.type == DataType::bytes;
-    const std::size_t bytes =
-        strings ? *count * sizeof(std::uint32_t) + text_bytes_ : *count * element_bytes(input.type);
+    const std::size_t bytes = input.type == DataType::bytes
+                                  ? *count * sizeof(std::uint32_t) + text_of(array).size()
+                                  : *count * element_bytes(input.type);
     const std::span<std::byte> part = make_room(input, bytes);
     Values values(part, *count, place);
     read_data(array, input.type, values);
     input.bytes = part.first(values.finish());
+  }
+
+  // Its strings take no more than the whole.
+  static std::string_view text_of(json::array& array) {
+    const std::string_view text = array.raw_json();
+    static_cast<void>(array.reset().value());
+    return text;
   }
 
   void read_output(json::object item, const std::string& place) {
@@ -382,26 +415,25 @@ class Reading {
   }
 
   static TensorParameters parameters_of(json::object& item, const std::string& place) {
-    json::value value;
-    if (item.find_field_unordered("parameters").get(value) != simdjson::SUCCESS) return {};
+    std::optional<json::value> value = find(item, "parameters");
+    if (!value) return {};
     json::object object;
-    if (value.get_object().get(object) != simdjson::SUCCESS) {
+    if (value->get_object().get(object) != simdjson::SUCCESS) {
       wrong(place + ".parameters", "expected an object");
     }
     return read_parameters(object, place + ".parameters");
   }
 
   static std::string need_text(json::object& item, const char* key, const std::string& place) {
-    json::value value;
-    if (item.find_field_unordered(key).get(value) != simdjson::SUCCESS) {
-      wrong(place, fmt::format("unable to find '{}'", key));
-    }
-    return get_text(value, place + "." + key);
+    const std::optional<json::value> value = find(item, key);
+    if (!value) wrong(place, fmt::format("unable to find '{}'", key));
+    return get_text(*value, place + "." + key);
   }
 
   static Shape read_shape(json::object& item, const std::string& place) {
+    std::optional<json::value> value = find(item, "shape");
     json::array array;
-    if (item.find_field_unordered("shape").get_array().get(array) != simdjson::SUCCESS) {
+    if (!value || value->get_array().get(array) != simdjson::SUCCESS) {
       wrong(place, "expected an array of dimensions");
     }
     Shape shape;
@@ -417,7 +449,9 @@ class Reading {
   }
 
   const std::size_t text_bytes_;
+  const std::uint64_t binary_bytes_;
   const RoomSource& room_;
+  std::uint64_t binary_stated_ = 0;
   JsonCall read_;
   std::set<std::string> stated_binary_;
 };
@@ -435,14 +469,15 @@ std::size_t JsonCallReader::padding() noexcept {
   return simdjson::SIMDJSON_PADDING;
 }
 
-ApiResult<JsonCall> JsonCallReader::read(std::span<const char> text, const RoomSource& room) {
+ApiResult<JsonCall> JsonCallReader::read(std::span<const char> text, std::uint64_t binary_bytes,
+                                         const RoomSource& room) {
   try {
     if (parser_->parser.allocate(text.size(), kDepthMax) != simdjson::SUCCESS) {
       return refuse(ApiCode::resource_exhausted, "no memory to read the request");
     }
     const simdjson::padded_string_view padded(text.data(), text.size(), text.size() + padding());
     json::document document = parser_->parser.iterate(padded);
-    return Reading(text.size(), room).read(document);
+    return Reading(text.size(), binary_bytes, room).read(document);
   } catch (Wrong& error) {
     return std::unexpected(std::move(error.error));
   } catch (const simdjson::simdjson_error& error) {

@@ -8,6 +8,7 @@
 #include "server/infer_call.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -34,9 +35,10 @@ class JsonCallReader {
   // So many bytes behind the text must be readable; what they hold doesn't matter.
   [[nodiscard]] static std::size_t padding() noexcept;
 
-  // `text` is the whole JSON part; `model` and `version` stay empty. Errors: invalid_argument with the
-  // place ("inputs[0].data: ..."), those of `room`.
-  [[nodiscard]] ApiResult<JsonCall> read(std::span<const char> text, const RoomSource& room);
+  // `text` is the whole JSON part, which `binary_bytes` follow; `model` and `version` stay empty.
+  // Errors: invalid_argument with the place ("inputs[0].data: ..."), those of `room`.
+  [[nodiscard]] ApiResult<JsonCall> read(std::span<const char> text, std::uint64_t binary_bytes,
+                                         const RoomSource& room);
 
  private:
   struct Parser;

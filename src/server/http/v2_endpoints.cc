@@ -18,6 +18,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Read, JSON takes many times its bytes; only loads, which bring files, have much of it.
+constexpr std::size_t kBodyBytesMax = std::size_t{64} << 10;
+
 HttpReply json_reply(const Json& json) {
   HttpReply reply;
   // Names and messages may hold anything.
@@ -47,8 +50,13 @@ HttpReply empty_or(const ApiResult<void>& result) {
 }
 
 // The body as an object; empty where there is none.
-ApiResult<Json> body_of(const HttpRequest& request) {
+ApiResult<Json> body_of(const HttpRequest& request, bool may_be_large = false) {
   if (request.body.empty()) return Json::object();
+  if (request.body.size() > kBodyBytesMax && !may_be_large) {
+    return refuse(ApiCode::payload_too_large,
+                  fmt::format("a body of {} bytes; this path takes up to {} bytes",
+                              request.body.size(), kBodyBytesMax));
+  }
   Json json = Json::parse(request.body, nullptr, false);
   if (json.is_object()) return json;
   return refuse(ApiCode::invalid_argument,
@@ -252,7 +260,8 @@ HttpReply V2Endpoints::logging(const HttpRequest& request) {
 
 HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
   if (request.method != "POST") return wrong_method("POST");
-  const ApiResult<Json> body = body_of(request);
+  const bool load = path.size() == 3 && path[2] == "load";
+  const ApiResult<Json> body = body_of(request, load);
   if (!body) return error_reply(body.error());
   if (path.size() == 1 && path[0] == "index") {
     const auto ready = body->find("ready");
@@ -267,7 +276,7 @@ HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
     return json_reply(list);
   }
   if (path.size() != 3 || path[0] != "models") return not_found();
-  if (path[2] == "load") {
+  if (load) {
     const ApiResult<LoadOverrides> overrides = overrides_of(*body);
     if (!overrides) return error_reply(overrides.error());
     return empty_or(catalog_.load(path[1], *overrides));
