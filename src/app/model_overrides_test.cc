@@ -31,7 +31,7 @@ class ModelOverrides : public ::testing::Test {
     fs::create_directories(temporary());
     ::setenv("TMPDIR", temporary().c_str(), 1);
   }
-  ~ModelOverrides() override { ::unsetenv("TMPDIR"); }
+  void TearDown() override { ::unsetenv("TMPDIR"); }
   [[nodiscard]] fs::path root() const { return folder_.path() / "models"; }
   [[nodiscard]] fs::path temporary() const { return folder_.path() / "tmp"; }
   [[nodiscard]] Result<TemporaryFolder> make(const LoadOverrides& overrides) const {

@@ -75,7 +75,8 @@ Result<Front> open_front(const config::Config& config, Runtime& runtime) {
   options.backends = server.backends;
   options.report = &report_line;
   Front front;
-  front.models = std::make_unique<ServedModels>(config, runtime.places(), runtime.models(), options);
+  front.models =
+      std::make_unique<ServedModels>(config, runtime.places(), runtime.models(), options);
   const Result<std::vector<std::string>> names = models_to_serve(config);
   if (!names) return std::unexpected(names.error());
   if (auto loaded = front.models->load_configured(*names); !loaded) {

@@ -91,6 +91,7 @@ ApiResult<ModelCardPtr> ServedModels::find(std::string_view model, std::string_v
   const auto found = models_.find(model);
   if (found == models_.end()) {
     std::vector<std::string> names;
+    names.reserve(models_.size());
     for (const auto& [name, known] : models_) names.push_back(name);
     return unknown(fmt::format("'{}' is not found{}", model, suggestion(model, names)));
   }
@@ -353,6 +354,7 @@ std::map<std::int64_t, ModelCardPtr> ServedModels::make_cards(
                           .labels = {}};
   }
   std::vector<std::string> versions;
+  versions.reserve(made.size());
   for (const auto& [version, card] : made) versions.push_back(std::to_string(version));
   std::map<std::int64_t, ModelCardPtr> cards;
   for (auto& [version, card] : made) {

@@ -26,10 +26,8 @@ using supervision_test::shared_mappings;
 using supervision_test::Supervision;
 using supervision_test::Tally;
 using supervision_test::wait_until;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -48,7 +46,7 @@ class ServedModelsTest : public Supervision {
     config_.devices = {{.name = "cpu", .lanes = 1, .pin = false}};
     serving_.backends = {"simulated"};
   }
-  ~ServedModelsTest() override { ::unsetenv("TMPDIR"); }
+  void TearDown() override { ::unsetenv("TMPDIR"); }
 
   [[nodiscard]] fs::path temporary() const { return folder_ / "tmp"; }
   [[nodiscard]] fs::path model_file(const std::string& name, int version = 1) const {

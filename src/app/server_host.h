@@ -34,9 +34,11 @@ class ServerHost {
   // Serves when it returns. `inputs` are shared with the workers. Errors: unavailable (a port).
   // `add_metrics` fills what it knows into a snapshot, from any thread.
   using AddMetrics = std::function<void(server::MetricsSnapshot&)>;
-  [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(
-      const config::ServerConfig& config, InferenceClient& client, server::ModelCatalog& catalog,
-      std::shared_ptr<SlotPool> inputs, AddMetrics add_metrics);
+  [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(const config::ServerConfig& config,
+                                                                 InferenceClient& client,
+                                                                 server::ModelCatalog& catalog,
+                                                                 std::shared_ptr<SlotPool> inputs,
+                                                                 AddMetrics add_metrics);
   ~ServerHost();  // stop(0)
   ServerHost(const ServerHost&) = delete;
   ServerHost& operator=(const ServerHost&) = delete;

@@ -48,7 +48,8 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
       " in_flight_max: 7, request_bytes_max: 2MiB,"
       " http: {port: 81, threads: 3, connections_max: 5, header_bytes_max: 8KiB,"
       " body_bytes_max: 1MiB, header_timeout: 1s, body_timeout: 2s, idle_timeout: 3s,"
-      " write_timeout: 4s}, grpc: {port: 83, calls_max: 9, connection_calls_max: 8, stream_unanswered_max: 7,"
+      " write_timeout: 4s}, grpc: {port: 83, calls_max: 9, connection_calls_max: 8, "
+      "stream_unanswered_max: 7,"
       " message_bytes_max: 1MiB, keepalive_interval: 5s, keepalive_timeout: 6s},"
       " metrics: {port: 82, triton_names: true}}");
   ASSERT_TRUE(loaded) << loaded.error().message;

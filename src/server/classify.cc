@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/classify.h"
 
-#include "core/string_tensor.h"
 #include "core/half.h"
+#include "core/string_tensor.h"
 
 #include <fmt/format.h>
 

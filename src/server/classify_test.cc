@@ -51,9 +51,10 @@ TEST(Classify, TheLargestComeFirstWithTheirPlace) {
 }
 
 TEST(Classify, LabelsFollowWhereThereAreSome) {
-  EXPECT_THAT(classes_of({DataType::fp32, {3}, bytes_of<float>({1, 2, 3}), 3, false,
-                          {"good", "bad: hole"}}),
-              ElementsAre("3.000000:2", "2.000000:1:bad: hole", "1.000000:0:good"));
+  EXPECT_THAT(
+      classes_of(
+          {DataType::fp32, {3}, bytes_of<float>({1, 2, 3}), 3, false, {"good", "bad: hole"}}),
+      ElementsAre("3.000000:2", "2.000000:1:bad: hole", "1.000000:0:good"));
 }
 
 TEST(Classify, EqualValuesStayInTheirOrder) {
@@ -113,8 +114,9 @@ TEST(Classify, EveryDatatypeIsReadAsWhatItIs) {
   EXPECT_THAT(largest_of<std::int16_t>(DataType::int16, {-32768, 5}),
               ElementsAre("5:1", "-32768:0"));
   EXPECT_THAT(largest_of<std::int32_t>(DataType::int32, {-7, 5}), ElementsAre("5:1", "-7:0"));
-  EXPECT_THAT(largest_of<std::int64_t>(DataType::int64, {std::numeric_limits<std::int64_t>::min(), 5}),
-              ElementsAre("5:1", "-9223372036854775808:0"));
+  EXPECT_THAT(
+      largest_of<std::int64_t>(DataType::int64, {std::numeric_limits<std::int64_t>::min(), 5}),
+      ElementsAre("5:1", "-9223372036854775808:0"));
   EXPECT_THAT(largest_of<double>(DataType::fp64, {-0.5, 1e10}),
               ElementsAre("10000000000.000000:1", "-0.500000:0"));
   EXPECT_THAT(largest_of<std::uint16_t>(DataType::fp16, {0xc000, 0x3800}),

@@ -49,8 +49,9 @@ inline ModelCardPtr make_card(std::uint32_t id, const std::string& name, Signatu
 // "addsub": OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1, each INT32 [4], in batches of 8.
 inline ModelCardPtr addsub_card() {
   const auto tensor = [](const char* name) { return TensorSpec{name, DataType::int32, {4}}; };
-  return make_card(1, "addsub",
-                   {{tensor("INPUT0"), tensor("INPUT1")}, {tensor("OUTPUT0"), tensor("OUTPUT1")}, 8});
+  return make_card(
+      1, "addsub",
+      {{tensor("INPUT0"), tensor("INPUT1")}, {tensor("OUTPUT0"), tensor("OUTPUT1")}, 8});
 }
 
 // "echo": y = x, bytes of any number.

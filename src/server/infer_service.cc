@@ -282,8 +282,7 @@ ApiResult<void> InferService::complete_raw(const ModelCard& card, InferCall& cal
   ApiResult<Slot> slot = room(sizeof(std::uint32_t) + input.bytes.size());
   if (!slot) return std::unexpected(std::move(slot).error());
   const auto used = put_string(
-      slot->bytes(), 0,
-      {reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size()});
+      slot->bytes(), 0, {reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size()});
   input.bytes = slot->bytes().first(used.value_or(0));
   call.slots.push_back(std::move(*slot));
   return {};

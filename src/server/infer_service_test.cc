@@ -234,8 +234,9 @@ TEST_F(InferServiceTest, AMissingInputIsNamed) {
                  "but missing required input(s) ['INPUT1']");
   InferCall none;
   none.model = "simple";
-  expect_refused(std::move(none), "Got input(s) [], but missing required input(s) "
-                                  "['INPUT0','INPUT1']");
+  expect_refused(std::move(none),
+                 "Got input(s) [], but missing required input(s) "
+                 "['INPUT0','INPUT1']");
 }
 
 TEST_F(InferServiceTest, ADoubledInputIsRefused) {
@@ -257,9 +258,10 @@ TEST_F(InferServiceTest, AnotherShapeIsRefused) {
                              Shape{-1, 16}, Shape{1, std::int64_t{1} << 62}}) {
     InferCall call = simple();
     call.inputs[0].shape = shape;
-    expect_refused(std::move(call), "unexpected shape for input 'INPUT0' for model 'simple'. "
-                                    "Expected [-1,16], got " +
-                                        takt::to_string(shape));
+    expect_refused(std::move(call),
+                   "unexpected shape for input 'INPUT0' for model 'simple'. "
+                   "Expected [-1,16], got " +
+                       takt::to_string(shape));
   }
 }
 

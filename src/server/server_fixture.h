@@ -164,9 +164,8 @@ class FakeClient final : public InferenceClient {
   void serve() {
     std::unique_lock lock(mutex_);
     while (true) {
-      changed_.wait(lock, [this] {
-        return ending_ || (mode_ == Mode::on_its_thread && !waiting_.empty());
-      });
+      changed_.wait(
+          lock, [this] { return ending_ || (mode_ == Mode::on_its_thread && !waiting_.empty()); });
       if (ending_) return;
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();

@@ -17,16 +17,19 @@ namespace {
 constexpr std::size_t kModelsMax = 1024;
 
 const TraceValues& trace_defaults() {
-  static const TraceValues defaults{
-      {"log_frequency", {"0"}},   {"trace_count", {"-1"}},     {"trace_file", {""}},
-      {"trace_level", {"OFF"}}, {"trace_mode", {"triton"}}, {"trace_rate", {"1000"}}};
+  static const TraceValues defaults{{"log_frequency", {"0"}},   {"trace_count", {"-1"}},
+                                    {"trace_file", {""}},       {"trace_level", {"OFF"}},
+                                    {"trace_mode", {"triton"}}, {"trace_rate", {"1000"}}};
   return defaults;
 }
 
 const LogValues& log_defaults() {
-  static const LogValues defaults{
-      {"log_error", true}, {"log_file", std::string()},       {"log_format", std::string("default")},
-      {"log_info", true},  {"log_verbose_level", std::uint32_t{0}}, {"log_warning", true}};
+  static const LogValues defaults{{"log_error", true},
+                                  {"log_file", std::string()},
+                                  {"log_format", std::string("default")},
+                                  {"log_info", true},
+                                  {"log_verbose_level", std::uint32_t{0}},
+                                  {"log_warning", true}};
   return defaults;
 }
 

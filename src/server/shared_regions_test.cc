@@ -73,7 +73,8 @@ TEST_F(SharedRegionsTest, AKeyMayLeaveItsSlashOut) {
 }
 
 TEST_F(SharedRegionsTest, AKeyIsTheNameOfAnObject) {
-  for (const std::string key : {"", "/", "/..", "..", ".", "//x", "/../etc/passwd", "/a/b", "a/b"}) {
+  for (const std::string key :
+       {"", "/", "/..", "..", ".", "//x", "/../etc/passwd", "/a/b", "a/b"}) {
     expect_refused({"region", key, 0, 1}, "a key such as /input_data");
   }
   expect_refused({"region", std::string("/a\0b", 4), 0, 1}, "a key such as /input_data");

@@ -56,8 +56,8 @@ ApiResult<ReceivedMessage> ReceivedMessage::open(::grpc::ByteBuffer& buffer,
   if (!dumped) return refuse(ApiCode::internal, "a message that can't be read");
   for (const ::grpc::Slice& slice : message.slices_) message.pieces_.push_back(bytes_of(slice));
   if (message.compression_ == GRPC_COMPRESS_NONE) return message;
-  const auto coding = message.compression_ == GRPC_COMPRESS_GZIP ? http::Coding::gzip
-                                                                 : http::Coding::deflate;
+  const auto coding =
+      message.compression_ == GRPC_COMPRESS_GZIP ? http::Coding::gzip : http::Coding::deflate;
   ApiResult<std::string> text = http::decompress(message.joined(), coding, bytes_max);
   if (!text) return std::unexpected(std::move(text).error());
   message.decompressed_ = std::make_unique<std::string>(std::move(*text));

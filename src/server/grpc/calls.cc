@@ -138,9 +138,9 @@ class MethodCall final : public UnaryCall {
     if (!method_.slow) return answer(bytes);
     if (++shared_.slow_waiting > kSlowMax) {
       --shared_.slow_waiting;
-      return end(ApiError{ApiCode::resource_exhausted,
-                          fmt::format("{} calls of this kind are waiting; try again later",
-                                      kSlowMax)});
+      return end(
+          ApiError{ApiCode::resource_exhausted,
+                   fmt::format("{} calls of this kind are waiting; try again later", kSlowMax)});
     }
     boost::asio::post(shared_.slow, [this, bytes = std::move(bytes)] {
       --shared_.slow_waiting;
@@ -179,8 +179,9 @@ class InferOnce final : public UnaryCall {
     ApiResult<InferCall> call = read_call(message);
     if (!call) return end(std::move(call).error());
     keep(shared_.service.submit(std::move(*call), [this](ApiResult<InferAnswer> answer) {
-      boost::asio::post(shared_.answers,
-                        [this, answer = std::move(answer)]() mutable { finish(std::move(answer)); });
+      boost::asio::post(shared_.answers, [this, answer = std::move(answer)]() mutable {
+        finish(std::move(answer));
+      });
     }));
   }
 
@@ -302,7 +303,8 @@ class InferStream final : public Call {
 
   // Of the guarded state; true: the caller calls StartRead.
   bool wants_to_read() {
-    if (reading_ || ended_ || answers_.size() >= shared_.options.stream_unanswered_max) return false;
+    if (reading_ || ended_ || answers_.size() >= shared_.options.stream_unanswered_max)
+      return false;
     reading_ = true;
     return true;
   }

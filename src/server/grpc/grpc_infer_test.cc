@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inferences one by one, and what bounds and protects the server.
-#include "server/grpc/grpc_server_fixture.h"
-
 #include "server/certificate_fixture.h"
+#include "server/grpc/grpc_server_fixture.h"
 
 #include <fcntl.h>
 #include <grpcpp/generic/generic_stub.h>
@@ -318,9 +317,8 @@ TEST_F(GrpcInfer, CancelsWhatIsUnderWayWhenPatienceEnds) {
 
 TEST_F(GrpcInfer, SaysWhyItCannotListen) {
   start();
-  const auto second =
-      GrpcServer::start({.port = server->port(), .tls = {}, .access = {}}, service,
-                        {{}, catalog, regions, trace, log}, clock);
+  const auto second = GrpcServer::start({.port = server->port(), .tls = {}, .access = {}}, service,
+                                        {{}, catalog, regions, trace, log}, clock);
   ASSERT_FALSE(second.has_value());
   EXPECT_EQ(second.error().kind, ErrorKind::unavailable);
   EXPECT_NE(second.error().message.find("127.0.0.1:" + std::to_string(server->port())),

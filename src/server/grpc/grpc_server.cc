@@ -28,8 +28,8 @@ int to_ms(Duration duration) {
 
 // "[::1]:8001" and "127.0.0.1:8001"
 std::string target_of(const GrpcOptions& options) {
-  const bool bare_ipv6 = options.address.find(':') != std::string::npos &&
-                         !options.address.starts_with('[');
+  const bool bare_ipv6 =
+      options.address.find(':') != std::string::npos && !options.address.starts_with('[');
   return fmt::format(fmt::runtime(bare_ipv6 ? "[{}]:{}" : "{}:{}"), options.address, options.port);
 }
 
@@ -46,7 +46,8 @@ std::shared_ptr<::grpc::ServerCredentials> credentials_of(const GrpcOptions& opt
 
 void limit(::grpc::ServerBuilder& builder, const GrpcOptions& options) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max));
-  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, kOff);  // see ReceivedMessage
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION,
+                             kOff);  // see ReceivedMessage
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.connection_calls_max);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, to_ms(options.keepalive_interval));
@@ -107,12 +108,12 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, Infer
   builder.RegisterCallbackGenericService(&state->calls);
   state->server = builder.BuildAndStart();
   if (state->server == nullptr || state->port == 0) {
-    return fail(ErrorKind::unavailable,
-                fmt::format("can't listen on {} for gRPC; choose another port or address, or end "
-                            "what has it{}",
-                            target,
-                            state->shared.options.tls ? "; or the certificate and key don't match"
-                                                      : ""));
+    return fail(
+        ErrorKind::unavailable,
+        fmt::format("can't listen on {} for gRPC; choose another port or address, or end "
+                    "what has it{}",
+                    target,
+                    state->shared.options.tls ? "; or the certificate and key don't match" : ""));
   }
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(state)));
 }

@@ -37,7 +37,7 @@ using Access =
 
 struct GrpcOptions {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 8001;  // 0: one that is free
+  std::uint16_t port = 8001;                              // 0: one that is free
   std::size_t message_bytes_max = std::size_t{64} << 20;  // also of one that was compressed
   std::size_t calls_max = 4096;                           // under way, of all clients
   int connection_calls_max = 256;                         // of one connection

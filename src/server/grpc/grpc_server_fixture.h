@@ -34,8 +34,8 @@ class ServedTest : public ::testing::Test {
 
   void start(GrpcOptions options = {}) {
     options.port = 0;
-    auto started =
-        GrpcServer::start(std::move(options), service, {{"takt", "0.1"}, catalog, regions, trace, log}, clock);
+    auto started = GrpcServer::start(std::move(options), service,
+                                     {{"takt", "0.1"}, catalog, regions, trace, log}, clock);
     ASSERT_TRUE(started.has_value()) << started.error().message;
     server = std::move(*started);
     connect();

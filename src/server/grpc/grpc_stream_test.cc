@@ -87,10 +87,9 @@ TEST_F(GrpcStream, GoesOnAfterAnError) {
   (*sequence.mutable_parameters())["sequence_id"].set_int64_param(1);
   for (const auto& request : {unknown, wrong, sequence}) ASSERT_TRUE(stream->Write(request));
   send("abc", "right");
-  const std::array expected{std::pair{"unknown", "no model 'other'"},
-                            std::pair{"wrong", "expected 1 raw input contents"},
-                            std::pair{"sequence", "sequences are not supported"},
-                            std::pair{"right", ""}};
+  const std::array expected{
+      std::pair{"unknown", "no model 'other'"}, std::pair{"wrong", "expected 1 raw input contents"},
+      std::pair{"sequence", "sequences are not supported"}, std::pair{"right", ""}};
   for (const auto& [id, message] : expected) {
     Response response;
     ASSERT_TRUE(stream->Read(&response));

@@ -48,16 +48,17 @@ ApiResult<grpc::health::v1::HealthCheckResponse> check_health(
   if (!request.service().empty() && request.service() != "inference.GRPCInferenceService") {
     return refuse(ApiCode::not_found, fmt::format("no service '{}'", request.service()));
   }
-  response.set_status(services.catalog.ready() ? grpc::health::v1::HealthCheckResponse::SERVING
-                                               : grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  response.set_status(services.catalog.ready()
+                          ? grpc::health::v1::HealthCheckResponse::SERVING
+                          : grpc::health::v1::HealthCheckResponse::NOT_SERVING);
   return response;
 }
 
 ApiResult<inference::ModelReadyResponse> model_ready(const Services& services,
                                                      const inference::ModelReadyRequest& request) {
   const ApiResult<ModelCardPtr> card = services.catalog.find(request.name(), request.version());
-  const bool known_code = card || card.error().code == ApiCode::not_found ||
-                          card.error().code == ApiCode::unavailable;
+  const bool known_code =
+      card || card.error().code == ApiCode::not_found || card.error().code == ApiCode::unavailable;
   if (!known_code) return std::unexpected(card.error());
   inference::ModelReadyResponse response;
   response.set_ready(card.has_value());
@@ -188,8 +189,8 @@ ApiResult<inference::SystemSharedMemoryStatusResponse> system_status(
 
 ApiResult<inference::SystemSharedMemoryRegisterResponse> system_register(
     const Services& services, const inference::SystemSharedMemoryRegisterRequest& request) {
-  return empty_or<inference::SystemSharedMemoryRegisterResponse>(services.regions.add(
-      {request.name(), request.key(), request.offset(), request.byte_size()}));
+  return empty_or<inference::SystemSharedMemoryRegisterResponse>(
+      services.regions.add({request.name(), request.key(), request.offset(), request.byte_size()}));
 }
 
 ApiResult<inference::SystemSharedMemoryUnregisterResponse> system_unregister(
@@ -205,15 +206,16 @@ ApiResult<inference::SystemSharedMemoryUnregisterResponse> system_unregister(
 ApiResult<inference::CudaSharedMemoryStatusResponse> cuda_status(
     const Services& /*services*/, const inference::CudaSharedMemoryStatusRequest& request) {
   if (request.name().empty()) return inference::CudaSharedMemoryStatusResponse{};
-  return refuse(ApiCode::not_found, fmt::format("Unable to find cuda shared memory region: '{}'",
-                                                request.name()));
+  return refuse(ApiCode::not_found,
+                fmt::format("Unable to find cuda shared memory region: '{}'", request.name()));
 }
 
 ApiResult<inference::CudaSharedMemoryRegisterResponse> cuda_register(
     const Services& /*services*/, const inference::CudaSharedMemoryRegisterRequest& request) {
-  return invalid(fmt::format("failed to register CUDA shared memory region '{}': this server has no "
-                             "GPU; use system shared memory",
-                             request.name()));
+  return invalid(
+      fmt::format("failed to register CUDA shared memory region '{}': this server has no "
+                  "GPU; use system shared memory",
+                  request.name()));
 }
 
 ApiResult<inference::CudaSharedMemoryUnregisterResponse> cuda_unregister(

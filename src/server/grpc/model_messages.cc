@@ -85,9 +85,9 @@ void put_groups(const repository::ModelConfig& config, inference::ModelConfig& m
   }
 }
 
-void put_tensors(const std::vector<TensorSpec>& specs, bool batched,
-                 google::protobuf::RepeatedPtrField<
-                     inference::ModelMetadataResponse::TensorMetadata>& tensors) {
+void put_tensors(
+    const std::vector<TensorSpec>& specs, bool batched,
+    google::protobuf::RepeatedPtrField<inference::ModelMetadataResponse::TensorMetadata>& tensors) {
   for (const TensorSpec& spec : specs) {
     auto& added = *tensors.Add();
     added.set_name(spec.name);

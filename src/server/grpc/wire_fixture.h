@@ -79,8 +79,8 @@ inline bool same(const std::optional<SharedPlace>& a, const std::optional<Shared
 }
 
 inline bool same(const InferCall& a, const InferCall& b) {
-  return a.model == b.model && a.version == b.version && a.id == b.id &&
-         a.priority == b.priority && a.timeout_us == b.timeout_us && a.sequence == b.sequence &&
+  return a.model == b.model && a.version == b.version && a.id == b.id && a.priority == b.priority &&
+         a.timeout_us == b.timeout_us && a.sequence == b.sequence &&
          std::ranges::equal(a.inputs, b.inputs,
                             [](const CallInput& x, const CallInput& y) {
                               return x.name == y.name && x.type == y.type && x.shape == y.shape &&

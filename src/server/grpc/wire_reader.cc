@@ -376,9 +376,9 @@ class Request {
     for (ReadInput& input : inputs_) {
       if (input.input.shared) continue;
       if (input.data) {
-        return within("input", input.input.name,
-                      {ApiCode::invalid_argument,
-                       "contents must not be set beside raw_input_contents"});
+        return within(
+            "input", input.input.name,
+            {ApiCode::invalid_argument, "contents must not be set beside raw_input_contents"});
       }
       input.raw = true;
       if (used < raw_.size()) input.data = raw_[used];
@@ -404,9 +404,9 @@ class Request {
 
   ApiResult<void> fill(ReadInput& input, std::size_t offset, std::size_t bytes) {
     if (!input.data) return {};
-    const std::span<std::byte> into =
-        call_.slots.empty() ? std::span<std::byte>{}
-                            : call_.slots.front().bytes().subspan(offset, bytes);
+    const std::span<std::byte> into = call_.slots.empty()
+                                          ? std::span<std::byte>{}
+                                          : call_.slots.front().bytes().subspan(offset, bytes);
     input.input.bytes = into;
     if (!input.raw) return read_contents(*input.data, input.input.type, into);
     input.data->copy(into);

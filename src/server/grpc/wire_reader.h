@@ -18,7 +18,7 @@ namespace takt::server::rpc {
 // What a request may have at most.
 inline constexpr std::size_t kTensorsMax = 1024;  // inputs, and outputs
 inline constexpr std::size_t kRankMax = 16;
-inline constexpr std::size_t kParametersMax = 64;  // of the request, and of each tensor
+inline constexpr std::size_t kParametersMax = 64;   // of the request, and of each tensor
 inline constexpr std::size_t kTextBytesMax = 1024;  // of names, versions, ids and keys
 
 // Gives memory for the inputs of a call, as InferService::room.

@@ -244,8 +244,8 @@ TEST_F(WireReader, TakesFieldsInAnyOrder) {
 }
 
 TEST_F(WireReader, PassesOverFieldsThatItDoesNotKnow) {
-  const std::string unknown =
-      std::string("\xf8\x01\x05\xf9\x01") + "12345678" + "\xfa\x01\x03" + "abc" + "\xfd\x01" + "1234";
+  const std::string unknown = std::string("\xf8\x01\x05\xf9\x01") + "12345678" + "\xfa\x01\x03" +
+                              "abc" + "\xfd\x01" + "1234";
   const auto call = read(two_inputs().SerializeAsString() + unknown);
   EXPECT_TRUE(call.has_value());
 }
@@ -257,8 +257,9 @@ TEST_F(WireReader, RefusesDataThatDoNotBelongToTheInputs) {
 
   ModelInferRequest missing = two_inputs();
   missing.mutable_raw_input_contents()->RemoveLast();
-  expect_refused(missing, "expected 2 raw input contents, one for each input outside of shared "
-                          "memory, got 1");
+  expect_refused(missing,
+                 "expected 2 raw input contents, one for each input outside of shared "
+                 "memory, got 1");
   ModelInferRequest more = two_inputs();
   more.add_raw_input_contents("x");
   expect_refused(more, "expected 2 raw input contents");
@@ -329,12 +330,10 @@ TEST_F(WireReader, RefusesParametersOfTheWrongType) {
     change(request);
     return request;
   };
-  expect_refused(
-      with([](auto& r) { (*r.mutable_parameters())["priority"].set_int64_param(-1); }),
-      "parameter 'priority': expected an int64_param or uint64_param of 0 or more");
-  expect_refused(
-      with([](auto& r) { (*r.mutable_parameters())["timeout"].set_string_param("5"); }),
-      "parameter 'timeout'");
+  expect_refused(with([](auto& r) { (*r.mutable_parameters())["priority"].set_int64_param(-1); }),
+                 "parameter 'priority': expected an int64_param or uint64_param of 0 or more");
+  expect_refused(with([](auto& r) { (*r.mutable_parameters())["timeout"].set_string_param("5"); }),
+                 "parameter 'timeout'");
   expect_refused(
       with([](auto& r) { (*r.mutable_parameters())["sequence_start"].set_int64_param(1); }),
       "parameter 'sequence_start': expected a bool_param");
@@ -404,16 +403,16 @@ TEST_F(WireReader, RefusesMalformedBytes) {
     return text;
   };
   const std::string what = "the bytes are no ModelInferRequest";
-  expect_refused(message({0x0a}), what);                        // a length is missing
-  expect_refused(message({0x0a, 0x05, 'a'}), what);             // a length that lies
+  expect_refused(message({0x0a}), what);             // a length is missing
+  expect_refused(message({0x0a, 0x05, 'a'}), what);  // a length that lies
   expect_refused(message({0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f}), what);
-  expect_refused(message({0x00, 0x00}), what);                  // field 0
-  expect_refused(message({0x0b, 0x0c}), what);                  // a group
-  expect_refused(message({0x0e}), what);                        // wire type 6
+  expect_refused(message({0x00, 0x00}), what);                    // field 0
+  expect_refused(message({0x0b, 0x0c}), what);                    // a group
+  expect_refused(message({0x0e}), what);                          // wire type 6
   expect_refused(message({0xff, 0xff, 0xff, 0xff, 0x7f}), what);  // a tag beyond 32 bits
-  expect_refused(message({0x08, 0x01}), what);                  // a name that is a number
-  expect_refused(message({0x28, 0x01}), what);                  // an input that is a number
-  expect_refused(message({0x38, 0x01}), what);                  // raw contents that are a number
+  expect_refused(message({0x08, 0x01}), what);                    // a name that is a number
+  expect_refused(message({0x28, 0x01}), what);                    // an input that is a number
+  expect_refused(message({0x38, 0x01}), what);                    // raw contents that are a number
   // Varints of eleven bytes, and of more than 64 bits.
   expect_refused(message({0x78, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01}),
                  what);
@@ -424,7 +423,7 @@ TEST_F(WireReader, PassesOverDeepNestingWithoutFollowingIt) {
   std::string nested;
   for (int i = 0; i < 10'000; ++i) {
     std::string outer = "\x7a";
-    for (std::size_t size = nested.size(); ; size >>= 7U) {
+    for (std::size_t size = nested.size();; size >>= 7U) {
       outer += static_cast<char>(size < 0x80 ? size : (size & 0x7f) | 0x80);
       if (size < 0x80) break;
     }

@@ -25,9 +25,10 @@ TEST(Base64, DecodesEveryByte) {
 
 TEST(Base64, WhatIsNoneIsNotDecoded) {
   for (const char* text :
-       {"Z", "Zm", "Zm9", "Zm9vY", "Zg=", "=", "==", "===", "====", "Z===", "Zg==Zg==", "Z=g=", "=Zg=",
-        "Zm9v\n", "Zm9v\n\n\n\n", "Zm8=\n\n\n\n", " Zm9", "    ", "    Zm9v", "Zm9v    ", "----",
-        "Zm9v----", "Zm-_", "Zm9\xff", "Zm9.", "Z\ng="}) {
+       {"Z",    "Zm",   "Zm9",      "Zm9vY",    "Zg=",  "=",        "==",           "===",
+        "====", "Z===", "Zg==Zg==", "Z=g=",     "=Zg=", "Zm9v\n",   "Zm9v\n\n\n\n", "Zm8=\n\n\n\n",
+        " Zm9", "    ", "    Zm9v", "Zm9v    ", "----", "Zm9v----", "Zm-_",         "Zm9\xff",
+        "Zm9.", "Z\ng="}) {
     EXPECT_EQ(decode_base64(text), std::nullopt) << "'" << text << "'";
   }
 }

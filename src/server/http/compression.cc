@@ -23,8 +23,7 @@ constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
 class Inflater {
  public:
   explicit Inflater(int window_bits)
-      : members_(window_bits == kGzipBits),
-        ready_(::inflateInit2(&stream_, window_bits) == Z_OK) {}
+      : members_(window_bits == kGzipBits), ready_(::inflateInit2(&stream_, window_bits) == Z_OK) {}
   ~Inflater() {
     if (ready_) ::inflateEnd(&stream_);
   }

@@ -83,9 +83,9 @@ TEST(Compression, DeflateIsTakenWithAndWithoutItsHeader) {
 }
 
 TEST(Compression, AGzipBodyMayHaveSeveralMembers) {
-  const auto got = decompress(packed("first,", Coding::gzip) + packed("", Coding::gzip) +
-                                  packed("second", Coding::gzip),
-                              Coding::gzip, kEnough);
+  const auto got = decompress(
+      packed("first,", Coding::gzip) + packed("", Coding::gzip) + packed("second", Coding::gzip),
+      Coding::gzip, kEnough);
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_EQ(*got, "first,second");
 }
@@ -111,10 +111,9 @@ TEST(Compression, TheLimitItselfIsTaken) {
 
 TEST(Compression, EveryCutOffBodyIsRefused) {
   const std::string text = noise(300) + std::string(300, 'x');
-  for (const auto& [body, coding] :
-       {std::pair{packed(text, Coding::gzip), Coding::gzip},
-        std::pair{packed(text, Coding::deflate), Coding::deflate},
-        std::pair{deflated(text, kRawBits), Coding::deflate}}) {
+  for (const auto& [body, coding] : {std::pair{packed(text, Coding::gzip), Coding::gzip},
+                                     std::pair{packed(text, Coding::deflate), Coding::deflate},
+                                     std::pair{deflated(text, kRawBits), Coding::deflate}}) {
     for (std::size_t length = 0; length < body.size(); ++length) {
       ASSERT_THAT(error_of(std::string_view(body).substr(0, length), coding),
                   HasSubstr("can't be decompressed"))
@@ -180,7 +179,8 @@ TEST(Coding, TheFirstThatIsAcceptedIsChosen) {
 }
 
 TEST(Coding, AQualityOfZeroIsARefusal) {
-  for (const char* accepted : {"gzip;q=0", "gzip;q=0.0", "gzip; q=0.000", "gzip ;Q=0", "gzip;q=0."}) {
+  for (const char* accepted :
+       {"gzip;q=0", "gzip;q=0.0", "gzip; q=0.000", "gzip ;Q=0", "gzip;q=0."}) {
     EXPECT_EQ(choose_coding(accepted), Coding::identity) << accepted;
   }
   EXPECT_EQ(choose_coding("gzip;q=0, deflate"), Coding::deflate);

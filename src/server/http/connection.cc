@@ -221,7 +221,8 @@ std::optional<ApiError> Connection::check_head(const HeadParser& parser, Head& h
 awaitable<bool> Connection::handle(HeadParser& parser) {
   enter(Phase::body);
   Head head = read_head(parser);
-  if (const auto wrong = check_head(parser, head)) co_return co_await reply(head, error_reply(*wrong));
+  if (const auto wrong = check_head(parser, head))
+    co_return co_await reply(head, error_reply(*wrong));
   if (auto path = infer_path(*head.target); path && head.method == "POST") {
     co_return co_await infer(head, parser, std::move(path->model), std::move(path->version));
   }

@@ -71,9 +71,9 @@ class Connection {
     std::string method;
     std::optional<Target> target;
     bool keep_alive = false;
-    bool old = false;      // HTTP/1.0
-    bool waits = false;    // for 100 Continue, before it sends its body
-    bool chunked = false;  // and not read yet
+    bool old = false;                          // HTTP/1.0
+    bool waits = false;                        // for 100 Continue, before it sends its body
+    bool chunked = false;                      // and not read yet
     std::optional<std::uint64_t> json_length;  // Inference-Header-Content-Length
     std::optional<Coding> coding;              // of the body
     Coding accepted = Coding::identity;        // for the answer
@@ -115,8 +115,8 @@ class Connection {
   std::vector<std::span<const std::byte>> binary_;
   Phase phase_ = Phase::idle;
   TimePoint due_ = kNever;  // of the phase
-  bool gone_ = false;   // the client has hung up
-  bool deaf_ = false;   // it may go on sending what nobody reads
+  bool gone_ = false;       // the client has hung up
+  bool deaf_ = false;       // it may go on sending what nobody reads
   InferTicket ticket_;
 };
 

@@ -9,9 +9,9 @@ namespace takt::server::http {
 namespace {
 
 using namespace server_test;
+using std::chrono::milliseconds;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
-using std::chrono::milliseconds;
 
 class HttpLimitsTest : public HttpServerTest {
  protected:
@@ -86,11 +86,12 @@ TEST_F(HttpLimitsTest, ABodyHasOneLength) {
 TEST_F(HttpLimitsTest, ABodyInAnUnknownTransferEncodingIsNotTakenForARequest) {
   serve();
   const std::string inner = "GET /v2/health/live HTTP/1.1\r\n\r\n";
-  for (const char* coding : {"identity", "xchunked", "chunked, identity", "gzip, chunked", "chunkedx",
-                             "chunked;q=1", "\"chunked\"", "gzip"}) {
+  for (const char* coding : {"identity", "xchunked", "chunked, identity", "gzip, chunked",
+                             "chunkedx", "chunked;q=1", "\"chunked\"", "gzip"}) {
     expect_refused(head(fmt::format("Transfer-Encoding: {}\r\n", coding)) + inner, 501);
   }
-  expect_refused(head("Transfer-Encoding: identity\r\nContent-Length: 5\r\n") + "hello" + inner, 501);
+  expect_refused(head("Transfer-Encoding: identity\r\nContent-Length: 5\r\n") + "hello" + inner,
+                 501);
 }
 
 TEST_F(HttpLimitsTest, DamagedChunksEndTheConnection) {
@@ -133,7 +134,8 @@ TEST_F(HttpLimitsTest, HeadersAreBounded) {
 TEST_F(HttpLimitsTest, ABodyThatIsALittleTooLargeLeavesTheConnectionUsable) {
   serve({.body_bytes_max = 1000});
   HttpClient client = connect();
-  for (const char* target : {"/v2/models/identity_fp32/infer", "/v2/repository/index", "/nowhere"}) {
+  for (const char* target :
+       {"/v2/models/identity_fp32/infer", "/v2/repository/index", "/nowhere"}) {
     const HttpAnswer answer = client.ask(request("POST", target, std::string(1001, ' ')));
     EXPECT_EQ(answer.status, 413) << target;
     EXPECT_THAT(answer.error(), HasSubstr("a body of 1001 bytes; this server takes up to 1000"));
@@ -191,7 +193,8 @@ TEST_F(HttpLimitsTest, AnAnnouncedBodyTakesNoMemoryBeforeItComes) {
 
 TEST_F(HttpLimitsTest, AnnouncedBinaryDataThatIsNotInTheBodyTakesNoSlot) {
   serve();
-  const HttpAnswer answer = ask(infer_binary("identity_fp32", floats_binary_json(200'000), "short"));
+  const HttpAnswer answer =
+      ask(infer_binary("identity_fp32", floats_binary_json(200'000), "short"));
   EXPECT_EQ(answer.status, 400);
   EXPECT_EQ(inputs_->use()[1].in_use_max, 0);
 }
@@ -281,8 +284,9 @@ TEST_F(HttpLimitsTest, ABodyThatDripsInEndsTheConnection) {
   const std::string json = floats_binary_json(3);
   const std::string binary = infer_binary("identity_fp32", json, "123456789012");
   for (const std::string& text :
-       {infer("identity_fp32", floats_json({1, 2, 3})), request("POST", "/v2/repository/index", "{}"),
-        binary.substr(0, binary.size() - 5), head("Transfer-Encoding: chunked\r\n") + "5\r\nhell",
+       {infer("identity_fp32", floats_json({1, 2, 3})),
+        request("POST", "/v2/repository/index", "{}"), binary.substr(0, binary.size() - 5),
+        head("Transfer-Encoding: chunked\r\n") + "5\r\nhell",
         infer("identity_fp32", "123456789", "Inference-Header-Content-Length: 0\r\n"),
         infer("identity_fp32", "123456789", "Content-Encoding: br\r\n")}) {
     HttpClient slow = connect();
@@ -304,8 +308,10 @@ TEST_F(HttpLimitsTest, AnAnswerThatNobodyTakesEndsTheConnection) {
 }
 
 TEST_F(HttpLimitsTest, AnAnswerOfTheEngineMayTakeLongerThanAllTimeouts) {
-  serve({.header_timeout = milliseconds(1), .body_timeout = milliseconds(1),
-         .idle_timeout = milliseconds(1), .write_timeout = milliseconds(1)});
+  serve({.header_timeout = milliseconds(1),
+         .body_timeout = milliseconds(1),
+         .idle_timeout = milliseconds(1),
+         .write_timeout = milliseconds(1)});
   client_->set_mode(FakeClient::Mode::held);
   HttpClient client = connect();
   client.send(infer("identity_fp32", floats_json({1})));

@@ -45,8 +45,8 @@ std::vector<float> binary_floats_of(const HttpAnswer& answer, const std::string&
   EXPECT_EQ(answer.header("content-type"), "application/octet-stream");
   const std::size_t json_bytes = std::stoul(answer.header("inference-header-content-length"));
   const Json json = Json::parse(body.substr(0, json_bytes));
-  const std::vector<std::byte> binary =
-      bytes_of(std::vector<char>(body.begin() + static_cast<std::ptrdiff_t>(json_bytes), body.end()));
+  const std::vector<std::byte> binary = bytes_of(
+      std::vector<char>(body.begin() + static_cast<std::ptrdiff_t>(json_bytes), body.end()));
   EXPECT_EQ(json["outputs"][0]["parameters"]["binary_data_size"], binary.size());
   return values_of<float>(binary);
 }
@@ -148,9 +148,9 @@ TEST_F(HttpServerTest, SharedMemoryReplacesTheBody) {
                              R"({"key":")" + object.key() + R"(","offset":0,"byte_size":4096})"))
                 .status,
             200);
-  const HttpAnswer answer = client.ask(infer(
-      "identity_fp32",
-      R"({"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[3],"parameters":
+  const HttpAnswer answer =
+      client.ask(infer("identity_fp32",
+                       R"({"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[3],"parameters":
          {"shared_memory_region":"r","shared_memory_byte_size":12}}],
          "outputs":[{"name":"OUTPUT0","parameters":{"shared_memory_region":"r",
          "shared_memory_offset":64,"shared_memory_byte_size":64}}]})"));
@@ -269,7 +269,8 @@ TEST_F(HttpServerTest, ConnectionsDontWaitForEachOther) {
 TEST_F(HttpServerTest, RequestsMayComeInAnyPieces) {
   serve();
   const std::vector<std::string> requests{
-      infer("identity_fp32", floats_json(kValues)), infer_chunked("identity_fp32", floats_json(kValues), 7),
+      infer("identity_fp32", floats_json(kValues)),
+      infer_chunked("identity_fp32", floats_json(kValues), 7),
       infer("identity_fp32", packed(floats_json(kValues), Coding::gzip),
             "Content-Encoding: gzip\r\n")};
   for (const std::size_t piece : {1, 2, 3, 7, 64}) {
@@ -278,8 +279,8 @@ TEST_F(HttpServerTest, RequestsMayComeInAnyPieces) {
       client.send_in_pieces(text, piece);
       EXPECT_EQ(floats_of(client.read()), kValues);
     }
-    client.send_in_pieces(
-        infer_binary("identity_fp32", floats_binary_json(3), text_of(kValues)), piece);
+    client.send_in_pieces(infer_binary("identity_fp32", floats_binary_json(3), text_of(kValues)),
+                          piece);
     EXPECT_EQ(binary_floats_of(client.read()), kValues);
   }
 }
@@ -319,10 +320,10 @@ TEST_F(HttpServerTest, PackedBodiesAreReadAndSent) {
     EXPECT_EQ(answer.header("content-encoding"), name);
     EXPECT_EQ(binary_floats_of(answer, unpacked(answer)), values);
 
-    EXPECT_EQ(floats_of(client.ask(infer_chunked("identity_fp32",
-                                                 packed(floats_json(values), coding), 11,
-                                                 "Content-Encoding: " + name + "\r\n"))),
-              values);
+    EXPECT_EQ(
+        floats_of(client.ask(infer_chunked("identity_fp32", packed(floats_json(values), coding), 11,
+                                           "Content-Encoding: " + name + "\r\n"))),
+        values);
   }
 }
 
@@ -361,9 +362,9 @@ TEST_F(HttpServerTest, ABodyThatIsRefusedIsNotAskedFor) {
   EXPECT_EQ(refused("/v2/models/identity_fp32/infer", "Content-Length: 1001\r\n"), 413);
   EXPECT_EQ(refused("/v2/repository/index", "Content-Length: 1001\r\n"), 413);
   EXPECT_EQ(refused("/%zz", "Content-Length: 100\r\n"), 400);
-  EXPECT_EQ(refused("/v2/models/identity_fp32/infer",
-                    "Content-Length: 100\r\nContent-Encoding: br\r\n"),
-            400);
+  EXPECT_EQ(
+      refused("/v2/models/identity_fp32/infer", "Content-Length: 100\r\nContent-Encoding: br\r\n"),
+      400);
   EXPECT_EQ(refused("/v2/models/identity_fp32/infer",
                     "Content-Length: 100\r\nInference-Header-Content-Length: 101\r\n"),
             400);
@@ -373,9 +374,10 @@ TEST_F(HttpServerTest, AnOldClientIsAnsweredAndLeft) {
   serve();
   const std::string body = floats_json(kValues);
   const auto old = [&](const std::string& headers) {
-    return fmt::format("POST /v2/models/identity_fp32/infer HTTP/1.0\r\nContent-Length: {}\r\n{}"
-                       "\r\n{}",
-                       body.size(), headers, body);
+    return fmt::format(
+        "POST /v2/models/identity_fp32/infer HTTP/1.0\r\nContent-Length: {}\r\n{}"
+        "\r\n{}",
+        body.size(), headers, body);
   };
   HttpClient client = connect();
   HttpAnswer answer = client.ask(old(""));
@@ -440,7 +442,9 @@ TEST_F(HttpServerTest, AnErrorLeavesTheConnectionUsable) {
               HasSubstr("can't be decompressed"));
   EXPECT_THAT(error(request("POST", "/%zz", "x"), 400), HasSubstr("a malformed path"));
   EXPECT_THAT(error(infer("scores", R"({"inputs":[{"name":"INPUT0","datatype":"FP32",
-      "shape":[9,1],"data":[1,2,3,4,5,6,7,8,9]}]})"), 400), HasSubstr("batch-size"));
+      "shape":[9,1],"data":[1,2,3,4,5,6,7,8,9]}]})"),
+                    400),
+              HasSubstr("batch-size"));
   client_->fail_with({ErrorKind::overloaded, "the queue is full"});
   EXPECT_EQ(error(infer("identity_fp32", floats_json(kValues)), 503), "the queue is full");
   EXPECT_EQ(client.ask(request("GET", "/v2/health/live")).status, 200);

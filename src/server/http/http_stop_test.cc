@@ -8,9 +8,9 @@ namespace takt::server::http {
 namespace {
 
 using namespace server_test;
-using ::testing::AnyOf;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AnyOf;
 
 const std::string kAsked = infer("identity_fp32", floats_json({1, 2, 3}));
 
@@ -97,8 +97,8 @@ TEST_F(HttpStopTest, AClientMayGoAtAnyByteOfItsRequest) {
       client.send(text.substr(0, length));
       if (length % 2 == 0) client.reset();
       client.close();
-      
- EXPECT_TRUE(no_connections()) << length << " " << text;
+
+      EXPECT_TRUE(no_connections()) << length << " " << text;
     }
   }
   EXPECT_TRUE(no_connections());

@@ -95,7 +95,8 @@ TEST(JsonAnswer, BooleansAreWords) {
 }
 
 TEST(JsonAnswer, AnEmptyTensorHasNoData) {
-  for (const DataType type : {DataType::int32, DataType::fp64, DataType::bytes, DataType::boolean}) {
+  for (const DataType type :
+       {DataType::int32, DataType::fp64, DataType::bytes, DataType::boolean}) {
     const Json json = written(answer_of(output(type, {0, 4}, {})));
     EXPECT_EQ(json["outputs"][0]["data"], Json::array());
     EXPECT_EQ(json["outputs"][0]["shape"], Json::parse("[0,4]"));
@@ -127,8 +128,9 @@ TEST(JsonAnswer, WhatJsonCantHoldIsAnErrorThatSaysWhatToAskFor) {
   const float infinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const float value : {infinity, -infinity, nan}) {
-    EXPECT_THAT(error_of(answer_of(output(DataType::fp32, {2}, bytes_of<float>({1, value})))),
-                HasSubstr("output 'OUTPUT0' holds a NaN or an infinity: ask for it as binary data"));
+    EXPECT_THAT(
+        error_of(answer_of(output(DataType::fp32, {2}, bytes_of<float>({1, value})))),
+        HasSubstr("output 'OUTPUT0' holds a NaN or an infinity: ask for it as binary data"));
   }
   EXPECT_THAT(error_of(answer_of(output(DataType::fp64, {1}, bytes_of<double>({nan})))),
               HasSubstr("ask for it as binary data"));

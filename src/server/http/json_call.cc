@@ -342,7 +342,8 @@ class Reading {
     input.shape = read_shape(item, place + ".shape");
     const TensorParameters parameters = parameters_of(item, place);
     const std::optional<json::value> data = find(item, "data");
-    if (data.has_value() + parameters.shared.has_value() + parameters.binary_bytes.has_value() > 1) {
+    if (data.has_value() + parameters.shared.has_value() + parameters.binary_bytes.has_value() >
+        1) {
       wrong(place, "expected either 'data', binary data or shared memory, got two of them");
     }
     if (parameters.shared) {

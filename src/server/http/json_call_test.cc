@@ -308,7 +308,8 @@ TEST_F(JsonCallTest, BooleansAreTrueAndFalse) {
 
 TEST_F(JsonCallTest, SixteenBitFloatsMustBeBinary) {
   for (const char* type : {"FP16", "BF16"}) {
-    EXPECT_THAT(error_with(fields(type, "[1]", "[1]")), HasSubstr("send this input as binary data"));
+    EXPECT_THAT(error_with(fields(type, "[1]", "[1]")),
+                HasSubstr("send this input as binary data"));
   }
 }
 
@@ -392,17 +393,15 @@ TEST_F(JsonCallTest, StringsAreUnescaped) {
               ElementsAre("", "a b", "\"\\/\b\f\n\r\t"));
   EXPECT_THAT(strings(R"(["\u0041\u00e9\u20ac", "\ud83d\ude00", "é€😀"])", 3),
               ElementsAre("A\u00e9\u20ac", "\U0001F600", "\u00e9\u20ac\U0001F600"));
-  EXPECT_THAT(strings(R"([["a\u0000b"],["c"]])", 2),
-              ElementsAre(std::string("a\0b", 3), "c"));
+  EXPECT_THAT(strings(R"([["a\u0000b"],["c"]])", 2), ElementsAre(std::string("a\0b", 3), "c"));
   const std::string longest(3000, 'x');
   EXPECT_THAT(strings("[\"" + longest + "\",\"\\u0078\"]", 2), ElementsAre(longest, "x"));
 }
 
 TEST_F(JsonCallTest, DamagedStringsAreRefused) {
-  for (const std::string text :
-       {R"("\ud83d")", R"("\ude00")", R"("\ud83dx")", R"("\ud83d\u0041")", R"("\u12")", R"("\x41")",
-        R"("\")", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"a\nb\"", "\"a\tb\"", R"("a)", R"(a")", "7",
-        "null", "{}"}) {
+  for (const std::string text : {R"("\ud83d")", R"("\ude00")", R"("\ud83dx")", R"("\ud83d\u0041")",
+                                 R"("\u12")", R"("\x41")", R"("\")", "\"\xc3\"", "\"\xed\xa0\x80\"",
+                                 "\"a\nb\"", "\"a\tb\"", R"("a)", R"(a")", "7", "null", "{}"}) {
     EXPECT_NE(string_error(text), "read") << text;
   }
 }
@@ -425,7 +424,8 @@ TEST_F(JsonCallTest, AnInputHasNameDatatypeShapeAndData) {
 }
 
 TEST_F(JsonCallTest, AShapeIsWholeNumbersOfZeroOrMore) {
-  for (const char* shape : {"[-1]", "[1.0]", "[\"1\"]", "[null]", "[[1]]", "[9223372036854775808]"}) {
+  for (const char* shape :
+       {"[-1]", "[1.0]", "[\"1\"]", "[null]", "[[1]]", "[9223372036854775808]"}) {
     EXPECT_EQ(error_with(fields("INT8", shape, "[1]")),
               "inputs[0].shape: expected whole numbers of 0 or more")
         << shape;
@@ -563,7 +563,9 @@ TEST_F(JsonCallTest, AReaderReadsRequestsOfAnySizeOneAfterTheOther) {
 // Changes, inserts, removes, repeats or moves a few bytes. mt19937's numbers are the same everywhere.
 std::string mutate(std::string text, std::mt19937& random) {
   constexpr std::string_view kAlphabet = "{}[]\",:\\u0123456789-+.eEtrfalsn \n\x00\xff\xc3\xa9";
-  const auto below = [&random](std::size_t bound) { return random() % std::max<std::size_t>(bound, 1); };
+  const auto below = [&random](std::size_t bound) {
+    return random() % std::max<std::size_t>(bound, 1);
+  };
   const auto changes = 1 + below(4);
   for (std::size_t i = 0; i < changes && !text.empty(); ++i) {
     const std::size_t at = below(text.size());
@@ -592,8 +594,10 @@ std::string mutate(std::string text, std::mt19937& random) {
 
 TEST_F(JsonCallTest, MutatedRequestsAreReadOrRefusedAndKeepNoSlot) {
   const std::array requests{
-      std::string(R"({"id":"7","inputs":[{"name":"A","datatype":"INT32","shape":[2,2],"data":[[1,-2],[3,40]]}]})"),
-      std::string(R"({"inputs":[{"data":["a\u00e9","\ud83d\ude00"],"shape":[2],"datatype":"BYTES","name":"A"}],
+      std::string(
+          R"({"id":"7","inputs":[{"name":"A","datatype":"INT32","shape":[2,2],"data":[[1,-2],[3,40]]}]})"),
+      std::string(
+          R"({"inputs":[{"data":["a\u00e9","\ud83d\ude00"],"shape":[2],"datatype":"BYTES","name":"A"}],
         "outputs":[{"name":"X","parameters":{"classification":2}}],"parameters":{"timeout":5}})"),
       std::string(R"({"inputs":[{"name":"A","datatype":"FP32","shape":[3],"data":[1e3,-0.5,2]},
         {"name":"B","shape":[2],"datatype":"BOOL","data":[true,false]},

@@ -122,8 +122,9 @@ ApiResult<LogValues> log_changes(const Json& body) {
     } else if (value.is_number_unsigned() && value.get<std::uint64_t>() <= UINT32_MAX) {
       changes[name] = value.get<std::uint32_t>();
     } else {
-      return refuse(ApiCode::invalid_argument,
-                    fmt::format("log setting '{}' must be true, false, a number or a string", name));
+      return refuse(
+          ApiCode::invalid_argument,
+          fmt::format("log setting '{}' must be true, false, a number or a string", name));
     }
   }
   return changes;

@@ -64,9 +64,9 @@ TEST_F(V2EndpointsTest, TheServerSaysWhatItIs) {
   EXPECT_EQ(json["name"], "takt");
   EXPECT_EQ(json["version"], "1.2.3");
   const auto extensions = json["extensions"].get<std::set<std::string>>();
-  for (const char* name : {"classification", "model_repository", "schedule_policy",
-                           "model_configuration", "system_shared_memory", "binary_tensor_data",
-                           "parameters", "statistics"}) {
+  for (const char* name :
+       {"classification", "model_repository", "schedule_policy", "model_configuration",
+        "system_shared_memory", "binary_tensor_data", "parameters", "statistics"}) {
     EXPECT_TRUE(extensions.contains(name)) << name;
   }
 }
@@ -129,8 +129,7 @@ TEST_F(V2EndpointsTest, AConfigurationWithoutMuchInItIsWholeAsWell) {
   EXPECT_EQ(config["parameters"], Json::object());
   EXPECT_FALSE(config.contains("dynamic_batching"));
   catalog_.card("identity_fp32").config.version_policy.kind = repository::VersionPolicy::Kind::all;
-  EXPECT_EQ(get("/v2/models/identity_fp32/config")["version_policy"],
-            Json::parse(R"({"all":{}})"));
+  EXPECT_EQ(get("/v2/models/identity_fp32/config")["version_policy"], Json::parse(R"({"all":{}})"));
 }
 
 TEST_F(V2EndpointsTest, StatisticsAreCountsAndNanoseconds) {
@@ -157,8 +156,8 @@ TEST_F(V2EndpointsTest, StatisticsAreCountsAndNanoseconds) {
   EXPECT_EQ(json["inference_stats"]["success"], Json::parse(R"({"count":5,"ns":50000})"));
   EXPECT_EQ(json["inference_stats"]["fail"], Json::parse(R"({"count":6,"ns":60})"));
   EXPECT_EQ(json["inference_stats"]["queue"], Json::parse(R"({"count":5,"ns":7})"));
-  for (const char* part : {"compute_input", "compute_infer", "compute_output", "cache_hit",
-                           "cache_miss"}) {
+  for (const char* part :
+       {"compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"}) {
     EXPECT_EQ(json["inference_stats"][part], Json::parse(R"({"count":0,"ns":0})")) << part;
   }
   EXPECT_EQ(json["batch_stats"], Json::parse(R"([{"batch_size":3,
@@ -167,7 +166,8 @@ TEST_F(V2EndpointsTest, StatisticsAreCountsAndNanoseconds) {
 }
 
 TEST_F(V2EndpointsTest, StatisticsAreOfAModelAVersionOrAll) {
-  for (const ModelCardPtr& card : catalog_.serving()) catalog_.statistics_[card->info.id.value] = {};
+  for (const ModelCardPtr& card : catalog_.serving())
+    catalog_.statistics_[card->info.id.value] = {};
   EXPECT_EQ(get("/v2/models/stats")["model_stats"].size(), catalog_.serving().size());
   EXPECT_EQ(get("/v2/models/simple/stats")["model_stats"].size(), 2);
   EXPECT_EQ(get("/v2/models/simple/versions/3/stats")["model_stats"].size(), 1);
@@ -180,8 +180,8 @@ TEST_F(V2EndpointsTest, StatisticsAreOfAModelAVersionOrAll) {
 // The repository -----------------------------------------------------------------------------------
 
 TEST_F(V2EndpointsTest, TheIndexLeavesOutWhatIsNotKnown) {
-  catalog_.index_ = {{"simple", "3", "READY", ""}, {"broken", "", "UNAVAILABLE", "no file"},
-                     {"new", "", "", ""}};
+  catalog_.index_ = {
+      {"simple", "3", "READY", ""}, {"broken", "", "UNAVAILABLE", "no file"}, {"new", "", "", ""}};
   EXPECT_EQ(post("/v2/repository/index"), Json::parse(R"([
     {"name":"simple","version":"3","state":"READY"},
     {"name":"broken","state":"UNAVAILABLE","reason":"no file"},{"name":"new"}])"));
@@ -204,7 +204,8 @@ TEST_F(V2EndpointsTest, AModelIsLoadedAndUnloaded) {
   EXPECT_EQ(catalog_.loaded_, "simple");
   EXPECT_EQ(catalog_.overrides_.config_json, "");
   EXPECT_THAT(catalog_.overrides_.files, IsEmpty());
-  expect_done("/v2/repository/models/a%2Fb/unload", R"({"parameters":{"unload_dependents":false}})");
+  expect_done("/v2/repository/models/a%2Fb/unload",
+              R"({"parameters":{"unload_dependents":false}})");
   EXPECT_EQ(catalog_.unloaded_, "a/b");
 }
 
@@ -219,7 +220,8 @@ TEST_F(V2EndpointsTest, ALoadMayBringItsConfigurationAndFiles) {
 
 TEST_F(V2EndpointsTest, DamagedLoadsAreRefusedBeforeAnythingIsLoaded) {
   const std::string target = "/v2/repository/models/simple/load";
-  EXPECT_THAT(error("POST", target, 400, "{"), HasSubstr("failed to parse the request JSON buffer"));
+  EXPECT_THAT(error("POST", target, 400, "{"),
+              HasSubstr("failed to parse the request JSON buffer"));
   EXPECT_THAT(error("POST", target, 400, "[]"), HasSubstr("expected an object"));
   EXPECT_THAT(error("POST", target, 400, R"({"parameters":[]})"),
               HasSubstr("'parameters' must be an object"));
@@ -254,14 +256,11 @@ TEST_F(V2EndpointsTest, OnlyTheRepositoryIsSlow) {
 
 TEST_F(V2EndpointsTest, SystemMemoryIsRegisteredListedAndUnregistered) {
   const SharedObject object("takt-test-endpoints", 4096);
-  const std::string body =
-      R"({"key":")" + object.key() + R"(","offset":64,"byte_size":128})";
+  const std::string body = R"({"key":")" + object.key() + R"(","offset":64,"byte_size":128})";
   EXPECT_EQ(get("/v2/systemsharedmemory/status"), Json::array());
   expect_done("/v2/systemsharedmemory/region/in0/register", body);
-  const Json one = Json::array({{{"name", "in0"},
-                                 {"key", object.key()},
-                                 {"offset", 64},
-                                 {"byte_size", 128}}});
+  const Json one =
+      Json::array({{{"name", "in0"}, {"key", object.key()}, {"offset", 64}, {"byte_size", 128}}});
   EXPECT_EQ(get("/v2/systemsharedmemory/status"), one);
   EXPECT_EQ(get("/v2/systemsharedmemory/region/in0/status"), one);
   EXPECT_THAT(error("POST", "/v2/systemsharedmemory/region/in0/register", 409, body),
@@ -288,7 +287,8 @@ TEST_F(V2EndpointsTest, ARegionNeedsAKeyAndNumbers) {
               HasSubstr("'byte_size' must be a whole number of 0 or more"));
   EXPECT_THAT(error("POST", target, 400, R"({"key":"/../x","byte_size":1})"),
               HasSubstr("a key such as /input_data"));
-  EXPECT_EQ(error("POST", "/v2/systemsharedmemory/register", 404), "no such path; see /openapi.json");
+  EXPECT_EQ(error("POST", "/v2/systemsharedmemory/register", 404),
+            "no such path; see /openapi.json");
 }
 
 TEST_F(V2EndpointsTest, CudaMemoryIsAnsweredByAServerWithoutAGpu) {
@@ -309,8 +309,8 @@ TEST_F(V2EndpointsTest, OtherPathsAreNotFound) {
        {"/", "/v1", "/v2x", "/v2/health", "/v2/health/other", "/v2/health/live/x", "/v2/models",
         "/v2/models/simple/versions", "/v2/models/simple/other", "/v2/models/simple/ready/x",
         "/v2/models/simple/versions/1/stats/x", "/v2/systemsharedmemory",
-        "/v2/systemsharedmemory/region/a",
-        "/v2/cudasharedmemory", "/v2/cudasharedmemory/region/a/b/c", "/v2/other"}) {
+        "/v2/systemsharedmemory/region/a", "/v2/cudasharedmemory",
+        "/v2/cudasharedmemory/region/a/b/c", "/v2/other"}) {
     EXPECT_EQ(error("GET", target, 404), "no such path; see /openapi.json") << target;
   }
   for (const char* target : {"/v2/repository", "/v2/repository/models", "/v2/repository/models/a",
