@@ -32,7 +32,7 @@
 
 namespace takt::server_test {
 
-constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kPatience = std::chrono::seconds(30);
 
 inline bool wait_until(const std::function<bool()>& condition) {
   const auto end = std::chrono::steady_clock::now() + kPatience;
@@ -383,9 +383,10 @@ inline std::vector<std::string> strings_of(std::span<const std::byte> bytes) {
 class ServerTest : public ::testing::Test {
  protected:
   ServerTest() {
-    const std::array inputs{SizeClass{4096, 2048}, SizeClass{std::size_t{1} << 20, 16}};
-    inputs_ = *SlotPool::create("test inputs", inputs);
-    outputs_ = *SlotPool::create("test outputs", inputs);
+    const std::array classes{SizeClass{4096, 2048}, SizeClass{std::size_t{1} << 20, 16},
+                             SizeClass{std::size_t{16} << 20, 2}};
+    inputs_ = *SlotPool::create("test inputs", classes);
+    outputs_ = *SlotPool::create("test outputs", classes);
     client_ = std::make_unique<FakeClient>(outputs_);
     const auto pair = [](const char* first, const char* second, DataType type, Shape shape) {
       return std::vector<TensorSpec>{{first, type, shape}, {second, type, shape}};

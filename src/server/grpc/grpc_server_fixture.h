@@ -43,8 +43,8 @@ class ServedTest : public ::testing::Test {
 
   void connect(const std::shared_ptr<grpc::ChannelCredentials>& credentials =
                    grpc::InsecureChannelCredentials()) {
-    channel = grpc::CreateCustomChannel("localhost:" + std::to_string(server->port()), credentials,
-                                        channel_arguments());
+    channel = grpc::CreateCustomChannel("ipv4:127.0.0.1:" + std::to_string(server->port()),
+                                        credentials, channel_arguments());
     stub = inference::GRPCInferenceService::NewStub(channel);
   }
 
@@ -53,6 +53,7 @@ class ServedTest : public ::testing::Test {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
+    arguments.SetSslTargetNameOverride("localhost");
     return arguments;
   }
 

@@ -28,9 +28,7 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
 
 template <typename T>
 std::string raw(const std::vector<T>& elements) {
-  std::string bytes(elements.size() * sizeof(T), '\0');
-  std::memcpy(bytes.data(), elements.data(), bytes.size());
-  return bytes;
+  return {reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(T)};
 }
 
 // Bytes in allocations of their own, so that the sanitizer sees the first byte outside of each.

@@ -18,9 +18,8 @@ using inference::ModelInferRequest;
 
 template <typename T>
 std::vector<T> elements(const CallInput& input) {
-  std::vector<T> values(input.bytes.size() / sizeof(T));
-  std::memcpy(values.data(), input.bytes.data(), values.size() * sizeof(T));
-  return values;
+  const auto* const first = reinterpret_cast<const T*>(input.bytes.data());
+  return {first, first + input.bytes.size() / sizeof(T)};
 }
 
 std::string text(std::span<const std::byte> bytes) {

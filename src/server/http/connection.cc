@@ -67,6 +67,10 @@ std::optional<InferPath> infer_path(const Target& target) {
   return InferPath{path[2], versioned ? path[4] : std::string()};
 }
 
+bool is_http(const error_code& failure) {
+  return failure.category() == make_error_code(bhttp::error::bad_method).category();
+}
+
 ApiError cut_off() {
   return {ApiCode::invalid_argument, "the body has been cut off"};
 }
@@ -145,7 +149,7 @@ awaitable<void> Connection::serve() {
     if (failure == bhttp::error::end_of_stream || !socket_.is_open()) break;
     if (failure) {
       // Only what isn't HTTP is told so; a broken connection can't be.
-      if (failure.category() != make_error_code(bhttp::error::bad_method).category()) break;
+      if (!is_http(failure)) break;
       const bool large =
           failure == bhttp::error::header_limit || failure == bhttp::error::buffer_overflow;
       Head head;
@@ -153,6 +157,7 @@ awaitable<void> Connection::serve() {
           error_reply({ApiCode::invalid_argument, "not an HTTP/1.1 request: " + failure.message()});
       if (large) sorry.status = 431;
       deaf_ = true;
+      ended_ = failure == bhttp::error::partial_message;
       co_await reply(head, sorry);
       break;
     }
@@ -165,7 +170,7 @@ awaitable<void> Connection::serve() {
 awaitable<void> Connection::leave() {
   error_code ignored;
   socket_.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
-  if (!deaf_) co_return;
+  if (!deaf_ || ended_) co_return;
   enter(Phase::leaving);
   std::array<std::byte, 4096> nowhere;
   while (true) {
@@ -374,6 +379,7 @@ awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& 
                        fmt::format("a body of more than {} bytes", bytes_max));
     }
     if (failure) {
+      ended_ = !is_http(failure) || failure == bhttp::error::partial_message;
       co_return refuse(ApiCode::invalid_argument, "a malformed body: " + failure.message());
     }
     head.chunked = false;
@@ -418,13 +424,14 @@ awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
   const std::span<std::byte> rest = into.subspan(here);
   const auto [failure, bytes] =
       co_await net::async_read(socket_, net::buffer(rest.data(), rest.size()), kTuple);
+  if (failure) ended_ = true;
   co_return !failure;
 }
 
 // So that the next request can be read. False where it isn't known where that begins, or would take
 // too long.
 awaitable<bool> Connection::drop_body(Head& head) {
-  if (head.waits || head.chunked || head.unread > kDropBytesMax) co_return false;
+  if (ended_ || head.waits || head.chunked || head.unread > kDropBytesMax) co_return false;
   std::array<std::byte, 4096> nowhere;
   while (head.unread > 0) {
     const std::size_t part = std::min<std::uint64_t>(head.unread, nowhere.size());
@@ -495,6 +502,7 @@ awaitable<bool> Connection::write(Head& head, int status, std::string_view heade
     }
   }
   const auto [failure, written] = co_await net::async_write(socket_, buffers, kTuple);
+  if (failure) ended_ = true;
   co_return !failure && head.keep_alive;
 }
 

