@@ -212,7 +212,7 @@ class FakeCatalog final : public ModelCatalog {
   [[nodiscard]] std::optional<engine::ModelStatistics> statistics(ModelId model) const override {
     engine::ModelStatistics statistics;
     statistics.last_inference = std::chrono::milliseconds(1700000000000);
-    statistics.inferences = 10 * model.value;
+    statistics.inferences = std::uint64_t{10} * model.value;
     statistics.executions = 5;
     statistics.success = {3, std::chrono::microseconds(30)};
     statistics.fail = {1, std::chrono::microseconds(1)};

@@ -117,7 +117,7 @@ class UnaryCall : public Call {
 
   void end(ApiError error) { Finish(to_status(std::move(error))); }
   void end(::grpc::ByteBuffer response) {
-    response_ = std::move(response);
+    response_.Swap(&response);
     StartWriteAndFinish(&response_, {}, ::grpc::Status::OK);
   }
 
@@ -297,7 +297,7 @@ class InferStream final : public Call {
     Lock lock(mutex_);
     Answer& answer = answers_[number - first_];
     answer.ready = true;
-    answer.bytes = std::move(bytes);
+    answer.bytes.Swap(&bytes);
     advance(lock);
   }
 
@@ -314,6 +314,7 @@ class InferStream final : public Call {
     broken_ = true;
     ended_ = ended_ || !reading_;
     std::vector<InferTicket> tickets;
+    tickets.reserve(answers_.size());
     for (const Answer& answer : answers_) tickets.push_back(answer.ticket);
     lock.unlock();
     for (InferTicket& ticket : tickets) ticket.cancel();

@@ -77,6 +77,7 @@ TEST_F(GrpcInfer, BringsLargeTensorsThereAndBack) {
   std::mt19937 random(20240611);
   std::ranges::generate(bytes, [&] { return static_cast<char>(random()); });
   std::vector<std::future<std::string>> answers;
+  answers.reserve(8);
   for (int i = 0; i < 8; ++i) {
     answers.push_back(std::async(std::launch::async, [this, &bytes] {
       inference::ModelInferResponse response;
@@ -237,6 +238,7 @@ TEST_F(GrpcInfer, RefusesCallsBeyondTheirNumber) {
   start({.calls_max = 2, .tls = {}, .access = {}});
   engine.hold();
   std::vector<std::future<grpc::Status>> waiting;
+  waiting.reserve(2);
   for (int i = 0; i < 2; ++i) {
     waiting.push_back(std::async(std::launch::async, [this] { return refusal(echo("abc")); }));
   }

@@ -24,7 +24,7 @@
 namespace takt::server::rpc {
 
 class ServedTest : public ::testing::Test {
- protected:
+ public:
   ~ServedTest() override {
     if (server) server->stop(Duration{});
     EXPECT_EQ(inputs->in_use(), 0U) << "a slot of an input was leaked";
@@ -32,6 +32,7 @@ class ServedTest : public ::testing::Test {
     EXPECT_EQ(service.in_flight(), 0U);
   }
 
+ protected:
   void start(GrpcOptions options = {}) {
     options.port = 0;
     auto started = GrpcServer::start(std::move(options), service,

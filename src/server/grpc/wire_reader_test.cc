@@ -46,9 +46,10 @@ ModelInferRequest two_inputs() {
 }
 
 class WireReader : public ::testing::Test, protected CallReader {
- protected:
+ public:
   ~WireReader() override { EXPECT_EQ(pool->in_use(), 0U) << "a slot was leaked"; }
 
+ protected:
   void expect_refused(const std::string& bytes, const std::string& part) {
     const auto call = read(bytes);
     ASSERT_FALSE(call.has_value()) << "expected: " << part;
