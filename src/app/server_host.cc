@@ -52,7 +52,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig
   std::unique_ptr<ServerHost> host(
       new ServerHost(config, client, catalog, std::move(inputs), std::move(add_metrics)));
   if (config.http_enabled) {
-    auto http = server::http::HttpServer::start(config.http, host->service_, host->endpoints_);
+    auto http = server::http::HttpServer::start(config.http, &host->service_, host->endpoints_);
     if (!http) return std::unexpected(std::move(http).error().within("server.http"));
     host->http_ = std::move(*http);
   }
@@ -65,8 +65,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig
     host->grpc_ = std::move(*grpc);
   }
   if (config.metrics_enabled) {
-    auto metrics =
-        server::http::HttpServer::start(config.metrics, host->service_, host->metrics_page_);
+    auto metrics = server::http::HttpServer::start(config.metrics, nullptr, host->metrics_page_);
     if (!metrics) return std::unexpected(std::move(metrics).error().within("server.metrics"));
     host->metrics_ = std::move(*metrics);
   }

@@ -9,9 +9,11 @@
 #include "core/time.h"
 #include "engine/inference_client.h"
 #include "memory/slot_pool.h"
+#include "server/api_error.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +27,9 @@ struct SharedPlace {
   std::size_t offset = 0;  // from the region's beginning
   std::size_t bytes = 0;
 };
+
+// Gives memory for inputs of a call, 64-byte aligned: InferService::room.
+using RoomSource = std::function<ApiResult<Slot>(std::size_t bytes)>;
 
 struct CallInput {
   std::string name;

@@ -27,7 +27,7 @@ struct ModelCard {
   std::string backend;                // that runs it: "openvino"
   std::vector<std::string> versions;  // of this model that serve, rising
   std::map<std::string, std::vector<std::string>>
-      labels;  // of the classes, by output; may lack some
+      labels;  // of the classes, by output; none are read from label_filename yet
 };
 using ModelCardPtr = std::shared_ptr<const ModelCard>;
 

@@ -8,6 +8,7 @@ import pytest
 
 import program as programs
 import tiny_models
+import triton_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,3 +38,13 @@ def repository(tmp_path_factory):
     tiny_models.add(folder, "matcher", tiny_models.matcher())
     tiny_models.add(folder, "classifier", tiny_models.classifier())
     return folder
+
+
+@pytest.fixture(scope="module", params=["thread", "process"])
+def server(request, program_path, tmp_path_factory):
+    """A takt with the models of Triton's examples, shared by the tests of a file."""
+    folder = tmp_path_factory.mktemp("triton")
+    models = triton_server.write_models(folder / "models")
+    takt = programs.Program(program_path, programs.environment(folder))
+    yield triton_server.start(takt, folder / "serve", models, isolation=request.param)
+    takt.kill_all()

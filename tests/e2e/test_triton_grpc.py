@@ -12,19 +12,7 @@ import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
 import program as programs
-import triton_server
-
-NUMBERS = np.arange(16, dtype=np.int32).reshape(1, 16)
-ONES = np.ones((1, 16), dtype=np.int32)
-
-
-@pytest.fixture(scope="module", params=["thread", "process"])
-def server(request, program_path, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("triton")
-    models = triton_server.write_models(folder / "models")
-    takt = programs.Program(program_path, programs.environment(folder))
-    yield triton_server.start(takt, folder / "serve", models, isolation=request.param)
-    takt.kill_all()
+from triton_server import NUMBERS, ONES, expect_sums
 
 
 @pytest.fixture
@@ -43,11 +31,6 @@ def simple_inputs(first=NUMBERS, second=ONES):
 
 def outputs():
     return [client.InferRequestedOutput("OUTPUT0"), client.InferRequestedOutput("OUTPUT1")]
-
-
-def expect_sums(result, first=NUMBERS, second=ONES):
-    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), first + second)
-    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), first - second)
 
 
 def test_health_and_metadata(triton):

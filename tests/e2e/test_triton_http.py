@@ -13,20 +13,7 @@ import tritonclient.http.aio as aio
 import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
-import program as programs
-import triton_server
-
-NUMBERS = np.arange(16, dtype=np.int32).reshape(1, 16)
-ONES = np.ones((1, 16), dtype=np.int32)
-
-
-@pytest.fixture(scope="module", params=["thread", "process"])
-def server(request, program_path, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("triton")
-    models = triton_server.write_models(folder / "models")
-    takt = programs.Program(program_path, programs.environment(folder))
-    yield triton_server.start(takt, folder / "serve", models, isolation=request.param)
-    takt.kill_all()
+from triton_server import NUMBERS, ONES, expect_sums
 
 
 @pytest.fixture
@@ -46,11 +33,6 @@ def simple_inputs(binary=True, first=NUMBERS, second=ONES):
 def outputs(binary=True, **more):
     return [client.InferRequestedOutput("OUTPUT0", binary_data=binary, **more),
             client.InferRequestedOutput("OUTPUT1", binary_data=binary, **more)]
-
-
-def expect_sums(result, first=NUMBERS, second=ONES):
-    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), first + second)
-    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), first - second)
 
 
 def test_health_and_metadata(triton):
@@ -269,5 +251,7 @@ def test_metrics(triton, server):
     counts = dict(line.rsplit(" ", 1) for line in lines)
     assert float(counts['nv_inference_count{model="simple",version="1"}']) >= 1
     assert float(counts['takt_request_duration_seconds_count{model="simple",version="1"}']) >= 1
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"http://{server.metrics}/v2/health/live")
+    for path, body in (("/v2/health/live", None), ("/v2/models/simple/infer", b"{}")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{server.metrics}{path}", data=body)
+        assert refused.value.code == 404, "the metrics' port serves metrics alone"

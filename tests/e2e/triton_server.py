@@ -5,13 +5,16 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 import program as programs
 
 ROOT = Path(__file__).resolve().parents[2]
+NUMBERS = np.arange(16, dtype=np.int32).reshape(1, 16)
+ONES = np.ones((1, 16), dtype=np.int32)
 
 CONFIG = """
 models: {{repository: {repository}, cache: {cache}}}
@@ -23,7 +26,7 @@ server:
   http: {{port: 0}}
   grpc: {{port: 0}}
   metrics: {{port: 0, triton_names: true}}
-{more}"""
+"""
 
 
 def write_models(folder):
@@ -52,16 +55,14 @@ class Server:
         return self.places["metrics"]
 
 
-def start(takt, folder, repository, isolation="thread", more="", keep_repository=False):
+def start(takt, folder, repository, isolation="thread"):
     """Returns once it serves. The repository is copied, because tests change it."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = repository
-    if not keep_repository:
-        own = folder / "repository"
-        shutil.copytree(repository, own)
+    own = folder / "repository"
+    shutil.copytree(repository, own)
     config = folder / "takt.yaml"
-    config.write_text(CONFIG.format(repository=own, cache=folder / "cache", isolation=isolation,
-                                    more=more), encoding="utf-8")
+    config.write_text(CONFIG.format(repository=own, cache=folder / "cache", isolation=isolation),
+                      encoding="utf-8")
     log = folder / "serve.log"
     with log.open("w", encoding="utf-8") as out:
         process = takt.start("serve", config, stdout=out, stderr=subprocess.STDOUT)
@@ -71,8 +72,6 @@ def start(takt, folder, repository, isolation="thread", more="", keep_repository
     return Server(process, places, log, own)
 
 
-def wait_for(condition, what, timeout_s=programs.WAIT_S):
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, f"no {what} within {timeout_s} s"
-        time.sleep(0.01)
+def expect_sums(result, first=NUMBERS, second=ONES):
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), first + second)
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), first - second)

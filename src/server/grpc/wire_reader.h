@@ -10,7 +10,6 @@
 #include "server/infer_call.h"
 
 #include <cstddef>
-#include <functional>
 #include <string>
 
 namespace takt::server::rpc {
@@ -20,9 +19,6 @@ inline constexpr std::size_t kTensorsMax = 1024;  // inputs, and outputs
 inline constexpr std::size_t kRankMax = 16;
 inline constexpr std::size_t kParametersMax = 64;   // of the request, and of each tensor
 inline constexpr std::size_t kTextBytesMax = 1024;  // of names, versions, ids and keys
-
-// Gives memory for the inputs of a call, as InferService::room.
-using RoomSource = std::function<ApiResult<Slot>(std::size_t bytes)>;
 
 // The inputs lie in one slot, each at a multiple of 64. Errors: invalid_argument (bytes that are no
 // ModelInferRequest, a limit, tensor data that don't belong to the inputs), those of `room`.

@@ -95,7 +95,7 @@ Connection::Connection(net::ip::tcp::socket socket, Shared& shared)
     : socket_(std::move(socket)),
       shared_(shared),
       buffer_(shared.options.header_bytes_max),
-      room_([&shared](std::size_t bytes) { return shared.service.room(bytes); }) {}
+      room_([&shared](std::size_t bytes) { return shared.service->room(bytes); }) {}
 
 void Connection::enter(Phase phase) {
   phase_ = phase;
@@ -228,7 +228,8 @@ awaitable<bool> Connection::handle(HeadParser& parser) {
   Head head = read_head(parser);
   if (const auto wrong = check_head(parser, head))
     co_return co_await reply(head, error_reply(*wrong));
-  if (auto path = infer_path(*head.target); path && head.method == "POST") {
+  auto path = shared_.service != nullptr ? infer_path(*head.target) : std::nullopt;
+  if (path && head.method == "POST") {
     co_return co_await infer(head, parser, std::move(path->model), std::move(path->version));
   }
   ApiResult<std::string> body = co_await read_body(head, parser);
@@ -284,8 +285,8 @@ awaitable<ApiResult<InferAnswer>> Connection::ask(InferCall call) {
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
   const auto start = [this, home](auto handler, InferCall asked) {
-    ticket_ = shared_.service.submit(std::move(asked), [home, handler = std::move(handler)](
-                                                           ApiResult<InferAnswer> answer) mutable {
+    ticket_ = shared_.service->submit(std::move(asked), [home, handler = std::move(handler)](
+                                                            ApiResult<InferAnswer> answer) mutable {
       net::post(home, [handler = std::move(handler), answer = std::move(answer)]() mutable {
         std::move(handler)(std::move(answer));
       });

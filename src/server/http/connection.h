@@ -32,11 +32,11 @@ namespace takt::server::http {
 
 // What all connections of a server use.
 struct Shared {
-  Shared(HttpOptions http_options, InferService& infer_service, Endpoints& all_endpoints)
+  Shared(HttpOptions http_options, InferService* infer_service, Endpoints& all_endpoints)
       : options(std::move(http_options)), service(infer_service), endpoints(all_endpoints) {}
 
   const HttpOptions options;
-  InferService& service;
+  InferService* const service;  // null: nothing is inferred here
   Endpoints& endpoints;
   const SystemClock clock;
   boost::asio::thread_pool slow{2};  // for endpoints that take long

@@ -259,7 +259,7 @@ class HttpServerTest : public ServerTest {
   // On a free port of this machine.
   void serve(server::http::HttpOptions options = {}) {
     options.port = 0;
-    auto server = server::http::HttpServer::start(std::move(options), *service_, endpoints_);
+    auto server = server::http::HttpServer::start(std::move(options), service_.get(), endpoints_);
     ASSERT_TRUE(server) << server.error().message;
     server_ = std::move(*server);
   }

@@ -70,7 +70,7 @@ awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
 }  // namespace
 
 struct HttpServer::State {
-  State(HttpOptions options, InferService& service, Endpoints& endpoints)
+  State(HttpOptions options, InferService* service, Endpoints& endpoints)
       : shared(std::move(options), service, endpoints), threads(make_threads(shared.options)) {}
 
   static std::vector<std::unique_ptr<IoThread>> make_threads(const HttpOptions& options) {
@@ -147,7 +147,7 @@ struct HttpServer::State {
 
 HttpServer::HttpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, InferService& service,
+Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, InferService* service,
                                                       Endpoints& endpoints) {
   error_code failure;
   const auto address = net::ip::make_address(options.address, failure);

@@ -25,9 +25,9 @@ struct HttpStats {
 
 class HttpServer {
  public:
-  // Listens when it returns. Errors: unavailable (the address or port can't be had), invalid_input.
+  // Listens when it returns. Without a service it has its endpoints alone. Errors: unavailable (the address or port can't be had), invalid_input.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(HttpOptions options,
-                                                                 InferService& service,
+                                                                 InferService* service,
                                                                  Endpoints& endpoints);
   ~HttpServer();  // stop(0)
   HttpServer(const HttpServer&) = delete;

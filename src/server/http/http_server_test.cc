@@ -500,7 +500,7 @@ TEST_F(HttpServerTest, TheLengthOfTheJsonMustAgreeWithTheBody) {
 TEST_F(HttpServerTest, AServerNeedsAnAddressAndAFreePort) {
   serve();
   const auto start_at = [this](HttpOptions options) {
-    const auto server = HttpServer::start(std::move(options), *service_, endpoints_);
+    const auto server = HttpServer::start(std::move(options), service_.get(), endpoints_);
     return server ? std::nullopt : std::optional(server.error().kind);
   };
   EXPECT_EQ(start_at({.address = "localhost"}), ErrorKind::invalid_input);

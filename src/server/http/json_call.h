@@ -9,15 +9,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
 namespace takt::server::http {
-
-// Gives memory for one input, as InferService::room.
-using RoomSource = std::function<ApiResult<Slot>(std::size_t bytes)>;
 
 struct JsonCall {
   InferCall call;

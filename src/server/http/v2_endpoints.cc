@@ -29,7 +29,7 @@ HttpReply json_reply(const Json& json) {
 }
 
 HttpReply not_found() {
-  return error_reply({ApiCode::not_found, "no such path; see /openapi.json"});
+  return error_reply({ApiCode::not_found, "no such path of the Open Inference Protocol (v2)"});
 }
 
 HttpReply wrong_method(const char* allowed) {

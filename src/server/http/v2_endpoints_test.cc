@@ -288,7 +288,7 @@ TEST_F(V2EndpointsTest, ARegionNeedsAKeyAndNumbers) {
   EXPECT_THAT(error("POST", target, 400, R"({"key":"/../x","byte_size":1})"),
               HasSubstr("a key such as /input_data"));
   EXPECT_EQ(error("POST", "/v2/systemsharedmemory/register", 404),
-            "no such path; see /openapi.json");
+            "no such path of the Open Inference Protocol (v2)");
 }
 
 TEST_F(V2EndpointsTest, CudaMemoryIsAnsweredByAServerWithoutAGpu) {
@@ -311,12 +311,14 @@ TEST_F(V2EndpointsTest, OtherPathsAreNotFound) {
         "/v2/models/simple/versions/1/stats/x", "/v2/systemsharedmemory",
         "/v2/systemsharedmemory/region/a", "/v2/cudasharedmemory",
         "/v2/cudasharedmemory/region/a/b/c", "/v2/other"}) {
-    EXPECT_EQ(error("GET", target, 404), "no such path; see /openapi.json") << target;
+    EXPECT_EQ(error("GET", target, 404), "no such path of the Open Inference Protocol (v2)")
+        << target;
   }
   for (const char* target : {"/v2/repository", "/v2/repository/models", "/v2/repository/models/a",
                              "/v2/repository/models/a/other", "/v2/repository/index/x",
                              "/v2/systemsharedmemory/other", "/v2/cudasharedmemory/register"}) {
-    EXPECT_EQ(error("POST", target, 404), "no such path; see /openapi.json") << target;
+    EXPECT_EQ(error("POST", target, 404), "no such path of the Open Inference Protocol (v2)")
+        << target;
   }
 }
 
