@@ -39,7 +39,8 @@ config::LineEntry offline(config::LineEntry entry, const std::filesystem::path& 
 
 bool endless(const config::SourceConfig& source) {
   if (const auto* folder = std::get_if<line::FolderOptions>(&source)) return folder->repeat == 0;
-  return std::get<line::BoardSimulatorOptions>(source).frames == 0;
+  const auto* simulator = std::get_if<line::BoardSimulatorOptions>(&source);
+  return simulator == nullptr || simulator->frames == 0;
 }
 
 // Runs to the end of the source, or to the first signal.
@@ -82,6 +83,7 @@ int run_inspect(const InspectOptions& options) {
   }
   if (!options.repository.empty()) config->models.repository = options.repository;
   config->store.reset();
+  config->server.reset();
   config->sinks = {{.type = "jsonl", .path = options.output, .replace = true}};
 
   const StopSignal stop;

@@ -24,6 +24,9 @@ std::uint32_t frame_slots(const config::LineEntry& entry) {
   if (const auto* folder = std::get_if<line::FolderOptions>(&entry.source)) {
     prefetch += static_cast<std::size_t>(folder->prefetch + folder->decode_threads);
   }
+  if (const auto* requests = std::get_if<line::RequestOptions>(&entry.source)) {
+    prefetch += static_cast<std::size_t>(requests->waiting_max);
+  }
   return static_cast<std::uint32_t>(prefetch + entry.line.ring.capacity +  // waiting for the line
                                     entry.line.frames_in_flight_max +      // being judged
                                     entry.line.sink_pictures_max +         // waiting for the sinks
@@ -34,11 +37,18 @@ std::uint32_t frame_slots(const config::LineEntry& entry) {
 // written, so that a large class that nobody uses costs nothing.
 std::vector<SizeClass> size_classes(const config::LineEntry& entry) {
   const std::uint32_t count = frame_slots(entry);
+  if (std::holds_alternative<line::BoardSimulatorOptions>(entry.source)) {
+    return {{.bytes = 2 * line::kBoardPixels, .count = count}};
+  }
+  const auto pixels_max = [](const auto& source, PixelFormat format) {
+    return static_cast<std::size_t>(source.limits.pixels_max) *
+           static_cast<std::size_t>(channel_count(format));
+  };
   const auto* folder = std::get_if<line::FolderOptions>(&entry.source);
-  if (folder == nullptr) return {{.bytes = 2 * line::kBoardPixels, .count = count}};
-  const std::size_t largest = static_cast<std::size_t>(folder->limits.pixels_max) *
-                              static_cast<std::size_t>(channel_count(folder->format)) *
-                              config::image_roles(entry.source).size();
+  const auto* requests = std::get_if<line::RequestOptions>(&entry.source);
+  const std::size_t picture = folder != nullptr ? pixels_max(*folder, folder->format)
+                                                : pixels_max(*requests, requests->format);
+  const std::size_t largest = picture * config::image_roles(entry.source).size();
   std::vector<SizeClass> classes;
   for (const std::size_t bytes : {1 * kMiB, 8 * kMiB, 64 * kMiB}) {
     if (bytes < largest) classes.push_back({.bytes = bytes, .count = count});
@@ -88,6 +98,7 @@ Result<std::unique_ptr<Runtime>> Runtime::open(const config::Config& config,
     tasks.insert(tasks.end(), entry.line.tasks.begin(), entry.line.tasks.end());
   }
   for (const TaskSpec& task : config.tasks) {
+    if (config.server) tasks.push_back(task.name);  // clients may ask for any
     const bool wanted = std::ranges::find(tasks, task.name) != tasks.end();
     if (wanted && !task.fallback_task.empty()) tasks.push_back(task.fallback_task);
   }
@@ -200,32 +211,41 @@ ModelPlaces Runtime::places() const {
           .cpus = cpus_};
 }
 
-Result<std::unique_ptr<line::Source>> Runtime::make_source(const config::LineEntry& entry) const {
+Result<line::RequestSource> Runtime::make_source(const config::LineEntry& entry) const {
   const std::shared_ptr<SlotPool>& pool = pools_.at(entry.line.name);
-  if (const auto* folder = std::get_if<line::FolderOptions>(&entry.source)) {
-    return line::make_folder_source(*folder, pool, clock_);
+  const auto alone = [](Result<std::unique_ptr<line::Source>> made) -> Result<line::RequestSource> {
+    if (!made) return std::unexpected(std::move(made).error());
+    return line::RequestSource{std::move(*made), nullptr};
+  };
+  if (const auto* requests = std::get_if<line::RequestOptions>(&entry.source)) {
+    return line::make_request_source(entry.line.name, *requests, pool, clock_);
   }
-  return line::make_board_simulator(std::get<line::BoardSimulatorOptions>(entry.source), pool,
-                                    clock_);
+  if (const auto* folder = std::get_if<line::FolderOptions>(&entry.source)) {
+    return alone(line::make_folder_source(*folder, pool, clock_));
+  }
+  return alone(line::make_board_simulator(std::get<line::BoardSimulatorOptions>(entry.source), pool,
+                                          clock_));
 }
 
 Result<line::Line*> Runtime::add_line(const config::LineEntry& entry,
                                       std::vector<line::VerdictObserver*> observers) {
   line::LineParts parts;
-  Result<std::unique_ptr<line::Source>> source = make_source(entry);
+  Result<line::RequestSource> source = make_source(entry);
   if (!source) {
     return std::unexpected(
         std::move(source).error().within("lines." + entry.line.name + ".source"));
   }
-  parts.source = std::move(*source);
+  parts.source = std::move(source->source);
   parts.client = engine_.get();
   parts.journal = journal_.get();
   for (const auto& sink : shared_sinks_) parts.sinks.push_back(sink.get());
   parts.observers = std::move(observers);
+  if (source->inlet) parts.observers.push_back(source->inlet.get());
   parts.clock = &clock_;
   Result<std::unique_ptr<line::Line>> made =
       line::Line::create(entry.line, config_.tasks, std::move(parts));
   if (!made) return std::unexpected(made.error());
+  if (source->inlet) inlets_.emplace(entry.line.name, std::move(source->inlet));
   lines_.push_back(std::move(*made));
   return lines_.back().get();
 }
@@ -239,10 +259,10 @@ Result<double> Runtime::measure_capacity(const config::LineEntry& entry, Duratio
   unpaced.line.deadline.reset();
   unpaced.line.ring.policy = RingPolicy::block;
   std::visit([](auto& source) { source.frames_per_second = 0; }, unpaced.source);
-  Result<std::unique_ptr<line::Source>> source = make_source(unpaced);
+  Result<line::RequestSource> source = make_source(unpaced);
   if (!source) return std::unexpected(source.error());
   line::LineParts parts;
-  parts.source = std::move(*source);
+  parts.source = std::move(source->source);
   parts.client = engine_.get();
   parts.journal = journal->get();
   parts.clock = &clock_;

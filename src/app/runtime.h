@@ -76,6 +76,11 @@ class Runtime {
   [[nodiscard]] const std::shared_ptr<SlotPool>& request_slots() const { return request_slots_; }
   [[nodiscard]] const std::vector<std::unique_ptr<line::Line>>& lines() const { return lines_; }
 
+  // Of the lines whose frames come by requests, by name.
+  [[nodiscard]] const std::map<std::string, std::shared_ptr<line::FrameInlet>>& inlets() const {
+    return inlets_;
+  }
+
   // For models that come and go beside those of the lines, until close().
   [[nodiscard]] const std::vector<LoadedModel>& models() const { return models_; }
   [[nodiscard]] ModelPlaces places() const;
@@ -88,8 +93,7 @@ class Runtime {
   void repair(const Report& report);
   Result<void> continue_numbers();
   Result<void> make_pools(const std::vector<std::string>& lines);
-  [[nodiscard]] Result<std::unique_ptr<line::Source>> make_source(
-      const config::LineEntry& entry) const;
+  [[nodiscard]] Result<line::RequestSource> make_source(const config::LineEntry& entry) const;
 
   const config::Config config_;
   const ProfileStore profiles_;
@@ -107,7 +111,8 @@ class Runtime {
   const std::vector<int> cpus_ = usable_cpus();         // before lanes are left alone
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
-  std::vector<engine::WorkerStatus> workers_at_end_;  // after close()
+  std::vector<engine::WorkerStatus> workers_at_end_;                 // after close()
+  std::map<std::string, std::shared_ptr<line::FrameInlet>> inlets_;  // outlive their lines
   std::vector<std::unique_ptr<line::Line>> lines_;
   bool closed_ = false;
 };

@@ -67,7 +67,28 @@ void add_metrics(const Runtime& runtime, server::MetricsSnapshot& snapshot) {
   }
 }
 
-Result<Front> open_front(const config::Config& config, Runtime& runtime) {
+std::string_view kind_of(const config::SourceConfig& source) {
+  if (std::holds_alternative<line::FolderOptions>(source)) return "folder";
+  return std::holds_alternative<line::RequestOptions>(source) ? "requests" : "board-simulator";
+}
+
+void add_view(const config::Config& config, const Runtime& runtime, rest::ServerView& view) {
+  for (std::size_t i = 0; i < config.lines.size(); ++i) {
+    const config::LineEntry& entry = config.lines[i];
+    view.lines.push_back({.name = entry.line.name,
+                          .source = std::string(kind_of(entry.source)),
+                          .images = config::image_roles(entry.source),
+                          .tasks = entry.line.tasks,
+                          .deadline = entry.line.deadline,
+                          .stats = runtime.lines()[i]->stats()});
+  }
+  for (const engine::WorkerStatus& worker : runtime.workers()) {
+    view.workers.push_back({worker.name, worker.device,
+                            std::string(engine::to_string(worker.state)), worker.restarts});
+  }
+}
+
+Result<Front> open_front(const config::Config& config, Runtime& runtime, rest::VerdictFeed& feed) {
   const config::ServerConfig& server = *config.server;
   ServedModelsOptions options;
   options.control = server.model_control;
@@ -84,9 +105,15 @@ Result<Front> open_front(const config::Config& config, Runtime& runtime) {
   }
   config::ServerConfig identified = server;
   identified.identity.version = TAKT_VERSION;
-  auto host = ServerHost::start(
-      identified, runtime.client(), *front.models, runtime.request_slots(),
-      [&runtime](server::MetricsSnapshot& snapshot) { add_metrics(runtime, snapshot); });
+  HostParts parts{
+      .client = runtime.client(),
+      .catalog = *front.models,
+      .inputs = runtime.request_slots(),
+      .feed = feed,
+      .inlets = runtime.inlets(),
+      .add_metrics = [&](server::MetricsSnapshot& snapshot) { add_metrics(runtime, snapshot); },
+      .add_view = [&](rest::ServerView& view) { add_view(config, runtime, view); }};
+  auto host = ServerHost::start(identified, config.tasks, std::move(parts));
   if (!host) return std::unexpected(std::move(host).error());
   front.host = std::move(*host);
   for (const std::string& place : front.host->places()) report_line(place);
@@ -112,14 +139,17 @@ int run_serve(const ServeOptions& options) {
   Result<std::unique_ptr<Runtime>> runtime =
       Runtime::open(*config, names, &report_line, feed.observer());
   if (!runtime) return report_error(runtime.error());
+  rest::VerdictFeed verdicts(config->server ? config->server->verdicts : rest::FeedOptions{});
   for (const config::LineEntry& entry : config->lines) {
-    const auto line = (*runtime)->add_line(entry);
+    std::vector<line::VerdictObserver*> observers;
+    if (config->server) observers.push_back(&verdicts);
+    const auto line = (*runtime)->add_line(entry, std::move(observers));
     if (!line) return report_error(line.error());
     report_line("line " + entry.line.name + " is ready");
   }
   Front front;
   if (config->server) {
-    Result<Front> opened = open_front(*config, **runtime);
+    Result<Front> opened = open_front(*config, **runtime, verdicts);
     if (!opened) return report_error(opened.error());
     front = std::move(*opened);
   }

@@ -32,33 +32,62 @@ std::vector<SizeClass> request_classes(const config::ServerConfig& config) {
   return classes;
 }
 
-ServerHost::ServerHost(const config::ServerConfig& config, InferenceClient& client,
-                       server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs,
-                       AddMetrics add_metrics)
+class ServerHost::Paths final : public server::http::Endpoints {
+ public:
+  Paths(Endpoints& v2, Endpoints& rest) : v2_(v2), rest_(rest) {}
+
+  bool is_slow(const server::http::HttpRequest& request) const override {
+    return of(request).is_slow(request);
+  }
+  server::http::HttpReply answer(const server::http::HttpRequest& request) override {
+    return of(request).answer(request);
+  }
+  bool is_long(const server::http::HttpRequest& request) const override {
+    return of(request).is_long(request);
+  }
+  void begin(server::http::HttpRequest request, Done done) override {
+    Endpoints& responsible = of(request);
+    responsible.begin(std::move(request), std::move(done));
+  }
+
+ private:
+  Endpoints& of(const server::http::HttpRequest& request) const {
+    return !request.path.empty() && request.path.front() == "v2" ? v2_ : rest_;
+  }
+
+  Endpoints& v2_;
+  Endpoints& rest_;
+};
+
+ServerHost::ServerHost(const config::ServerConfig& config, HostParts parts,
+                       std::unique_ptr<rest::TaskRunner> tasks)
     : config_(config),
-      add_metrics_(std::move(add_metrics)),
-      inputs_(std::move(inputs)),
-      catalog_(catalog),
+      parts_(std::move(parts)),
       regions_(config.regions),
-      service_(client, catalog, regions_, inputs_, clock_, config.infer),
-      endpoints_({config.identity, catalog, regions_, trace_, log_}),
+      service_(parts_.client, parts_.catalog, regions_, parts_.inputs, clock_, config.infer),
+      v2_({config.identity, parts_.catalog, regions_, trace_, log_}),
+      tasks_(std::move(tasks)),
+      rest_({config.identity, clock_, *tasks_, parts_.feed, parts_.inlets,
+             [this] { return view(); }}),
+      paths_(std::make_unique<Paths>(v2_, rest_)),
       metrics_page_([this] { return snapshot(); }, config.triton_names) {}
 
 Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig& config,
-                                                      InferenceClient& client,
-                                                      server::ModelCatalog& catalog,
-                                                      std::shared_ptr<SlotPool> inputs,
-                                                      AddMetrics add_metrics) {
-  std::unique_ptr<ServerHost> host(
-      new ServerHost(config, client, catalog, std::move(inputs), std::move(add_metrics)));
+                                                      const std::vector<TaskSpec>& tasks,
+                                                      HostParts parts) {
+  static const SystemClock kClock;
+  auto runner =
+      rest::TaskRunner::create(tasks, parts.client, parts.inputs, kClock, config.pictures);
+  if (!runner) return std::unexpected(std::move(runner).error());
+  std::unique_ptr<ServerHost> host(new ServerHost(config, std::move(parts), std::move(*runner)));
   if (config.http_enabled) {
-    auto http = server::http::HttpServer::start(config.http, &host->service_, host->endpoints_);
+    auto http = server::http::HttpServer::start(config.http, &host->service_, *host->paths_);
     if (!http) return std::unexpected(std::move(http).error().within("server.http"));
     host->http_ = std::move(*http);
   }
   if (config.grpc_enabled) {
-    server::rpc::Services services{config.identity, catalog, host->regions_, host->trace_,
-                                   host->log_};
+    server::rpc::Services services{config.identity, host->parts_.catalog, host->regions_,
+                                   host->trace_, host->log_};
     auto grpc = server::rpc::GrpcServer::start(config.grpc, host->service_, std::move(services),
                                                host->clock_);
     if (!grpc) return std::unexpected(std::move(grpc).error().within("server.grpc"));
@@ -88,26 +117,37 @@ std::vector<std::string> ServerHost::places() const {
 }
 
 void ServerHost::stop(Duration patience) {
+  parts_.feed.close();
   if (http_) http_->stop(patience);
   if (grpc_) grpc_->stop(patience);
   if (metrics_) metrics_->stop(Duration{});
+  tasks_->stop();
 }
 
 server::MetricsSnapshot ServerHost::snapshot() const {
   server::MetricsSnapshot snapshot;
   snapshot.version = config_.identity.version;
   snapshot.uptime_seconds = std::chrono::duration<double>(clock_.now() - started_).count();
-  for (const server::ModelCardPtr& card : catalog_.serving()) {
-    if (auto statistics = catalog_.statistics(card->info.id)) {
+  for (const server::ModelCardPtr& card : parts_.catalog.serving()) {
+    if (auto statistics = parts_.catalog.statistics(card->info.id)) {
       snapshot.models.push_back(
           {card->info.name, std::to_string(card->info.version), std::move(*statistics)});
     }
   }
-  snapshot.request_slots = inputs_->use();
+  snapshot.request_slots = parts_.inputs->use();
   snapshot.requests_in_flight = service_.in_flight();
   if (http_) snapshot.http = http_->stats();
-  add_metrics_(snapshot);
+  parts_.add_metrics(snapshot);
   return snapshot;
+}
+
+rest::ServerView ServerHost::view() const {
+  rest::ServerView view;
+  view.ready = parts_.catalog.ready();
+  view.uptime_seconds = std::chrono::duration<double>(clock_.now() - started_).count();
+  view.requests_in_flight = service_.in_flight();
+  parts_.add_view(view);
+  return view;
 }
 
 }  // namespace takt::app

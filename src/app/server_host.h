@@ -8,7 +8,11 @@
 #include "core/result.h"
 #include "core/time.h"
 #include "engine/inference_client.h"
+#include "line/request_source.h"
 #include "memory/slot_pool.h"
+#include "rest/rest_endpoints.h"
+#include "rest/task_runner.h"
+#include "rest/verdict_feed.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/v2_endpoints.h"
@@ -19,6 +23,7 @@
 #include "server/shared_regions.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,16 +34,24 @@ namespace takt::app {
 // Slots for the inputs of requests, up to what the configuration lets one request have.
 [[nodiscard]] std::vector<SizeClass> request_classes(const config::ServerConfig& config);
 
+// What the front ends use of a running takt; it outlives them.
+struct HostParts {
+  InferenceClient& client;
+  server::ModelCatalog& catalog;
+  std::shared_ptr<SlotPool> inputs;  // shared with the workers
+  rest::VerdictFeed& feed;
+  std::map<std::string, std::shared_ptr<line::FrameInlet>> inlets;
+  // Each fills in what it knows, from any thread.
+  std::function<void(server::MetricsSnapshot&)> add_metrics;
+  std::function<void(rest::ServerView&)> add_view;
+};
+
 class ServerHost {
  public:
-  // Serves when it returns. `inputs` are shared with the workers. Errors: unavailable (a port).
-  // `add_metrics` fills what it knows into a snapshot, from any thread.
-  using AddMetrics = std::function<void(server::MetricsSnapshot&)>;
+  // Serves when it returns. Errors: unavailable (a port), of tasks as line::make_plan().
   [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(const config::ServerConfig& config,
-                                                                 InferenceClient& client,
-                                                                 server::ModelCatalog& catalog,
-                                                                 std::shared_ptr<SlotPool> inputs,
-                                                                 AddMetrics add_metrics);
+                                                                 const std::vector<TaskSpec>& tasks,
+                                                                 HostParts parts);
   ~ServerHost();  // stop(0)
   ServerHost(const ServerHost&) = delete;
   ServerHost& operator=(const ServerHost&) = delete;
@@ -49,22 +62,26 @@ class ServerHost {
   void stop(Duration patience);
 
  private:
-  ServerHost(const config::ServerConfig& config, InferenceClient& client,
-             server::ModelCatalog& catalog, std::shared_ptr<SlotPool> inputs,
-             AddMetrics add_metrics);
+  // The paths of all surfaces on one port.
+  class Paths;
+
+  ServerHost(const config::ServerConfig& config, HostParts parts,
+             std::unique_ptr<rest::TaskRunner> tasks);
   [[nodiscard]] server::MetricsSnapshot snapshot() const;
+  [[nodiscard]] rest::ServerView view() const;
 
   const config::ServerConfig config_;
   const SystemClock clock_;
   const TimePoint started_ = clock_.now();
-  const AddMetrics add_metrics_;
-  const std::shared_ptr<SlotPool> inputs_;
-  server::ModelCatalog& catalog_;
+  const HostParts parts_;
   server::SharedRegions regions_;
   server::TraceSettings trace_;
   server::LogSettings log_;
   server::InferService service_;
-  server::http::V2Endpoints endpoints_;
+  server::http::V2Endpoints v2_;
+  const std::unique_ptr<rest::TaskRunner> tasks_;
+  rest::RestEndpoints rest_;
+  const std::unique_ptr<Paths> paths_;
   server::MetricsPage metrics_page_;
   std::unique_ptr<server::http::HttpServer> http_;
   std::unique_ptr<server::rpc::GrpcServer> grpc_;

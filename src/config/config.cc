@@ -169,6 +169,10 @@ class References {
         check_task_of_line(place, entry, task);
       }
     }
+    const bool http = config().server && config().server->http_enabled;
+    if (std::holds_alternative<line::RequestOptions>(entry.source) && !http) {
+      reader_.problem(place + ".source", "requests come over HTTP; add a server section");
+    }
     if (const auto checked = line::check(entry.line.decision, entry.line.tasks); !checked) {
       reader_.problem(place + ".decision", checked.error().message);
     }

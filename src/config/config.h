@@ -10,7 +10,10 @@
 #include "line/folder_source.h"
 #include "line/journal.h"
 #include "line/line_config.h"
+#include "line/request_source.h"
 #include "line/store.h"
+#include "rest/task_runner.h"
+#include "rest/verdict_feed.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_options.h"
 #include "server/infer_service.h"
@@ -55,7 +58,8 @@ struct DeviceConfig {
 };
 
 // The kind of source with its options; `recipe` is the line's.
-using SourceConfig = std::variant<line::FolderOptions, line::BoardSimulatorOptions>;
+using SourceConfig =
+    std::variant<line::FolderOptions, line::BoardSimulatorOptions, line::RequestOptions>;
 
 // The roles of the images that a source gives.
 [[nodiscard]] std::vector<std::string> image_roles(const SourceConfig& source);
@@ -98,6 +102,8 @@ struct ServerConfig {
   bool triton_names = false;  // metrics also as nv_inference_*
   server::InferOptions infer;
   server::RegionLimits regions;
+  rest::TaskRunnerOptions pictures;  // of requests that bring some
+  rest::FeedOptions verdicts;        // that are kept for those who look
   // Of the repository, beside those of the tasks: served from the start. Nothing: all of them.
   std::optional<std::vector<std::string>> models;
   bool model_control = false;  // clients may load and unload models

@@ -35,6 +35,13 @@ void read_roles(Reader& reader, std::vector<line::RolePattern>& roles) {
   });
 }
 
+void read_limits(Reader& reader, ImageLimits& limits) {
+  read_count(reader, "width_max", limits.width_max, 1, 1 << 20);
+  read_count(reader, "height_max", limits.height_max, 1, 1 << 20);
+  read_count(reader, "pixels_max", limits.pixels_max, 1, 1 << 30);
+  reader.bytes("file_bytes_max", limits.file_bytes_max);
+}
+
 line::FolderOptions read_folder(Reader& reader, const std::filesystem::path& base) {
   line::FolderOptions options;
   std::string directory;
@@ -47,10 +54,7 @@ line::FolderOptions read_folder(Reader& reader, const std::filesystem::path& bas
   read_count(reader, "repeat", options.repeat, 0, 1'000'000);
   reader.integer("decode_threads", options.decode_threads, 1, 64);
   reader.integer("prefetch", options.prefetch, 1, 256);
-  read_count(reader, "width_max", options.limits.width_max, 1, 1 << 20);
-  read_count(reader, "height_max", options.limits.height_max, 1, 1 << 20);
-  read_count(reader, "pixels_max", options.limits.pixels_max, 1, 1 << 30);
-  reader.bytes("file_bytes_max", options.limits.file_bytes_max);
+  read_limits(reader, options.limits);
   return options;
 }
 
@@ -68,13 +72,28 @@ line::BoardSimulatorOptions read_simulator(Reader& reader) {
   return options;
 }
 
+line::RequestOptions read_requests(Reader& reader) {
+  line::RequestOptions options;
+  reader.texts("images", options.roles);
+  if (options.roles.empty()) {
+    reader.problem("images", "names no picture; expected such as [board] or [board, golden]");
+  }
+  reader.word<PixelFormat>("format", options.format, &parse_pixel_format);
+  reader.rate("rate", options.frames_per_second);
+  reader.integer("decode_threads", options.decode_threads, 1, 64);
+  reader.integer("waiting_max", options.waiting_max, 1, 4096);
+  read_limits(reader, options.limits);
+  return options;
+}
+
 SourceConfig read_source(Reader& reader, const std::filesystem::path& base) {
-  static const std::vector<std::string> kTypes{"folder", "board-simulator"};
+  static const std::vector<std::string> kTypes{"folder", "board-simulator", "requests"};
   std::string type;
-  reader.require("type", "folder or board-simulator");
+  reader.require("type", "folder, board-simulator or requests");
   reader.text("type", type);
   if (type == "board-simulator") return read_simulator(reader);
   if (type == "folder") return read_folder(reader, base);
+  if (type == "requests") return read_requests(reader);
   if (!type.empty()) reader.problem("type", "no source '" + type + "'" + suggestion(type, kTypes));
   return line::FolderOptions{};
 }
@@ -100,6 +119,7 @@ std::vector<std::string> image_roles(const SourceConfig& source) {
   if (const auto* simulator = std::get_if<line::BoardSimulatorOptions>(&source)) {
     return {simulator->board_role, simulator->golden_role};
   }
+  if (const auto* requests = std::get_if<line::RequestOptions>(&source)) return requests->roles;
   std::vector<std::string> roles;
   for (const line::RolePattern& role : std::get<line::FolderOptions>(source).roles) {
     roles.push_back(role.role);

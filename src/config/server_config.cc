@@ -72,6 +72,24 @@ void read_metrics(Reader& reader, ServerConfig& server) {
   reader.boolean("triton_names", server.triton_names);
 }
 
+template <typename Count>
+void read_count(Reader& reader, std::string_view key, Count& target, int max) {
+  int count = static_cast<int>(target);
+  reader.integer(key, count, 1, max);
+  target = static_cast<Count>(count);
+}
+
+void read_pictures(Reader& reader, rest::TaskRunnerOptions& pictures) {
+  reader.integer("threads", pictures.threads, 1, 64);
+  reader.integer("calls_max", pictures.calls_max, 1, 4096);
+}
+
+void read_verdicts(Reader& reader, rest::FeedOptions& verdicts) {
+  read_count(reader, "kept_max", verdicts.kept_max, 1'000'000);
+  read_count(reader, "listeners_max", verdicts.listeners_max, 10'000);
+  read_count(reader, "unheard_max", verdicts.unheard_max, 1'000'000);
+}
+
 void read_priorities(Reader& reader, std::vector<PriorityClass>& priorities) {
   if (!reader.has("priorities")) return;
   std::vector<std::string> words;
@@ -131,6 +149,9 @@ void read_server(Reader& reader, ServerConfig& server) {
   reader.integer("in_flight_max", in_flight, 1, 1'000'000);
   server.infer.in_flight_max = static_cast<std::size_t>(in_flight);
   reader.bytes("request_bytes_max", server.infer.request_bytes_max);
+  reader.mapping("pictures", [&](Reader& child) { read_pictures(child, server.pictures); });
+  reader.mapping("verdicts", [&](Reader& child) { read_verdicts(child, server.verdicts); });
+  server.pictures.deadline = server.infer.deadline;
 }
 
 }  // namespace takt::config

@@ -80,27 +80,47 @@ std::string size_text(const ImageInfo& info) {
 
 }  // namespace
 
+void FrameReader::start(std::size_t count) {
+  while (loaded_.size() < count) loaded_.push_back({{}, {}, {}, {}, ImageInfo{}});
+  count_ = count;
+}
+
 void FrameReader::load(const std::vector<ImageFile>& files) {
-  while (loaded_.size() < files.size()) loaded_.push_back({{}, {}, ImageInfo{}});
-  count_ = files.size();
-  const ImageInfo* first = nullptr;
-  std::string first_name;
+  start(files.size());
   for (std::size_t i = 0; i < count_; ++i) {
     Loaded& image = loaded_[i];
-    image.file = files[i];
-    const Result<void> read = read_file(image.file.path, limits_.file_bytes_max, image.bytes);
+    image.role = files[i].role;
+    image.label = files[i].role + " " + files[i].path.filename().string();
+    const Result<void> read = read_file(files[i].path, limits_.file_bytes_max, image.file);
+    image.bytes = image.file;
     image.info = read ? probe(image.bytes, limits_) : std::unexpected(read.error());
+  }
+  agree();
+}
+
+void FrameReader::load(std::span<const EncodedImage> images) {
+  start(images.size());
+  for (std::size_t i = 0; i < count_; ++i) {
+    Loaded& image = loaded_[i];
+    image.role = images[i].role;
+    image.label = images[i].role;
+    image.bytes = images[i].bytes;
+    image.info = probe(image.bytes, limits_);
+  }
+  agree();
+}
+
+void FrameReader::agree() {
+  const Loaded* first = nullptr;
+  for (std::size_t i = 0; i < count_; ++i) {
+    Loaded& image = loaded_[i];
     if (!image.info) continue;
-    const bool same = first == nullptr ||
-                      (image.info->width == first->width && image.info->height == first->height);
-    if (!same) {
-      image.info = refuse(size_text(*image.info) + " pixels, but " + first_name + " has " +
-                          size_text(*first) + "; the images of a frame have one size");
-      continue;
-    }
     if (first == nullptr) {
-      first = &*image.info;
-      first_name = image.file.path.filename().string();
+      first = &image;
+    } else if (image.info->width != first->info->width ||
+               image.info->height != first->info->height) {
+      image.info = refuse(size_text(*image.info) + " pixels, but " + first->label + " has " +
+                          size_text(*first->info) + "; the images of a frame have one size");
     }
   }
 }
@@ -125,11 +145,10 @@ FrameImages FrameReader::decode(const Capture* capture) {
       const std::size_t stride = static_cast<std::size_t>(image.info->width) *
                                  static_cast<std::size_t>(channel_count(format_));
       decoded = takt::decode(image.bytes, format_, capture->plane(i), stride, limits_);
-      if (decoded) result.images.push_back(capture->image(i, image.file.role));
+      if (decoded) result.images.push_back(capture->image(i, image.role));
     }
     if (!decoded && !result.damage) {
-      result.damage = std::move(decoded).error().within(image.file.role + " " +
-                                                        image.file.path.filename().string());
+      result.damage = std::move(decoded).error().within(image.label);
     }
   }
   return result;

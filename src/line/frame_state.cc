@@ -143,14 +143,6 @@ void give_up(FrameState& state, TaskRun& run, TaskState why, Error error, TimePo
   finish(state, run, now);
 }
 
-Result<const FrameImage*> image_of(const Frame& frame, const std::string& role) {
-  const auto found = std::ranges::find(frame.images, role, &FrameImage::role);
-  if (found != frame.images.end()) return &*found;
-  return fail(ErrorKind::invalid_input, "the frame has no image '" + role +
-                                            "'; the source and the task's inputs must use the "
-                                            "same names");
-}
-
 FrameFindings take_findings(FrameState& state) {
   FrameFindings findings;
   findings.damage = state.frame.damage;

@@ -61,9 +61,6 @@ void finish(FrameState& state, TaskRun& run, TimePoint now);
 // Ends a task without an answer.
 void give_up(FrameState& state, TaskRun& run, TaskState why, Error error, TimePoint now);
 
-// The image with this role. Errors: invalid_input.
-[[nodiscard]] Result<const FrameImage*> image_of(const Frame& frame, const std::string& role);
-
 // What the decision looks at; moved out of the state.
 [[nodiscard]] FrameFindings take_findings(FrameState& state);
 // The record of a judged frame; takes the frame's images and the tasks' reports with it.

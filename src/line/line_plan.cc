@@ -74,29 +74,6 @@ Result<void> plan_size(PlannedTask& task) {
   return {};
 }
 
-Result<PlannedTask> plan_task(const TaskSpec& spec, const InferenceClient& client) {
-  PlannedTask task;
-  task.spec = spec;
-  Result<ModelInfo> model = client.find(spec.model, spec.version);
-  if (!model) return std::unexpected(std::move(model).error().within(place_of(spec)));
-  task.model = std::move(*model);
-  if (task.model.signature.inputs.empty()) {
-    return fail(ErrorKind::invalid_input, place_of(spec) + ": the model has no input");
-  }
-  if (auto planned = plan_inputs(task); !planned) {
-    return std::unexpected(std::move(planned).error().within(place_of(spec)));
-  }
-  if (auto planned = plan_size(task); !planned) {
-    return std::unexpected(std::move(planned).error().within(place_of(spec)));
-  }
-  auto postprocessor = make_postprocessor(spec.postprocess, task.model.signature);
-  if (!postprocessor) {
-    return std::unexpected(std::move(postprocessor).error().within(place_of(spec)));
-  }
-  task.postprocessor = std::move(*postprocessor);
-  return task;
-}
-
 Result<void> plan_fallback(PlannedTask& task, std::span<const TaskSpec> tasks,
                            std::span<const std::string> known, const InferenceClient& client) {
   const std::string& name = task.spec.fallback_task;
@@ -156,6 +133,29 @@ Result<void> check_limits(const LineConfig& config) {
 }
 
 }  // namespace
+
+Result<PlannedTask> plan_task(const TaskSpec& spec, const InferenceClient& client) {
+  PlannedTask task;
+  task.spec = spec;
+  Result<ModelInfo> model = client.find(spec.model, spec.version);
+  if (!model) return std::unexpected(std::move(model).error().within(place_of(spec)));
+  task.model = std::move(*model);
+  if (task.model.signature.inputs.empty()) {
+    return fail(ErrorKind::invalid_input, place_of(spec) + ": the model has no input");
+  }
+  if (auto planned = plan_inputs(task); !planned) {
+    return std::unexpected(std::move(planned).error().within(place_of(spec)));
+  }
+  if (auto planned = plan_size(task); !planned) {
+    return std::unexpected(std::move(planned).error().within(place_of(spec)));
+  }
+  auto postprocessor = make_postprocessor(spec.postprocess, task.model.signature);
+  if (!postprocessor) {
+    return std::unexpected(std::move(postprocessor).error().within(place_of(spec)));
+  }
+  task.postprocessor = std::move(*postprocessor);
+  return task;
+}
 
 std::string PlannedTask::class_name(int index) const {
   const auto& classes = spec.postprocess.classes;

@@ -38,6 +38,9 @@ struct LinePlan {
   [[nodiscard]] std::vector<std::string> names() const;
 };
 
+// One task without its fallback. Errors: as make_plan().
+[[nodiscard]] Result<PlannedTask> plan_task(const TaskSpec& spec, const InferenceClient& client);
+
 // Resolves config.tasks. Errors: invalid_input (unknown task, a cascade in a circle, images that
 // don't fit the model's inputs, an input without a fixed size, post-processing that doesn't fit,
 // a fallback that gives something else, a decision that names what isn't there), unavailable (the model doesn't serve). The message

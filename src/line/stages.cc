@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "line/stages.h"
 
+#include "line/image_request.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -82,7 +84,7 @@ void Stages::submit(FrameState& state, std::size_t task) {
 Result<void> Stages::send(FrameState& state, std::size_t task, std::size_t request_index) {
   FrameRequest& sent = state.tasks[task].requests[request_index];
   const PlannedTask& asked_task = asked(plan_.tasks[task], sent);
-  Result<InferRequest> made = request(state, asked_task, sent.region);
+  Result<InferRequest> made = image_request(asked_task, state.frame, sent.region, plan_.flow);
   if (!made) return std::unexpected(std::move(made).error());
   made->priority = plan_.tasks[task].spec.priority;
   made->deadline = stage_deadline(state, task, asked_task);
@@ -112,35 +114,6 @@ bool Stages::fall_back(FrameState& state, std::size_t task, std::size_t request_
   const Result<void> sent = send(state, task, request_index);
   if (!sent && !run.finding.stand_in->error) run.finding.stand_in->error = sent.error();
   return sent.has_value();
-}
-
-Result<InferRequest> Stages::request(const FrameState& state, const PlannedTask& planned,
-                                     const Region& region) const {
-  InferRequest made;
-  made.model = planned.model.id;
-  made.flow = plan_.flow;
-  for (const std::vector<std::string>& roles : planned.roles) {
-    ImageStack stack;
-    stack.region = region;
-    for (const std::string& role : roles) {
-      const Result<const FrameImage*> image = image_of(state.frame, role);
-      if (!image) return std::unexpected(image.error());
-      const ImageView& view = (*image)->view;
-      if (!stack.images.empty() && (view.width != stack.images.front().width ||
-                                    view.height != stack.images.front().height)) {
-        return fail(ErrorKind::invalid_input,
-                    "image '" + role + "' is " + std::to_string(view.width) + "x" +
-                        std::to_string(view.height) + ", but '" + roles.front() + "' is " +
-                        std::to_string(stack.images.front().width) + "x" +
-                        std::to_string(stack.images.front().height) +
-                        "; images of one input must have one size");
-      }
-      stack.images.push_back(view);
-      if ((*image)->slot) made.holds.push_back((*image)->slot);
-    }
-    made.inputs.emplace_back(std::move(stack));
-  }
-  return made;
 }
 
 std::vector<FrameRequest> Stages::crops(const FrameState& state, std::size_t child) {
@@ -179,11 +152,7 @@ void Stages::cancel(const FrameState& state) {
 
 Placement Stages::placement(const FrameState& state, std::size_t task,
                             const FrameRequest& request) const {
-  const PlannedTask& planned = asked(plan_.tasks[task], request);
-  const Result<const FrameImage*> image = image_of(state.frame, planned.roles.front().front());
-  if (!image) return {};
-  return place(request.region, (*image)->view.width, (*image)->view.height, planned.model_width,
-               planned.model_height, planned.spec.preprocess.fit);
+  return placement_of(asked(plan_.tasks[task], request), state.frame, request.region);
 }
 
 // What a task's answer is needed by, so that what follows it can still be in time. Where that can't

@@ -44,8 +44,6 @@ class Stages {
  private:
   void submit(FrameState& state, std::size_t task);
   [[nodiscard]] Result<void> send(FrameState& state, std::size_t task, std::size_t request);
-  [[nodiscard]] Result<InferRequest> request(const FrameState& state, const PlannedTask& task,
-                                             const Region& region) const;
   [[nodiscard]] std::vector<FrameRequest> crops(const FrameState& state, std::size_t child);
   [[nodiscard]] TimePoint stage_deadline(const FrameState& state, std::size_t task,
                                          const PlannedTask& asked_task) const;

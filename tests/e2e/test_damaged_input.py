@@ -104,7 +104,7 @@ DAMAGE = {
     bmp_that_lies: "BMP",
     golden_missing: "golden 0003_temp.png: no such file",
     golden_damaged: "golden 0003_temp.png",
-    sizes_differ: "64x32 pixels, but 0003_test.png has 64x64",
+    sizes_differ: "64x32 pixels, but board 0003_test.png has 64x64",
 }
 
 

@@ -38,6 +38,7 @@ constexpr std::size_t kFirstTextBytesMax = std::size_t{1} << 20;
 // Closed with unread bytes in it, a socket throws the answer away that its client hasn't read.
 constexpr auto kLeavingTimeout = std::chrono::seconds(2);
 constexpr int kSlowWaitingMax = 64;
+constexpr auto kSilenceMax = std::chrono::seconds(15);  // to a client that listens to events
 constexpr std::string_view kJson = "Content-Type: application/json\r\n";
 constexpr beast::string_view kJsonLength = "Inference-Header-Content-Length";
 
@@ -116,7 +117,10 @@ void Connection::sweep(TimePoint now) {
     // Seen also behind a further request that hasn't been read.
     pollfd state{socket_.native_handle(), POLLRDHUP, 0};
     const bool hung_up = ::poll(&state, 1, 0) > 0;
-    if (hung_up && !std::exchange(gone_, true)) ticket_.cancel();
+    if (hung_up && !std::exchange(gone_, true)) {
+      ticket_.cancel();
+      if (listening_) listening_->cancel();
+    }
   }
   if (now < due_) return;
   if (phase_ != Phase::leaving) ++shared_.connections_timed_out;
@@ -126,6 +130,7 @@ void Connection::sweep(TimePoint now) {
 }
 
 void Connection::finish() {
+  if (listening_) listening_->cancel();
   if (phase_ != Phase::idle || buffer_.size() > 0) return;
   error_code ignored;
   socket_.close(ignored);
@@ -133,6 +138,8 @@ void Connection::finish() {
 
 void Connection::abort() {
   ticket_.cancel();
+  gone_ = true;
+  if (listening_) listening_->cancel();
   error_code ignored;
   socket_.close(ignored);
 }
@@ -195,6 +202,8 @@ Connection::Head Connection::read_head(const HeadParser& parser) {
   head.json_length = parse_length(field(kJsonLength));
   head.coding = parse_coding(field(bhttp::field::content_encoding));
   head.accepted = choose_coding(field(bhttp::field::accept_encoding));
+  head.content_type = std::string(field(bhttp::field::content_type));
+  head.last_event_id = std::string(field("Last-Event-ID"));
   return head;
 }
 
@@ -234,15 +243,20 @@ awaitable<bool> Connection::handle(HeadParser& parser) {
   }
   ApiResult<std::string> body = co_await read_body(head, parser);
   if (!body) co_return co_await reply(head, error_reply(body.error()));
-  HttpRequest request{head.method, std::move(head.target->path), std::move(head.target->query),
-                      std::move(*body)};
+  HttpRequest request{
+      head.method,      std::move(head.target->path), std::move(head.target->query),
+      std::move(*body), std::move(head.content_type), std::move(head.last_event_id)};
   // Not by ?:, in which GCC 12 destroys what was awaited twice.
   HttpReply answer;
   if (shared_.endpoints.is_slow(request)) {
     answer = co_await answer_elsewhere(std::move(request));
+  } else if (shared_.endpoints.is_long(request)) {
+    answer = co_await answer_later(std::move(request));
+    if (gone_) co_return false;
   } else {
     answer = answer_of(request);
   }
+  if (answer.stream) co_return co_await stream(head, answer);
   co_return co_await reply(head, answer);
 }
 
@@ -265,6 +279,22 @@ awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
   --shared_.slow_waiting;
   co_await net::post(net::bind_executor(home, net::use_awaitable));
   co_return answer;
+}
+
+// Resumes on the connection's own thread, whoever answers.
+awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
+  enter(Phase::answering);
+  const auto home = co_await net::this_coro::executor;
+  const auto start = [this, home](auto handler, HttpRequest asked) {
+    shared_.endpoints.begin(
+        std::move(asked), [home, handler = std::move(handler)](HttpReply answer) mutable {
+          net::post(home, [handler = std::move(handler), answer = std::move(answer)]() mutable {
+            std::move(handler)(std::move(answer));
+          });
+        });
+  };
+  co_return co_await net::async_initiate<decltype(net::use_awaitable), void(HttpReply)>(
+      start, net::use_awaitable, std::move(request));
 }
 
 awaitable<bool> Connection::infer(Head& head, HeadParser& parser, std::string model,
@@ -452,6 +482,61 @@ awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
   for (const auto& [name, value] : reply.headers) headers += name + ": " + value + "\r\n";
   const std::array<std::string_view, 1> body{reply.body};
   co_return co_await write(head, reply.status, headers, body);
+}
+
+// Until the stream ends, the client goes or the server stops.
+awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
+  if (!co_await drop_body(head)) deaf_ = true;
+  if (deaf_ || head.old) head.keep_alive = false;
+  enter(Phase::writing);
+  out_head_ =
+      fmt::format("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nCache-Control: no-store\r\n{}{}\r\n",
+                  reply.content_type, head.old ? "" : "Transfer-Encoding: chunked\r\n",
+                  head.keep_alive ? "" : "Connection: close\r\n");
+  auto [failure, bytes] = co_await net::async_write(socket_, net::buffer(out_head_), kTuple);
+  if (failure || head.method == "HEAD") co_return !failure && head.keep_alive;
+  EventStream& events = *reply.stream;
+  const auto home = co_await net::this_coro::executor;
+  listening_ = std::make_shared<net::steady_timer>(home);
+  events.on_change([home, timer = std::weak_ptr(listening_)] {
+    net::post(home, [timer] {
+      if (const auto waiting = timer.lock()) waiting->cancel();
+    });
+  });
+  bool open = true;
+  bool ended = false;
+  while (open && !ended && !gone_ && !shared_.stopping) {
+    std::optional<std::string> part = events.take();
+    if (!part) {
+      ended = true;
+    } else if (!part->empty()) {
+      open = co_await send_part(head, *part);
+    } else {
+      enter(Phase::answering);
+      listening_->expires_after(kSilenceMax);
+      const auto [interrupted] = co_await listening_->async_wait(kTuple);
+      // A comment, by which both sides see that the other one is there.
+      if (!interrupted) open = co_await send_part(head, ":\n\n");
+    }
+  }
+  events.on_change({});
+  listening_.reset();
+  if (!open || gone_) co_return false;
+  open = co_await send_part(head, {});
+  co_return open&& head.keep_alive;
+}
+
+// Nothing: the end.
+awaitable<bool> Connection::send_part(const Head& head, std::string_view part) {
+  enter(Phase::writing);
+  const std::string length = fmt::format("{:x}\r\n", part.size());
+  std::vector<net::const_buffer> buffers;
+  if (!head.old) buffers.push_back(net::buffer(length));
+  buffers.emplace_back(part.data(), part.size());
+  if (!head.old) buffers.emplace_back("\r\n", 2);
+  const auto [failure, written] = co_await net::async_write(socket_, buffers, kTuple);
+  if (failure) ended_ = true;
+  co_return !failure;
 }
 
 awaitable<bool> Connection::reply(Head& head, const InferAnswer& answer) {

@@ -14,6 +14,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -22,6 +23,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -78,6 +80,8 @@ class Connection {
     std::optional<Coding> coding;              // of the body
     Coding accepted = Coding::identity;        // for the answer
     std::uint64_t unread = 0;                  // of the body
+    std::string content_type;
+    std::string last_event_id;
   };
 
   void enter(Phase phase);
@@ -97,9 +101,12 @@ class Connection {
   boost::asio::awaitable<ApiResult<InferAnswer>> ask(InferCall call);
   HttpReply answer_of(const HttpRequest& request) noexcept;
   boost::asio::awaitable<HttpReply> answer_elsewhere(HttpRequest request);
+  boost::asio::awaitable<HttpReply> answer_later(HttpRequest request);
   boost::asio::awaitable<bool> drop_body(Head& head);
   boost::asio::awaitable<bool> reply(Head& head, const HttpReply& reply);
   boost::asio::awaitable<bool> reply(Head& head, const InferAnswer& answer);
+  boost::asio::awaitable<bool> stream(Head& head, const HttpReply& reply);
+  boost::asio::awaitable<bool> send_part(const Head& head, std::string_view part);
   boost::asio::awaitable<bool> write(Head& head, int status, std::string_view headers,
                                      std::span<const std::string_view> body);
   boost::asio::awaitable<void> leave();
@@ -119,6 +126,8 @@ class Connection {
   bool deaf_ = false;       // it may go on sending what nobody reads
   bool ended_ = false;      // nothing more comes; Asio would wait for it in vain
   InferTicket ticket_;
+  // Of a client that listens to events; runs out when there is something to do for it.
+  std::shared_ptr<boost::asio::steady_timer> listening_;
 };
 
 }  // namespace takt::server::http

@@ -6,6 +6,8 @@
 
 #include "server/http/http_message.h"
 
+#include <functional>
+
 namespace takt::server::http {
 
 class Endpoints {
@@ -15,6 +17,12 @@ class Endpoints {
   [[nodiscard]] virtual bool is_slow(const HttpRequest& request) const = 0;
   // 404 and 405 included.
   [[nodiscard]] virtual HttpReply answer(const HttpRequest& request) = 0;
+
+  // Whether the request is begun by begin(), which returns at once, in place of answer().
+  [[nodiscard]] virtual bool is_long(const HttpRequest& /*request*/) const { return false; }
+  // Calls `done` exactly once, from any thread; also where the client has gone.
+  using Done = std::move_only_function<void(HttpReply)>;
+  virtual void begin(HttpRequest request, Done done) { done(answer(request)); }
 };
 
 }  // namespace takt::server::http

@@ -85,6 +85,15 @@ HttpReply error_reply(const ApiError& error) {
   return reply;
 }
 
+HttpReply wrong_method(std::string_view allowed) {
+  const std::string methods(allowed);
+  HttpReply reply =
+      error_reply({ApiCode::invalid_argument, "this path takes " + methods + " only"});
+  reply.status = 405;
+  reply.headers.emplace_back("Allow", methods);
+  return reply;
+}
+
 std::string_view reason_phrase(int status) noexcept {
   switch (status) {
     case 200:

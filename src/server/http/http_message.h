@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests and replies of everything but inferences: small, whole in memory.
+// Requests and replies of everything but inferences: whole in memory.
 // Thread-safe: plain values.
 // Owns: plain values.
 #pragma once
 
 #include "server/api_error.h"
+#include "server/http/event_stream.h"
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +23,8 @@ struct HttpRequest {
   std::vector<std::string> path;  // "/v2/models/a%2Fb" -> {"v2", "models", "a/b"}
   std::map<std::string, std::string> query;
   std::string body;
+  std::string content_type{};   // of the body, as the client says
+  std::string last_event_id{};  // of a client that has listened to events before
 };
 
 struct HttpReply {
@@ -28,6 +32,7 @@ struct HttpReply {
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
+  std::shared_ptr<EventStream> stream;  // set: in place of `body`
 };
 
 // The path and query of a request's target, decoded. Nothing: it is none (a bad escape, NUL).
@@ -38,6 +43,8 @@ struct Target {
 [[nodiscard]] std::optional<Target> parse_target(std::string_view target);
 
 [[nodiscard]] HttpReply error_reply(const ApiError& error);
+// 405; `allowed` such as "GET, POST".
+[[nodiscard]] HttpReply wrong_method(std::string_view allowed);
 [[nodiscard]] std::string_view reason_phrase(int status) noexcept;
 
 }  // namespace takt::server::http

@@ -32,14 +32,6 @@ HttpReply not_found() {
   return error_reply({ApiCode::not_found, "no such path of the Open Inference Protocol (v2)"});
 }
 
-HttpReply wrong_method(const char* allowed) {
-  HttpReply reply =
-      error_reply({ApiCode::invalid_argument, fmt::format("this path takes {} only", allowed)});
-  reply.status = 405;
-  reply.headers.emplace_back("Allow", allowed);
-  return reply;
-}
-
 bool is_get(const HttpRequest& request) {
   return request.method == "GET" || request.method == "HEAD";
 }
