@@ -29,7 +29,7 @@ constexpr int kSlowMax = 64;  // waiting for their threads
 // Clients take 8 KiB of metadata by default, in which a message may take three bytes for each of its own.
 constexpr std::size_t kMessageBytesMax = 2000;
 
-using Context = ::grpc::GenericCallbackServerContext;
+using Context = ::grpc::GenericServerContext;
 using Lock = std::unique_lock<std::mutex>;
 
 ::grpc::Status to_status(ApiError error) {
@@ -45,16 +45,64 @@ std::string_view authorization_of(const Context& context) {
   return {found->second.data(), found->second.size()};
 }
 
-class Call : public ::grpc::ServerGenericBidiReactor {
+// A call that a client may make: it waits for one, and then holds what gRPC knows of it.
+class Place final : public Event {
  public:
-  Call(Shared& shared, Context& context) : shared_(shared), context_(context) { ++shared_.calls; }
+  explicit Place(Shared& shared) : shared_(shared) {
+    context_.AsyncNotifyWhenDone(&done_);
+    shared_.calls_service.RequestCall(&context_, &stream_, shared_.poller->queue(),
+                                      shared_.poller->queue(), this);
+  }
+
+  void happened(bool ok) override;  // a call has come, or none will
+
+  Context& context() noexcept { return context_; }
+  ::grpc::GenericServerAsyncReaderWriter& stream() noexcept { return stream_; }
+  void on_done(Event& call) noexcept { done_.call = &call; }
+
+ private:
+  struct Done final : Event {
+    void happened(bool ok) override { call->happened(ok); }
+    Event* call = nullptr;
+  };
+
+  Shared& shared_;
+  Context context_;
+  ::grpc::GenericServerAsyncReaderWriter stream_{&context_};
+  Done done_;
+};
+
+// One call, from the moment that it came. It goes when it has been finished, gRPC has said that it is
+// over, and nothing that it has started is under way.
+class Call {
+ public:
+  Call(Shared& shared, std::unique_ptr<Place> place)
+      : shared_(shared), place_(std::move(place)), context_(place_->context()) {
+    ++shared_.calls;
+    place_->on_done(over_);
+  }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
-  ~Call() override { --shared_.calls; }
-
-  void OnDone() override { delete this; }
+  virtual ~Call() { --shared_.calls; }
 
  protected:
+  virtual void OnReadDone(bool /*ok*/) {}
+  virtual void OnWriteDone(bool /*ok*/) {}
+  virtual void OnCancel() {}
+
+  void StartRead(::grpc::ByteBuffer* message) {
+    ++under_way_;
+    place_->stream().Read(message, &read_);
+  }
+  void StartWrite(const ::grpc::ByteBuffer* message) {
+    ++under_way_;
+    place_->stream().Write(*message, &written_);
+  }
+  void StartWriteAndFinish(const ::grpc::ByteBuffer* message) {
+    place_->stream().WriteAndFinish(*message, {}, ::grpc::Status::OK, &finished_);
+  }
+  void Finish(const ::grpc::Status& status) { place_->stream().Finish(status, &finished_); }
+
   // The message that was read. A client that compresses its messages gets its answers compressed too.
   ApiResult<ReceivedMessage> open_message() {
     ApiResult<ReceivedMessage> message =
@@ -85,17 +133,48 @@ class Call : public ::grpc::ServerGenericBidiReactor {
   }
 
   Shared& shared_;
+
+ private:
+  const std::unique_ptr<Place> place_;
+
+ protected:
   Context& context_;
   ::grpc::ByteBuffer buffer_;  // what is being read
 
  private:
+  // An operation of the call that has ended.
+  class Ended final : public Event {
+   public:
+    using Handler = void (Call::*)(bool ok);
+    Ended(Call& call, Handler handler) : call_(call), handler_(handler) {}
+    void happened(bool ok) override {
+      (call_.*handler_)(ok);
+      if (--call_.under_way_ == 0) delete &call_;
+    }
+
+   private:
+    Call& call_;
+    const Handler handler_;
+  };
+
+  void on_over(bool /*ok*/) {
+    if (context_.IsCancelled()) OnCancel();
+  }
+  void on_finished(bool /*ok*/) {}
+
+  Ended read_{*this, &Call::OnReadDone};
+  Ended written_{*this, &Call::OnWriteDone};
+  Ended finished_{*this, &Call::on_finished};
+  Ended over_{*this, &Call::on_over};
+  std::atomic<int> under_way_{2};  // finished_ and over_, which come once each
   bool opened_ = false;
 };
 
 // Ends at once.
 class RefusedCall final : public Call {
  public:
-  RefusedCall(Shared& shared, Context& context, ApiError error) : Call(shared, context) {
+  RefusedCall(Shared& shared, std::unique_ptr<Place> place, ApiError error)
+      : Call(shared, std::move(place)) {
     Finish(to_status(std::move(error)));
   }
 };
@@ -118,7 +197,7 @@ class UnaryCall : public Call {
   void end(ApiError error) { Finish(to_status(std::move(error))); }
   void end(::grpc::ByteBuffer response) {
     response_.Swap(&response);
-    StartWriteAndFinish(&response_, {}, ::grpc::Status::OK);
+    StartWriteAndFinish(&response_);
   }
 
  private:
@@ -127,8 +206,8 @@ class UnaryCall : public Call {
 
 class MethodCall final : public UnaryCall {
  public:
-  MethodCall(Shared& shared, Context& context, const Method& method)
-      : UnaryCall(shared, context), method_(method) {
+  MethodCall(Shared& shared, std::unique_ptr<Place> place, const Method& method)
+      : UnaryCall(shared, std::move(place)), method_(method) {
     StartRead(&buffer_);
   }
 
@@ -162,7 +241,9 @@ class MethodCall final : public UnaryCall {
 
 class InferOnce final : public UnaryCall {
  public:
-  InferOnce(Shared& shared, Context& context) : UnaryCall(shared, context) { StartRead(&buffer_); }
+  InferOnce(Shared& shared, std::unique_ptr<Place> place) : UnaryCall(shared, std::move(place)) {
+    StartRead(&buffer_);
+  }
 
   void OnCancel() override {
     InferTicket ticket;
@@ -179,9 +260,8 @@ class InferOnce final : public UnaryCall {
     ApiResult<InferCall> call = read_call(message);
     if (!call) return end(std::move(call).error());
     keep(shared_.service.submit(std::move(*call), [this](ApiResult<InferAnswer> answer) {
-      boost::asio::post(shared_.answers, [this, answer = std::move(answer)]() mutable {
-        finish(std::move(answer));
-      });
+      shared_.poller->post(
+          [this, answer = std::move(answer)]() mutable { finish(std::move(answer)); });
     }));
   }
 
@@ -209,7 +289,7 @@ class InferOnce final : public UnaryCall {
 // Requests and their answers in the same order. While too many are unanswered, nothing is read.
 class InferStream final : public Call {
  public:
-  InferStream(Shared& shared, Context& context) : Call(shared, context) {
+  InferStream(Shared& shared, std::unique_ptr<Place> place) : Call(shared, std::move(place)) {
     const Lock lock(mutex_);
     reading_ = true;
     StartRead(&buffer_);
@@ -257,8 +337,8 @@ class InferStream final : public Call {
     if (!call) return settle(number, to_buffer(write_stream_error(id, call.error().message)));
     keep(number, shared_.service.submit(
                      std::move(*call), [this, number, id](ApiResult<InferAnswer> answer) mutable {
-                       boost::asio::post(shared_.answers, [this, number, id = std::move(id),
-                                                           answer = std::move(answer)]() mutable {
+                       shared_.poller->post([this, number, id = std::move(id),
+                                             answer = std::move(answer)]() mutable {
                          finish(number, id, std::move(answer));
                        });
                      }));
@@ -375,15 +455,32 @@ ApiResult<void> check(const Shared& shared, const Context& context) {
                             shared.options.calls_max));
 }
 
+void take_call(Shared& shared, std::unique_ptr<Place> place) {
+  const Context& context = place->context();
+  if (auto checked = check(shared, context); !checked) {
+    new RefusedCall(shared, std::move(place), std::move(checked).error());
+  } else if (context.method() == kModelInfer) {
+    new InferOnce(shared, std::move(place));
+  } else if (context.method() == kModelStreamInfer) {
+    new InferStream(shared, std::move(place));
+  } else {
+    const Method& method = *find_method(context.method());
+    new MethodCall(shared, std::move(place), method);
+  }
+}
+
+void Place::happened(bool ok) {
+  std::unique_ptr<Place> self(this);
+  if (!ok) return;  // the server is shutting down
+  open_place(shared_);
+  take_call(shared_, std::move(self));
+}
+
 }  // namespace
 
-::grpc::ServerGenericBidiReactor* make_call(Shared& shared, Context& context) {
-  if (auto checked = check(shared, context); !checked) {
-    return new RefusedCall(shared, context, std::move(checked).error());
-  }
-  if (context.method() == kModelInfer) return new InferOnce(shared, context);
-  if (context.method() == kModelStreamInfer) return new InferStream(shared, context);
-  return new MethodCall(shared, context, *find_method(context.method()));
+void open_place(Shared& shared) {
+  if (shared.closed) return;
+  new Place(shared);  // its call's, or its own until one has come
 }
 
 }  // namespace takt::server::rpc

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One call of a client, whatever its method: reads its messages, answers them, and withdraws what the
 // client no longer waits for.
-// Thread-safe: as gRPC's callbacks need it. Private to server/grpc.
-// Owns: a call itself; gRPC tells it when to go.
+// Thread-safe: gRPC's events come on the poller's thread, answers of slow methods from others. Private
+// to server/grpc.
+// Owns: a call itself; it goes when gRPC has done with it.
 #pragma once
 
 #include "core/time.h"
 #include "server/grpc/grpc_server.h"
 #include "server/grpc/methods.h"
+#include "server/grpc/poller.h"
 #include "server/infer_service.h"
 
 #include <boost/asio/thread_pool.hpp>
@@ -15,6 +17,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <utility>
 
 namespace takt::server::rpc {
@@ -34,12 +37,13 @@ struct Shared {
   const Clock& clock;
   std::atomic<std::size_t> calls{0};
   std::atomic<int> slow_waiting{0};
+  std::atomic<bool> closed{false};   // no further calls are waited for
   boost::asio::thread_pool slow{2};  // for methods that take long
-  // Writes answers, so that the engine's threads don't: sending a large one takes a while.
-  boost::asio::thread_pool answers{1};
+  ::grpc::AsyncGenericService calls_service;
+  std::unique_ptr<Poller> poller;  // from before the server's start until after its end
 };
 
-[[nodiscard]] ::grpc::ServerGenericBidiReactor* make_call(
-    Shared& shared, ::grpc::GenericCallbackServerContext& context);
+// Waits for one more call; each that comes opens the next place.
+void open_place(Shared& shared);
 
 }  // namespace takt::server::rpc

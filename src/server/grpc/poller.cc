@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/grpc/poller.h"
+
+#include <grpc/support/time.h>
+#include <pthread.h>
+
+#include <utility>
+
+namespace takt::server::rpc {
+
+Poller::Poller(std::unique_ptr<::grpc::ServerCompletionQueue> queue) : queue_(std::move(queue)) {}
+
+Poller::~Poller() {
+  stop();
+}
+
+void Poller::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void Poller::run() {
+  ::pthread_setname_np(::pthread_self(), "takt-grpc");
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) static_cast<Event*>(tag)->happened(ok);
+}
+
+// One alarm wakes the thread for all that is handed over until it looks.
+void Poller::post(Work work) {
+  const std::scoped_lock lock(mutex_);
+  posted_.push_back(std::move(work));
+  if (std::exchange(awaited_, true)) return;
+  alarm_.Set(queue_.get(), gpr_time_0(GPR_CLOCK_MONOTONIC), &handover_);
+}
+
+void Poller::Handover::happened(bool /*ok*/) {
+  poller_.work();
+}
+
+void Poller::work() {
+  std::vector<Work> taken;
+  {
+    const std::scoped_lock lock(mutex_);
+    taken.swap(posted_);
+    awaited_ = false;
+  }
+  for (Work& one : taken) one();
+}
+
+void Poller::stop() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (std::exchange(stopped_, true)) return;
+  }
+  queue_->Shutdown();
+  if (thread_.joinable()) {
+    thread_.join();
+    return;
+  }
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) {
+  }
+}
+
+}  // namespace takt::server::rpc

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread that gRPC's events come on, and what other threads hand over to it.
+// Thread-safe: post() from any thread; events run on the poller's own. Private to server/grpc.
+// Owns: its thread; the queue of events is the server's builder's.
+#pragma once
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/completion_queue.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace takt::server::rpc {
+
+// What gRPC is given to hand back when an operation has ended.
+class Event {
+ public:
+  Event() = default;
+  virtual ~Event() = default;
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  // `ok` as gRPC says of the operation.
+  virtual void happened(bool ok) = 0;
+};
+
+class Poller {
+ public:
+  using Work = std::move_only_function<void()>;
+
+  explicit Poller(std::unique_ptr<::grpc::ServerCompletionQueue> queue);
+  ~Poller();
+  Poller(const Poller&) = delete;
+  Poller& operator=(const Poller&) = delete;
+
+  [[nodiscard]] ::grpc::ServerCompletionQueue* queue() noexcept { return queue_.get(); }
+  void start();
+  // Runs `work` on the poller's thread, in the order of the calls.
+  void post(Work work);
+  // After the server has shut down: waits for the last event.
+  void stop();
+
+ private:
+  class Handover final : public Event {
+   public:
+    explicit Handover(Poller& poller) : poller_(poller) {}
+    void happened(bool ok) override;
+
+   private:
+    Poller& poller_;
+  };
+
+  void run();
+  void work();
+
+  const std::unique_ptr<::grpc::ServerCompletionQueue> queue_;
+  Handover handover_{*this};
+  ::grpc::Alarm alarm_;
+  std::thread thread_;
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  std::vector<Work> posted_;
+  bool awaited_ = false;  // the alarm has been set and has not gone off
+  bool stopped_ = false;
+};
+
+}  // namespace takt::server::rpc
