@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/grpc/calls.h"
 
+#include "core/utf8.h"
 #include "server/grpc/byte_buffers.h"
-#include "server/grpc/utf8.h"
 #include "server/grpc/wire_reader.h"
 #include "server/grpc/wire_writer.h"
 

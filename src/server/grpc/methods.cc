@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/grpc/methods.h"
 
+#include "core/utf8.h"
 #include "server/grpc/health.pb.h"
 #include "server/grpc/inference.pb.h"
 #include "server/grpc/model_messages.h"
-#include "server/grpc/utf8.h"
 
 #include <fmt/format.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/grpc/wire_writer.h"
 
-#include "server/grpc/utf8.h"
+#include "core/utf8.h"
 
 #include <cstdint>
 #include <utility>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/grpc/utf8.h"
+#include "core/utf8.h"
 
 #include <cstddef>
 #include <cstdint>
 
-namespace takt::server::rpc {
+namespace takt {
 namespace {
 
 // Bytes of the sequence at the beginning of `text`, which isn't empty; 0: it begins with none.
@@ -46,4 +46,4 @@ std::string to_utf8(std::string text) {
   return text;
 }
 
-}  // namespace takt::server::rpc
+}  // namespace takt
