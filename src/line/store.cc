@@ -2,7 +2,7 @@
 #include "line/store.h"
 
 #include "image/encode.h"
-#include "line/record_json.h"
+#include "line/store_schema.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <nlohmann/json.hpp>
@@ -14,36 +14,7 @@
 namespace takt::line {
 namespace {
 
-constexpr int kSchemaVersion = 1;
 constexpr std::size_t kBatchMax = 256;  // verdicts a transaction
-
-// Times are microseconds; captured_us counts from the Unix epoch. Boxes are pixels of the frame's image.
-// Times are microseconds; captured_us counts from the Unix epoch. Boxes are pixels of the frame's image. Ids rise in the
-// order of storing, so that the oldest rows are found without a scan.
-constexpr const char* kSchema = R"sql(
-CREATE TABLE verdicts (
-  id INTEGER PRIMARY KEY, line TEXT NOT NULL, seq INTEGER NOT NULL, frame TEXT NOT NULL, part_id TEXT NOT NULL,
-  trigger_seq INTEGER NOT NULL, recipe TEXT NOT NULL, captured_us INTEGER NOT NULL, verdict TEXT NOT NULL,
-  route TEXT NOT NULL, reasons TEXT NOT NULL, by_fallback INTEGER NOT NULL, distance REAL,
-  latency_us INTEGER NOT NULL, lateness_us INTEGER NOT NULL,
-  UNIQUE (line, seq));
-CREATE INDEX verdicts_by_time ON verdicts (captured_us);
-CREATE INDEX verdicts_by_part ON verdicts (part_id);
-CREATE TABLE detections (
-  verdict_id INTEGER NOT NULL REFERENCES verdicts (id) ON DELETE CASCADE, number INTEGER NOT NULL,
-  task TEXT NOT NULL, class TEXT NOT NULL, score REAL NOT NULL,
-  x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
-  PRIMARY KEY (verdict_id, number)) WITHOUT ROWID;
-CREATE TABLE tasks (
-  verdict_id INTEGER NOT NULL REFERENCES verdicts (id) ON DELETE CASCADE, task TEXT NOT NULL, model TEXT NOT NULL,
-  version INTEGER NOT NULL, error_kind TEXT, error TEXT, total_us INTEGER NOT NULL, compute_us INTEGER NOT NULL,
-  requests INTEGER NOT NULL,
-  PRIMARY KEY (verdict_id, task)) WITHOUT ROWID;
-CREATE TABLE pictures (
-  id INTEGER PRIMARY KEY, verdict_id INTEGER NOT NULL REFERENCES verdicts (id) ON DELETE CASCADE, role TEXT NOT NULL,
-  width INTEGER NOT NULL, height INTEGER NOT NULL, png BLOB NOT NULL,
-  UNIQUE (verdict_id, role));
-)sql";
 
 void prepare(SQLite::Database& db, Duration busy_timeout) {
   db.setBusyTimeout(static_cast<int>(to_us(busy_timeout) / 1000));
@@ -51,17 +22,7 @@ void prepare(SQLite::Database& db, Duration busy_timeout) {
   // The journal in front survives the death of the process; the store may lose its last commits only with the power.
   db.exec("PRAGMA synchronous = NORMAL");
   db.exec("PRAGMA foreign_keys = ON");
-  const int version = db.execAndGet("PRAGMA user_version").getInt();
-  if (version > kSchemaVersion) {
-    throw std::runtime_error("it was made by a newer takt (schema " + std::to_string(version) +
-                             ", this one knows " + std::to_string(kSchemaVersion) +
-                             "); use that version or another store.path");
-  }
-  if (version == kSchemaVersion) return;
-  SQLite::Transaction transaction(db);
-  db.exec(kSchema);
-  db.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
-  transaction.commit();
+  bring_up_to_date(db);
 }
 
 VerdictRecord without_slots(const VerdictRecord& record) {
