@@ -7,6 +7,7 @@
 #   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
 #   seccomp::seccomp, hwloc::hwloc  Boost::headers           simdjson::simdjson
 #   OpenSSL::Crypto              prometheus::prometheus   gRPC::grpc++
+#   LibArchive::LibArchive
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.
 
@@ -46,6 +47,7 @@ takt_find_package(ZLIB zlib1g-dev)
 takt_find_package(Boost libboost1.81-dev 1.81 CONFIG)
 takt_find_package(simdjson libsimdjson-dev)
 takt_find_package(OpenSSL libssl-dev)
+takt_find_package(LibArchive libarchive-dev)
 takt_find_module(spng spng libspng-dev)
 takt_find_module(prometheus prometheus-cpp-core prometheus-cpp-dev)
 takt_find_module(turbojpeg libturbojpeg libturbojpeg0-dev)

@@ -20,6 +20,7 @@ namespace takt::line {
 struct ReviewDeskOptions {
   std::filesystem::path path;                       // of the store
   Duration busy_timeout = std::chrono::seconds(2);  // the store may be committing
+  int decisions_max = 100;                          // kept of one verdict
   int labels_max = 1'000;                           // of one decision; at most 10'000
   // Names that labels have had so far: a name gets its number once and for ever.
   int classes_max = 1'000;
