@@ -269,6 +269,14 @@ ReviewResult<ReviewItem> ReviewDesk::item(std::int64_t id) const {
                           });
 }
 
+ReviewResult<std::vector<Review>> ReviewDesk::decisions(std::int64_t id) const {
+  return calls_->transact(SQLite::TransactionBehavior::DEFERRED,
+                          [&](SQLite::Database& db) -> ReviewResult<std::vector<Review>> {
+                            if (!read_item(db, id)) return no_verdict(id);
+                            return read_reviews(db, id, options_.decisions_max);
+                          });
+}
+
 ReviewResult<std::vector<std::byte>> ReviewDesk::picture(std::int64_t id,
                                                          std::string_view role) const {
   return calls_->transact(
@@ -307,7 +315,7 @@ ReviewResult<Review> ReviewDesk::decide(std::int64_t id, const ReviewDecision& d
         const std::int64_t review = insert_review(db, id, decision, clock_.wall_time_us());
         if (decision.labels) insert_labels(db, review, *decision.labels);
         mark_decided(db, id);
-        return *read_review(db, id);
+        return read_reviews(db, id, 1).at(0);
       });
 }
 

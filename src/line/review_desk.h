@@ -39,6 +39,8 @@ class ReviewDesk {
   [[nodiscard]] ReviewResult<ReviewPage> list(const ReviewFilter& filter) const;
   // One verdict of any kind. Errors: not_found, unavailable, damaged.
   [[nodiscard]] ReviewResult<ReviewItem> item(std::int64_t id) const;
+  // All that people have decided about a verdict, the newest first. Errors: as item().
+  [[nodiscard]] ReviewResult<std::vector<Review>> decisions(std::int64_t id) const;
   // PNG. Errors: not_found, unavailable.
   [[nodiscard]] ReviewResult<std::vector<std::byte>> picture(std::int64_t id,
                                                              std::string_view role) const;

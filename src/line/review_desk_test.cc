@@ -224,9 +224,14 @@ TEST_F(ReviewTest, DecidingAgainIsRefusedUnlessItReplacesAndEveryDecisionStays) 
   ASSERT_TRUE(second);
   EXPECT_EQ(second->earlier, 1);
   EXPECT_EQ(desk_->item(1)->review->by, "bert");
-  EXPECT_EQ(count("reviews"), 2);
-  EXPECT_EQ(count("reviews WHERE by = 'anna' AND decision = 'reject'"), 1);
-  EXPECT_EQ(count("review_labels"), 1);
+  const auto all = desk_->decisions(1);
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 2U);
+  EXPECT_EQ(all->at(0).id, second->id);
+  EXPECT_EQ(all->at(1).by, "anna");
+  EXPECT_EQ(all->at(1).decision, Verdict::reject);
+  EXPECT_EQ(all->at(1).labels->size(), 1U);
+  EXPECT_EQ(all->at(1).earlier, 0);
   EXPECT_THAT(ids(desk_->list({.decided = true})), ElementsAre(1)) << "once, with the newest";
 }
 
@@ -307,6 +312,7 @@ TEST_F(ReviewTest, AVerdictThatIsNotThereCanNotBeDecided) {
        {std::int64_t{1}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()}) {
     EXPECT_EQ(refused(desk_->decide(id, {.by = "anna"})).code, ReviewCode::not_found);
     EXPECT_EQ(refused(desk_->item(id)).code, ReviewCode::not_found);
+    EXPECT_EQ(refused(desk_->decisions(id)).code, ReviewCode::not_found);
   }
 }
 

@@ -214,8 +214,11 @@ std::uint64_t Store::commit() {
   }
   database_->remove_oldest("DELETE FROM verdicts WHERE id <= (SELECT max(id) FROM verdicts) - ?",
                            options_.verdicts_max);
-  database_->remove_oldest("DELETE FROM pictures WHERE id <= (SELECT max(id) FROM pictures) - ?",
-                           options_.pictures_max);
+  // All pictures of a frame go together: the first of those that are left is the one that is looked at.
+  database_->remove_oldest(
+      "DELETE FROM pictures WHERE verdict_id <= (SELECT verdict_id FROM pictures WHERE id <= "
+      "(SELECT max(id) FROM pictures) - ? ORDER BY id DESC LIMIT 1)",
+      options_.pictures_max);
   transaction.commit();
   return pictures;
 }

@@ -28,7 +28,7 @@ struct StoreOptions {
   std::set<Verdict> pictures{Verdict::reject,
                              Verdict::review};  // verdicts whose images are kept, as PNG
   std::int64_t verdicts_max = 5'000'000;  // older ones are removed, with all that belongs to them
-  std::int64_t pictures_max = 40'000;     // images kept; the oldest go first
+  std::int64_t pictures_max = 40'000;     // images kept; the oldest go first, a frame's at once
   Duration busy_timeout = std::chrono::seconds(2);  // a reader may hold the file for a moment
   std::size_t pending_max =
       4'096;  // verdicts kept in memory while the disk refuses them; then only the journal has them

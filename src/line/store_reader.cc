@@ -117,23 +117,26 @@ std::vector<StoredPicture> read_pictures(SQLite::Database& db, std::int64_t verd
   return pictures;
 }
 
-std::optional<Review> read_review(SQLite::Database& db, std::int64_t verdict_id) {
-  SQLite::Statement row(
-      db,
-      "SELECT id, decided_us, decision, by, note, labelled, (SELECT count(*) - 1 FROM reviews "
-      "WHERE "
-      "verdict_id = ?1) FROM reviews WHERE verdict_id = ?1 ORDER BY id DESC LIMIT 1");
-  row.bind(1, verdict_id);
-  if (!row.executeStep()) return std::nullopt;
-  Review review;
-  review.id = row.getColumn(0).getInt64();
-  review.decided_us = row.getColumn(1).getInt64();
-  review.decision = verdict_from(row.getColumn(2).getString());
-  review.by = row.getColumn(3).getString();
-  review.note = row.getColumn(4).getString();
-  if (row.getColumn(5).getInt() != 0) review.labels = read_labels(db, review.id);
-  review.earlier = row.getColumn(6).getInt();
-  return review;
+std::vector<Review> read_reviews(SQLite::Database& db, std::int64_t verdict_id, int count_max) {
+  std::vector<Review> reviews;
+  SQLite::Statement rows(db,
+                         "SELECT id, decided_us, decision, by, note, labelled, "
+                         "(SELECT count(*) FROM reviews e WHERE e.verdict_id = r.verdict_id AND "
+                         "e.id < r.id) FROM reviews r WHERE verdict_id = ? ORDER BY id DESC LIMIT ?");
+  rows.bind(1, verdict_id);
+  rows.bind(2, count_max);
+  while (rows.executeStep()) {
+    Review review;
+    review.id = rows.getColumn(0).getInt64();
+    review.decided_us = rows.getColumn(1).getInt64();
+    review.decision = verdict_from(rows.getColumn(2).getString());
+    review.by = rows.getColumn(3).getString();
+    review.note = rows.getColumn(4).getString();
+    if (rows.getColumn(5).getInt() != 0) review.labels = read_labels(db, review.id);
+    review.earlier = rows.getColumn(6).getInt();
+    reviews.push_back(std::move(review));
+  }
+  return reviews;
 }
 
 std::optional<ReviewItem> read_item(SQLite::Database& db, std::int64_t verdict_id) {
@@ -149,7 +152,7 @@ std::optional<ReviewItem> read_item(SQLite::Database& db, std::int64_t verdict_i
   item.record.detections = read_detections(db, verdict_id);
   item.record.tasks = read_tasks(db, verdict_id);
   item.pictures = read_pictures(db, verdict_id);
-  item.review = read_review(db, verdict_id);
+  for (Review& newest : read_reviews(db, verdict_id, 1)) item.review = std::move(newest);
   return item;
 }
 

@@ -19,8 +19,9 @@ namespace takt::line {
 [[nodiscard]] std::optional<ReviewItem> read_item(SQLite::Database& db, std::int64_t verdict_id);
 [[nodiscard]] std::vector<StoredPicture> read_pictures(SQLite::Database& db,
                                                        std::int64_t verdict_id);
-// The newest decision about a verdict.
-[[nodiscard]] std::optional<Review> read_review(SQLite::Database& db, std::int64_t verdict_id);
+// The newest decisions about a verdict, the newest first.
+[[nodiscard]] std::vector<Review> read_reviews(SQLite::Database& db, std::int64_t verdict_id,
+                                               int count_max);
 // The names of all labels so far, the first with id 1.
 [[nodiscard]] std::vector<std::string> read_classes(SQLite::Database& db);
 

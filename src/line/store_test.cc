@@ -85,6 +85,23 @@ TEST(Store, TheOldestGoWhenTheLimitIsReached) {
   EXPECT_EQ(count(path, "detections"), 10) << "what belongs to a removed verdict goes with it";
 }
 
+// What is left of a frame would be taken for another of its pictures.
+TEST(Store, TheOldestPicturesGoAFrameAtATime) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory.path() / "takt.sqlite";
+  const Image board(8, 6, PixelFormat::gray8, 255);
+  const auto store = std::move(*Store::open({.path = path, .pictures_max = 5}, {}));
+  for (std::uint64_t seq = 1; seq <= 4; ++seq) {
+    VerdictRecord record = sample_record("pcb", seq);
+    record.images = {{"board", board.view(), {}}, {"golden", board.view(), {}}};
+    ASSERT_TRUE(store->write(record));
+    ASSERT_TRUE(store->flush());
+  }
+  EXPECT_EQ(count(path, "pictures"), 4);
+  EXPECT_EQ(count(path, "pictures WHERE verdict_id > 2"), 4);
+  EXPECT_EQ(count(path, "verdicts"), 4);
+}
+
 TEST(Store, AFileThatIsNoDatabaseIsRefusedWithARemedy) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory.path() / "notes.txt";
