@@ -339,6 +339,7 @@ TEST_F(ReviewTest, OfTwoPeopleAtOnceOneDecides) {
   std::atomic<int> decided{0};
   std::atomic<int> noticed{0};
   std::vector<std::jthread> people;
+  people.reserve(4);
   for (int i = 0; i < 4; ++i) {
     people.emplace_back([&] {
       const auto said = desk_->decide(1, {.by = "anna"});
@@ -359,6 +360,7 @@ TEST_F(ReviewTest, TheStoreWritesWhilePeopleDecideListAndExport) {
   }
   std::atomic<int> refusals{0};
   std::vector<std::jthread> people;
+  people.reserve(3);
   for (std::int64_t person = 0; person < 2; ++person) {
     people.emplace_back([&, person] {
       for (std::int64_t id = 1 + person; id <= kVerdicts; id += 2) {

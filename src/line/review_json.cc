@@ -32,16 +32,15 @@ ReviewResult<void> check_keys(const json& in, std::string_view place,
                               std::span<const std::string_view> known) {
   for (const auto& [key, value] : in.items()) {
     if (std::ranges::find(known, key) != known.end()) continue;
-    std::string names;
-    for (const std::string_view name : known) {
-      names += (names.empty() ? "" : ", ") + std::string(name);
-    }
     constexpr std::size_t kShownMax = 40;
-    return refuse(ReviewCode::invalid,
-                  std::string(place) +
-                      (key.size() <= kShownMax ? "unknown key '" + key + "'"
-                                               : std::string("an unknown key")) +
-                      "; expected " + names);
+    std::string message(place);
+    message += key.size() <= kShownMax ? "unknown key '" + key + "'" : "an unknown key";
+    message += "; expected ";
+    for (const std::string_view name : known) {
+      if (name != known.front()) message += ", ";
+      message += name;
+    }
+    return refuse(ReviewCode::invalid, std::move(message));
   }
   return {};
 }

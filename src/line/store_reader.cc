@@ -119,10 +119,11 @@ std::vector<StoredPicture> read_pictures(SQLite::Database& db, std::int64_t verd
 
 std::vector<Review> read_reviews(SQLite::Database& db, std::int64_t verdict_id, int count_max) {
   std::vector<Review> reviews;
-  SQLite::Statement rows(db,
-                         "SELECT id, decided_us, decision, by, note, labelled, "
-                         "(SELECT count(*) FROM reviews e WHERE e.verdict_id = r.verdict_id AND "
-                         "e.id < r.id) FROM reviews r WHERE verdict_id = ? ORDER BY id DESC LIMIT ?");
+  SQLite::Statement rows(
+      db,
+      "SELECT id, decided_us, decision, by, note, labelled, "
+      "(SELECT count(*) FROM reviews e WHERE e.verdict_id = r.verdict_id AND "
+      "e.id < r.id) FROM reviews r WHERE verdict_id = ? ORDER BY id DESC LIMIT ?");
   rows.bind(1, verdict_id);
   rows.bind(2, count_max);
   while (rows.executeStep()) {

@@ -13,7 +13,7 @@ struct ZipArchive::Writer {
 
   static la_ssize_t append(archive* /*zip*/, void* self, const void* data, std::size_t size) {
     auto& writer = *static_cast<Writer*>(self);
-    if (size > writer.bytes_max - writer.bytes.size()) {
+    if (writer.full || size > writer.bytes_max - writer.bytes.size()) {
       writer.full = true;
       return -1;
     }
@@ -28,7 +28,10 @@ struct ZipArchive::Writer {
   }
 
   struct Free {
-    void operator()(archive* zip) const noexcept { ::archive_write_free(zip); }
+    void operator()(archive* zip) const noexcept {
+      ::archive_write_close(zip);  // free alone forgets the buffers of an archive that has failed
+      ::archive_write_free(zip);
+    }
     void operator()(archive_entry* entry) const noexcept { ::archive_entry_free(entry); }
   };
 
