@@ -46,6 +46,7 @@ class Heartbeat {
 
 // What other programs use of a running takt.
 struct Front {
+  std::unique_ptr<line::ReviewDesk> reviews;
   std::unique_ptr<ServedModels> models;
   std::unique_ptr<ServerHost> host;
 };
@@ -105,12 +106,19 @@ Result<Front> open_front(const config::Config& config, Runtime& runtime, rest::V
   }
   config::ServerConfig identified = server;
   identified.identity.version = TAKT_VERSION;
+  if (config.store) {
+    static const SystemClock kClock;
+    auto desk = line::ReviewDesk::open({.path = config.store->store.path}, kClock);
+    if (!desk) return std::unexpected(std::move(desk).error().within("store"));
+    front.reviews = std::move(*desk);
+  }
   HostParts parts{
       .client = runtime.client(),
       .catalog = *front.models,
       .inputs = runtime.request_slots(),
       .feed = feed,
       .inlets = runtime.inlets(),
+      .reviews = front.reviews.get(),
       .add_metrics = [&](server::MetricsSnapshot& snapshot) { add_metrics(runtime, snapshot); },
       .add_view = [&](rest::ServerView& view) { add_view(config, runtime, view); }};
   auto host = ServerHost::start(identified, config.tasks, std::move(parts));

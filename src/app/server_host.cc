@@ -67,7 +67,7 @@ ServerHost::ServerHost(const config::ServerConfig& config, HostParts parts,
       service_(parts_.client, parts_.catalog, regions_, parts_.inputs, clock_, config.infer),
       v2_({config.identity, parts_.catalog, regions_, trace_, log_}),
       tasks_(std::move(tasks)),
-      rest_({config.identity, clock_, *tasks_, parts_.feed, parts_.inlets,
+      rest_({config.identity, clock_, *tasks_, parts_.feed, parts_.inlets, parts_.reviews,
              [this] { return view(); }}),
       paths_(std::make_unique<Paths>(v2_, rest_)),
       metrics_page_([this] { return snapshot(); }, config.triton_names) {}

@@ -9,6 +9,7 @@
 #include "core/time.h"
 #include "engine/inference_client.h"
 #include "line/request_source.h"
+#include "line/review_desk.h"
 #include "memory/slot_pool.h"
 #include "rest/rest_endpoints.h"
 #include "rest/task_runner.h"
@@ -41,6 +42,7 @@ struct HostParts {
   std::shared_ptr<SlotPool> inputs;  // shared with the workers
   rest::VerdictFeed& feed;
   std::map<std::string, std::shared_ptr<line::FrameInlet>> inlets;
+  line::ReviewDesk* reviews = nullptr;  // null: there is no store
   // Each fills in what it knows, from any thread.
   std::function<void(server::MetricsSnapshot&)> add_metrics;
   std::function<void(rest::ServerView&)> add_view;

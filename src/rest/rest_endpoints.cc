@@ -5,6 +5,7 @@
 #include "line/record_json.h"
 #include "rest/openapi.h"
 #include "rest/picture_body.h"
+#include "rest/query.h"
 #include "rest/rest_json.h"
 
 #include <fmt/format.h>
@@ -12,7 +13,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 namespace takt::rest {
@@ -24,12 +24,11 @@ using server::http::error_reply;
 using server::http::HttpReply;
 using server::http::HttpRequest;
 using server::http::wrong_method;
-using Query = std::map<std::string, std::string>;
 
-constexpr std::size_t kPageDefault = 100;
-constexpr std::size_t kPageMax = 500;
+constexpr std::int64_t kPageDefault = 100;
+constexpr std::int64_t kPageMax = 500;
 constexpr std::size_t kTextBytesMax = 256;  // of an id or recipe that a client gives
-constexpr std::uint64_t kDeadlineMsMax = 600'000;
+constexpr std::int64_t kDeadlineMsMax = 600'000;
 
 template <typename Json>
 HttpReply json_reply(const Json& json) {
@@ -47,45 +46,13 @@ bool is_get(const HttpRequest& request) {
   return request.method == "GET" || request.method == "HEAD";
 }
 
-ApiResult<void> check_query(const Query& query, const std::vector<std::string>& known) {
-  for (const auto& [key, value] : query) {
-    if (std::ranges::find(known, key) != known.end()) continue;
-    return server::refuse(ApiCode::invalid_argument,
-                          fmt::format("unknown parameter '{}'{}", key, suggestion(key, known)));
-  }
-  return {};
-}
-
-std::string text_of(const Query& query, const std::string& key) {
-  const auto found = query.find(key);
-  return found == query.end() ? std::string() : found->second;
-}
-
-// Nothing where the parameter isn't there. Errors: invalid_argument (no whole number in the range).
-ApiResult<std::optional<std::uint64_t>> number_of(const Query& query, const std::string& key,
-                                                  std::uint64_t min, std::uint64_t max) {
-  const auto found = query.find(key);
-  if (found == query.end()) return std::nullopt;
-  const std::string& text = found->second;
-  std::uint64_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = failure == std::errc() && end == text.data() + text.size();
-  if (whole && value >= min && value <= max) return value;
-  return server::refuse(ApiCode::invalid_argument,
-                        fmt::format("'{}' must be a whole number from {} to {}", key, min, max));
-}
-
 ApiResult<FeedFilter> filter_of(const Query& query) {
   FeedFilter filter;
   filter.line = text_of(query, "line");
   filter.part_id = text_of(query, "part_id");
-  if (query.contains("verdict")) {
-    const Result<Verdict> verdict = parse_verdict(text_of(query, "verdict"));
-    if (!verdict) {
-      return server::refuse(ApiCode::invalid_argument, "'verdict': " + verdict.error().message);
-    }
-    filter.verdict = *verdict;
-  }
+  const auto verdict = verdict_of(query, "verdict");
+  if (!verdict) return std::unexpected(verdict.error());
+  filter.verdict = *verdict;
   return filter;
 }
 
@@ -124,10 +91,15 @@ bool is_task_call(const HttpRequest& request) {
   return path.size() == 3 && path[0] == "v1" && path[1] == "tasks";
 }
 
+bool is_review(const HttpRequest& request) {
+  const auto& path = request.path;
+  return path.size() >= 2 && path[0] == "v1" && path[1] == "reviews";
+}
+
 }  // namespace
 
-bool RestEndpoints::is_slow(const HttpRequest& /*request*/) const {
-  return false;
+bool RestEndpoints::is_slow(const HttpRequest& request) const {
+  return is_review(request);
 }
 
 bool RestEndpoints::is_long(const HttpRequest& request) const {
@@ -148,6 +120,7 @@ HttpReply RestEndpoints::answer(const HttpRequest& request) {
     return reply;
   }
   if (path.size() < 2 || path[0] != "v1") return no_path();
+  if (is_review(request)) return reviews_.answer(request);
   if (is_inspection(request)) return wrong_method("POST");
   if (is_task_call(request) && !is_get(request)) return wrong_method("GET, POST");
   const Path rest = path.subspan(2);
@@ -200,7 +173,8 @@ HttpReply RestEndpoints::frames(const HttpRequest& request) const {
   const auto limit = number_of(request.query, "limit", 1, kPageMax);
   if (!limit) return error_reply(limit.error());
   return json_reply(
-      page_json(parts_.feed.page(*filter, before->value_or(0), limit->value_or(kPageDefault))));
+      page_json(parts_.feed.page(*filter, static_cast<std::uint64_t>(before->value_or(0)),
+                                 static_cast<std::size_t>(limit->value_or(kPageDefault)))));
 }
 
 HttpReply RestEndpoints::events(const HttpRequest& request) {
@@ -214,7 +188,7 @@ HttpReply RestEndpoints::events(const HttpRequest& request) {
     const auto id =
         number_of({{"Last-Event-ID", request.last_event_id}}, "Last-Event-ID", 0, INT64_MAX);
     if (!id) return error_reply(id.error());
-    after = *id;
+    after = static_cast<std::uint64_t>(**id);
   }
   auto stream = parts_.feed.listen(std::move(*filter), after);
   if (!stream) return error_reply(stream.error());

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// takt's own REST surface, /v1 and /openapi.json: lines, tasks, verdicts and what a server does.
+// takt's own REST surface, /v1 and /openapi.json: lines, tasks, verdicts, reviews and what a server does.
 // Thread-safe: every member from any thread.
 // Owns: nothing; what its parts refer to outlives it.
 #pragma once
 
 #include "line/line_stats.h"
 #include "line/request_source.h"
+#include "rest/review_endpoints.h"
 #include "rest/task_runner.h"
 #include "rest/verdict_feed.h"
 #include "server/http/endpoints.h"
@@ -53,12 +54,13 @@ struct RestParts {
   TaskRunner& tasks;
   VerdictFeed& feed;
   std::map<std::string, std::shared_ptr<line::FrameInlet>> inlets;  // by line
+  line::ReviewDesk* reviews = nullptr;                              // null: no store
   std::function<ServerView()> view;
 };
 
 class RestEndpoints final : public server::http::Endpoints {
  public:
-  explicit RestEndpoints(RestParts parts) : parts_(std::move(parts)) {}
+  explicit RestEndpoints(RestParts parts) : parts_(std::move(parts)), reviews_(parts_.reviews) {}
 
   [[nodiscard]] bool is_slow(const server::http::HttpRequest& request) const override;
   [[nodiscard]] server::http::HttpReply answer(const server::http::HttpRequest& request) override;
@@ -75,6 +77,7 @@ class RestEndpoints final : public server::http::Endpoints {
   void run_task(server::http::HttpRequest request, Done done);
 
   const RestParts parts_;
+  ReviewEndpoints reviews_;
 };
 
 }  // namespace takt::rest

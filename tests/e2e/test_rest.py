@@ -8,6 +8,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -315,3 +316,105 @@ def test_requests_need_a_server(takt, tmp_path, repository):
     config = tmp_path / "takt.yaml"
     takt_yaml.write(config, repository, takt_yaml.line(REQUESTS, "station"))
     takt.run("validate", config).refused(2, "lines.station.source", "add a server section")
+
+
+# Reviews ------------------------------------------------------------------------------------------
+
+
+def reviewed(station, part):
+    """Hands a damaged part in, which a person must look at, and returns it once it is stored."""
+    status, verdict = station.call("POST", f"/v1/lines/station/inspect?part_id={part}",
+                                   form(board=b"no picture", golden=png(pictures.golden(1))),
+                                   f"multipart/form-data; boundary={BOUNDARY}")
+    assert status == 200 and verdict["verdict"] == "review"
+    found = []
+
+    def stored():
+        found[:] = station.get(f"/v1/reviews?part_id={part}")["items"]
+        return found
+
+    programs.wait_until(stored, "the verdict in the store", station.process)
+    return found[0]
+
+
+def test_a_person_decides_once_or_says_replace(station):
+    item = reviewed(station, "decided-once")
+    path = f"/v1/reviews/{item['id']}"
+    assert "review" not in item
+    decision = json.dumps({"decision": "reject", "by": "Ada", "note": "scratch"})
+    status, review = station.call("POST", f"{path}/decision", decision.encode(), "application/json")
+    assert status == 200, review
+    assert review["decision"] == "reject" and review["by"] == "Ada" and review["earlier"] == 0
+    status, answer = station.call("POST", f"{path}/decision", decision.encode(), "application/json")
+    assert status == 409 and "replace" in answer["error"]
+    again = json.dumps({"decision": "pass", "by": "Bo", "replace": True}).encode()
+    status, review = station.call("POST", f"{path}/decision", again, "application/json")
+    assert status == 200 and review["earlier"] == 1
+    assert [one["by"] for one in station.get(f"{path}/decisions")] == ["Bo", "Ada"]
+    assert station.get(path)["review"]["decision"] == "pass"
+    ids = [one["id"] for one in station.get("/v1/reviews?decided=true&order=newest")["items"]]
+    assert item["id"] in ids
+    assert item["id"] not in [one["id"] for one in
+                              station.get("/v1/reviews?decided=false&limit=500")["items"]]
+
+
+def test_rejects_become_training_data(station):
+    test, golden, kind = board_with(4, 4)
+    status, _ = station.inspect(test, golden, part_id="to-train")
+    assert status == 200
+    found = []
+
+    def stored():
+        found[:] = station.get("/v1/reviews?verdict=reject&part_id=to-train")["items"]
+        return found
+
+    programs.wait_until(stored, "the reject in the store", station.process)
+    (item,) = found
+    assert {picture["role"] for picture in item["pictures"]} == {"board", "golden"}
+    with urllib.request.urlopen(
+            f"http://{station.place}/v1/reviews/{item['id']}/pictures/board", timeout=60) as reply:
+        assert reply.headers["Content-Type"] == "image/png"
+        kept = np.asarray(Image.open(io.BytesIO(reply.read())).convert("L"))
+    np.testing.assert_array_equal(kept, test)
+    box = pictures.box_of(4, 4)
+    decision = {"decision": "reject", "by": "Ada", "labels": [{"class": kind, "box": box}]}
+    status, review = station.call("POST", f"/v1/reviews/{item['id']}/decision",
+                                  json.dumps(decision).encode(), "application/json")
+    assert status == 200, review
+    with urllib.request.urlopen(f"http://{station.place}/v1/reviews/export?format=coco"
+                                "&decision=reject&limit=1000", timeout=60) as reply:
+        assert reply.headers["Content-Type"] == "application/zip"
+        assert reply.headers["Takt-More"] == "false" and int(reply.headers["Takt-Labels"]) >= 1
+        archive = zipfile.ZipFile(io.BytesIO(reply.read()))
+    coco = json.loads(archive.read("annotations.json"))
+    (image,) = [image for image in coco["images"] if image["id"] == item["id"]]
+    assert archive.read(f"images/{image['file_name']}").startswith(b"\x89PNG")
+    (annotation,) = [one for one in coco["annotations"] if one["image_id"] == item["id"]]
+    assert annotation["bbox"] == [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    assert names[annotation["category_id"]] == kind
+    with urllib.request.urlopen(f"http://{station.place}/v1/reviews/export?format=yolo"
+                                "&decision=reject", timeout=60) as reply:
+        archive = zipfile.ZipFile(io.BytesIO(reply.read()))
+    assert {"classes.txt", "data.yaml"} <= set(archive.namelist())
+
+
+@pytest.mark.parametrize("method, path, body, status, word", [
+    ("GET", "/v1/reviews?order=up", None, 400, "oldest or newest"),
+    ("GET", "/v1/reviews?decided=perhaps", None, 400, "true or false"),
+    ("GET", "/v1/reviews?limit=0", None, 400, "1 to 500"),
+    ("GET", "/v1/reviews/999999", None, 404, ""),
+    ("GET", "/v1/reviews/x", None, 404, "whole number"),
+    ("GET", "/v1/reviews/1/pictures/%2e%2e%2fx", None, 404, ""),
+    ("GET", "/v1/reviews/export", None, 400, "format"),
+    ("GET", "/v1/reviews/export?format=voc", None, 400, "coco"),
+    ("POST", "/v1/reviews/999999/decision", b'{"decision":"pass","by":"A"}', 404, ""),
+    ("POST", "/v1/reviews/1/decision", b'{"decision":"maybe","by":"A"}', 400, "decision"),
+    ("POST", "/v1/reviews/1/decision", b'{"decision":"pass","by":"A","label":[]}', 400, "label"),
+    ("POST", "/v1/reviews/1/decision", b"[]", 400, ""),
+    ("DELETE", "/v1/reviews/1", None, 405, "GET"),
+])
+def test_a_wrong_review_is_refused(station, method, path, body, status, word):
+    code, answer = station.call(method, path, body, "application/json" if body else None)
+    assert code == status and word in answer["error"], answer
+    assert str(station.folder) not in answer["error"]
