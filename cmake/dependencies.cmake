@@ -6,7 +6,7 @@
 #   CLI11::CLI11, fmt::fmt       ZLIB::ZLIB               benchmark::benchmark
 #   nlohmann_json::nlohmann_json SQLiteCpp                takt_onnx_proto
 #   seccomp::seccomp, hwloc::hwloc  Boost::headers           simdjson::simdjson
-#   OpenSSL::Crypto              prometheus::prometheus   gRPC::grpc++
+#   OpenSSL::SSL, OpenSSL::Crypto  prometheus::prometheus   gRPC::grpc++
 #   LibArchive::LibArchive
 #
 # Debian's packages are listed in setup/apt.txt, the wheels in setup/requirements.in.

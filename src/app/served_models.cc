@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/served_models.h"
 
-#include "app/client_text.h"
 #include "app/model_overrides.h"
 #include "backend/cpus.h"
 #include "core/suggest.h"
+#include "server/client_text.h"
 
 #include <fmt/format.h>
 
@@ -40,7 +40,7 @@ std::optional<std::int64_t> parse_version(std::string_view text) {
 }
 
 server::ApiError for_clients(Error error, const fs::path& repository) {
-  error.message = without_paths(std::move(error.message), std::array{repository});
+  error.message = server::without_paths(std::move(error.message), std::array{repository});
   return server::to_api_error(std::move(error));
 }
 

@@ -43,6 +43,19 @@ class Certificate {
     key = text_of(*key_bio);
   }
 
+  // The key, to be read with a password only.
+  [[nodiscard]] std::string encrypted_key(const std::string& password) const {
+    const auto plain = new_bio();
+    BIO_write(plain.get(), key.data(), static_cast<int>(key.size()));
+    const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> pair(
+        PEM_read_bio_PrivateKey(plain.get(), nullptr, nullptr, nullptr), &EVP_PKEY_free);
+    const auto bio = new_bio();
+    PEM_write_bio_PrivateKey(bio.get(), pair.get(), EVP_aes_256_cbc(),
+                             reinterpret_cast<const unsigned char*>(password.c_str()),
+                             static_cast<int>(password.size()), nullptr, nullptr);
+    return text_of(*bio);
+  }
+
   std::string certificate;
   std::string key;
 

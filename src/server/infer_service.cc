@@ -3,6 +3,7 @@
 
 #include "core/string_tensor.h"
 #include "server/classify.h"
+#include "server/client_text.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -194,7 +195,11 @@ ApiResult<AnswerOutput> answer_output(const Reply& reply, Wanted& wanted, const 
 
 ApiResult<InferAnswer> make_answer(Reply reply, Result<InferResult> result,
                                    const SharedRegions& regions) {
-  if (!result) return std::unexpected(to_api_error(std::move(result).error()));
+  if (!result) {
+    ApiError error = to_api_error(std::move(result).error());
+    error.message = without_paths(std::move(error.message), {});
+    return std::unexpected(std::move(error));
+  }
   InferAnswer answer;
   answer.model = reply.card->info.name;
   answer.version = std::to_string(reply.card->info.version);

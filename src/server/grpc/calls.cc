@@ -231,9 +231,15 @@ class MethodCall final : public UnaryCall {
   }
 
   void answer(std::string_view message) {
-    ApiResult<std::string> response = method_.answer(shared_.services, message);
+    ApiResult<std::string> response = response_to(message);
     if (!response) return end(std::move(response).error());
     end(to_buffer(*response));
+  }
+
+  ApiResult<std::string> response_to(std::string_view message) noexcept try {
+    return method_.answer(shared_.services, message);
+  } catch (const std::exception& /*may name files*/) {
+    return refuse(ApiCode::internal, "the call failed inside the server");
   }
 
   const Method& method_;

@@ -10,6 +10,7 @@
 #include "server/api_error.h"
 #include "server/grpc/methods.h"
 #include "server/infer_service.h"
+#include "server/tls.h"
 
 #include <chrono>
 #include <cstddef>
@@ -21,13 +22,6 @@
 #include <string_view>
 
 namespace takt::server::rpc {
-
-// Texts in PEM.
-struct TlsOptions {
-  std::string certificate;  // the server's, with what leads to its root
-  std::string key;
-  std::string client_ca;  // empty: clients need no certificate
-};
 
 // Whether a call may go on, asked before anything of its messages is read. `method` is such as
 // "inference.GRPCInferenceService/ModelInfer"; `authorization` the metadata of that name, empty where

@@ -299,30 +299,36 @@ struct Typed<kAnswer> {
 };
 
 template <auto kAnswer>
-constexpr Method method(std::string_view path, bool slow = false) {
-  return {path, slow, &Typed<kAnswer>::answer};
+constexpr Method method(std::string_view path, Need need, bool slow = false) {
+  return {path, need, slow, &Typed<kAnswer>::answer};
 }
 
+// Settings are read and changed by one method; which of both it is stands in the message.
 constexpr std::array kMethods{
-    method<server_live>("/inference.GRPCInferenceService/ServerLive"),
-    method<server_ready>("/inference.GRPCInferenceService/ServerReady"),
-    method<model_ready>("/inference.GRPCInferenceService/ModelReady"),
-    method<server_metadata>("/inference.GRPCInferenceService/ServerMetadata"),
-    method<model_metadata>("/inference.GRPCInferenceService/ModelMetadata"),
-    method<model_config>("/inference.GRPCInferenceService/ModelConfig"),
-    method<model_statistics>("/inference.GRPCInferenceService/ModelStatistics"),
-    method<repository_index>("/inference.GRPCInferenceService/RepositoryIndex", true),
-    method<load_model>("/inference.GRPCInferenceService/RepositoryModelLoad", true),
-    method<unload_model>("/inference.GRPCInferenceService/RepositoryModelUnload", true),
-    method<system_status>("/inference.GRPCInferenceService/SystemSharedMemoryStatus"),
-    method<system_register>("/inference.GRPCInferenceService/SystemSharedMemoryRegister"),
-    method<system_unregister>("/inference.GRPCInferenceService/SystemSharedMemoryUnregister"),
-    method<cuda_status>("/inference.GRPCInferenceService/CudaSharedMemoryStatus"),
-    method<cuda_register>("/inference.GRPCInferenceService/CudaSharedMemoryRegister"),
-    method<cuda_unregister>("/inference.GRPCInferenceService/CudaSharedMemoryUnregister"),
-    method<trace_setting>("/inference.GRPCInferenceService/TraceSetting"),
-    method<log_settings>("/inference.GRPCInferenceService/LogSettings"),
-    method<check_health>("/grpc.health.v1.Health/Check"),
+    method<server_live>("/inference.GRPCInferenceService/ServerLive", Need::nothing),
+    method<server_ready>("/inference.GRPCInferenceService/ServerReady", Need::nothing),
+    method<model_ready>("/inference.GRPCInferenceService/ModelReady", Need::any_key),
+    method<server_metadata>("/inference.GRPCInferenceService/ServerMetadata", Need::any_key),
+    method<model_metadata>("/inference.GRPCInferenceService/ModelMetadata", Need::any_key),
+    method<model_config>("/inference.GRPCInferenceService/ModelConfig", Need::any_key),
+    method<model_statistics>("/inference.GRPCInferenceService/ModelStatistics", Need::any_key),
+    method<repository_index>("/inference.GRPCInferenceService/RepositoryIndex", Need::read, true),
+    method<load_model>("/inference.GRPCInferenceService/RepositoryModelLoad", Need::operate, true),
+    method<unload_model>("/inference.GRPCInferenceService/RepositoryModelUnload", Need::operate,
+                         true),
+    method<system_status>("/inference.GRPCInferenceService/SystemSharedMemoryStatus", Need::read),
+    method<system_register>("/inference.GRPCInferenceService/SystemSharedMemoryRegister",
+                            Need::operate),
+    method<system_unregister>("/inference.GRPCInferenceService/SystemSharedMemoryUnregister",
+                              Need::operate),
+    method<cuda_status>("/inference.GRPCInferenceService/CudaSharedMemoryStatus", Need::read),
+    method<cuda_register>("/inference.GRPCInferenceService/CudaSharedMemoryRegister",
+                          Need::operate),
+    method<cuda_unregister>("/inference.GRPCInferenceService/CudaSharedMemoryUnregister",
+                            Need::operate),
+    method<trace_setting>("/inference.GRPCInferenceService/TraceSetting", Need::operate),
+    method<log_settings>("/inference.GRPCInferenceService/LogSettings", Need::operate),
+    method<check_health>("/grpc.health.v1.Health/Check", Need::nothing),
 };
 
 }  // namespace
@@ -330,6 +336,17 @@ constexpr std::array kMethods{
 const Method* find_method(std::string_view path) noexcept {
   const auto found = std::ranges::find(kMethods, path, &Method::path);
   return found == kMethods.end() ? nullptr : &*found;
+}
+
+Need need_of(std::string_view method) noexcept {
+  constexpr std::string_view kService = "inference.GRPCInferenceService/";
+  if (method.starts_with(kService)) {
+    const std::string_view name = method.substr(kService.size());
+    if (name == "ModelInfer" || name == "ModelStreamInfer") return Need::infer;
+  }
+  const auto found = std::ranges::find_if(
+      kMethods, [method](const Method& one) { return one.path.substr(1) == method; });
+  return found == kMethods.end() ? Need::operate : found->need;
 }
 
 }  // namespace takt::server::rpc

@@ -5,6 +5,7 @@
 // Owns: nothing.
 #pragma once
 
+#include "server/access.h"
 #include "server/api_error.h"
 #include "server/model_catalog.h"
 #include "server/server_identity.h"
@@ -26,12 +27,16 @@ struct Services {
 };
 
 struct Method {
-  std::string_view path;  // as in the call: "/inference.GRPCInferenceService/ServerLive"
-  bool slow = false;      // loads models or reads files: not on a network thread
+  std::string_view path;      // as in the call: "/inference.GRPCInferenceService/ServerLive"
+  Need need = Need::operate;  // of whoever calls it
+  bool slow = false;          // loads models or reads files: not on a network thread
   ApiResult<std::string> (*answer)(const Services& services, std::string_view message) = nullptr;
 };
 
 // Every method but ModelInfer and ModelStreamInfer; null: there is none of that path.
 [[nodiscard]] const Method* find_method(std::string_view path) noexcept;
+
+// Of all methods that there are, by the name that Access is asked with.
+[[nodiscard]] Need need_of(std::string_view method) noexcept;
 
 }  // namespace takt::server::rpc

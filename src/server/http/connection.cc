@@ -93,7 +93,7 @@ InferCall raw_call(Slot slot, std::span<const std::byte> bytes) {
 }  // namespace
 
 Connection::Connection(net::ip::tcp::socket socket, Shared& shared)
-    : socket_(std::move(socket)),
+    : stream_(std::move(socket), shared.tls ? &*shared.tls : nullptr),
       shared_(shared),
       buffer_(shared.options.header_bytes_max),
       room_([&shared](std::size_t bytes) { return shared.service->room(bytes); }) {}
@@ -102,7 +102,8 @@ void Connection::enter(Phase phase) {
   phase_ = phase;
   const HttpOptions& options = shared_.options;
   const TimePoint now = shared_.clock.now();
-  due_ = phase == Phase::idle      ? now + options.idle_timeout
+  due_ = phase == Phase::handshake ? now + options.header_timeout
+         : phase == Phase::idle    ? now + options.idle_timeout
          : phase == Phase::header  ? now + options.header_timeout
          : phase == Phase::body    ? now + options.body_timeout
          : phase == Phase::writing ? now + options.write_timeout
@@ -115,7 +116,7 @@ void Connection::sweep(TimePoint now) {
   if (phase_ == Phase::idle && buffer_.size() > 0) enter(Phase::header);
   if (phase_ == Phase::answering) {
     // Seen also behind a further request that hasn't been read.
-    pollfd state{socket_.native_handle(), POLLRDHUP, 0};
+    pollfd state{stream_.socket().native_handle(), POLLRDHUP, 0};
     const bool hung_up = ::poll(&state, 1, 0) > 0;
     if (hung_up && !std::exchange(gone_, true)) {
       ticket_.cancel();
@@ -125,35 +126,32 @@ void Connection::sweep(TimePoint now) {
   if (now < due_) return;
   if (phase_ != Phase::leaving) ++shared_.connections_timed_out;
   due_ = kNever;
-  error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
 }
 
 void Connection::finish() {
   if (listening_) listening_->cancel();
-  if (phase_ != Phase::idle || buffer_.size() > 0) return;
-  error_code ignored;
-  socket_.close(ignored);
+  const bool idle = phase_ == Phase::idle && buffer_.size() == 0;
+  if (idle || phase_ == Phase::handshake) stream_.close();
 }
 
 void Connection::abort() {
   ticket_.cancel();
   gone_ = true;
   if (listening_) listening_->cancel();
-  error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
 }
 
 awaitable<void> Connection::serve() {
-  bool open = true;
+  bool open = co_await shake_hands();
   while (open && !shared_.stopping) {
     enter(Phase::idle);
     HeadParser parser;
     parser.header_limit(static_cast<std::uint32_t>(shared_.options.header_bytes_max));
     parser.body_limit(boost::none);
     const auto [failure, bytes] =
-        co_await bhttp::async_read_header(socket_, buffer_, parser, kTuple);
-    if (failure == bhttp::error::end_of_stream || !socket_.is_open()) break;
+        co_await bhttp::async_read_header(stream_, buffer_, parser, kTuple);
+    if (failure == bhttp::error::end_of_stream || !stream_.is_open()) break;
     if (failure) {
       // Only what isn't HTTP is told so; a broken connection can't be.
       if (!is_http(failure)) break;
@@ -174,15 +172,35 @@ awaitable<void> Connection::serve() {
   co_await leave();
 }
 
+// True where there is nothing to be done. A client that is refused is told why by an alert.
+awaitable<bool> Connection::shake_hands() {
+  if (!stream_.is_tls()) co_return true;
+  enter(Phase::handshake);
+  const auto [failure] = co_await stream_.async_handshake(kTuple);
+  if (!failure) {
+    secured_ = true;
+    co_return true;
+  }
+  ++shared_.handshakes_failed;
+  deaf_ = true;
+  co_return false;
+}
+
 awaitable<void> Connection::leave() {
+  if (secured_ && !ended_ && stream_.is_open()) {
+    // Every answer says how long it is, so that nothing is missing where a client doesn't do its part.
+    enter(Phase::leaving);
+    static_cast<void>(co_await stream_.async_shutdown(kTuple));
+  }
+  net::ip::tcp::socket& socket = stream_.socket();
   error_code ignored;
-  socket_.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+  socket.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
   if (!deaf_ || ended_) co_return;
   enter(Phase::leaving);
   std::array<std::byte, 4096> nowhere;
   while (true) {
     const auto [failure, bytes] =
-        co_await socket_.async_read_some(net::buffer(nowhere.data(), nowhere.size()), kTuple);
+        co_await socket.async_read_some(net::buffer(nowhere.data(), nowhere.size()), kTuple);
     if (failure) co_return;
   }
 }
@@ -197,6 +215,9 @@ Connection::Head Connection::read_head(const HeadParser& parser) {
   head.old = message.version() < 11;
   head.chunked = parser.chunked();
   head.unread = parser.content_length().value_or(0);
+  head.host = std::string(field(bhttp::field::host));
+  head.origin = std::string(field(bhttp::field::origin));
+  head.authorization = std::string(field(bhttp::field::authorization));
   head.waits = !head.old && (head.chunked || head.unread > 0) &&
                beast::iequals(field(bhttp::field::expect), "100-continue");
   head.json_length = parse_length(field(kJsonLength));
@@ -232,20 +253,39 @@ std::optional<ApiError> Connection::check_head(const HeadParser& parser, Head& h
                               head.unread, bytes_max)};
 }
 
+ApiResult<void> Connection::check_access(const Head& head, Need need) const {
+  if (need == Need::nothing) return {};
+  AccessControl* const access = shared_.options.access;
+  if (const auto checked = shared_.browsers.check(head.host, head.origin); !checked) {
+    if (access != nullptr) access->count(checked.error().reason);
+    return refuse(ApiCode::permission_denied, checked.error().message);
+  }
+  return access != nullptr ? access->check(need, head.authorization) : ApiResult<void>();
+}
+
 awaitable<bool> Connection::handle(HeadParser& parser) {
   enter(Phase::body);
   Head head = read_head(parser);
   if (const auto wrong = check_head(parser, head))
     co_return co_await reply(head, error_reply(*wrong));
   auto path = shared_.service != nullptr ? infer_path(*head.target) : std::nullopt;
-  if (path && head.method == "POST") {
+  const bool infers = path && head.method == "POST";
+  HttpRequest request{head.method,
+                      std::move(head.target->path),
+                      std::move(head.target->query),
+                      {},
+                      std::move(head.content_type),
+                      std::move(head.last_event_id)};
+  const Need need = infers ? Need::infer : shared_.endpoints.need(request);
+  if (const auto allowed = check_access(head, need); !allowed) {
+    co_return co_await reply(head, error_reply(allowed.error()));
+  }
+  if (infers) {
     co_return co_await infer(head, parser, std::move(path->model), std::move(path->version));
   }
   ApiResult<std::string> body = co_await read_body(head, parser);
   if (!body) co_return co_await reply(head, error_reply(body.error()));
-  HttpRequest request{
-      head.method,      std::move(head.target->path), std::move(head.target->query),
-      std::move(*body), std::move(head.content_type), std::move(head.last_event_id)};
+  request.body = std::move(*body);
   // Not by ?:, in which GCC 12 destroys what was awaited twice.
   HttpReply answer;
   if (shared_.endpoints.is_slow(request)) {
@@ -262,8 +302,8 @@ awaitable<bool> Connection::handle(HeadParser& parser) {
 
 HttpReply Connection::answer_of(const HttpRequest& request) noexcept try {
   return shared_.endpoints.answer(request);
-} catch (const std::exception& error) {
-  return error_reply({ApiCode::internal, std::string("the request failed: ") + error.what()});
+} catch (const std::exception& /*may name files*/) {
+  return error_reply({ApiCode::internal, "the request failed inside the server"});
 }
 
 awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
@@ -300,7 +340,7 @@ awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
 awaitable<bool> Connection::infer(Head& head, HeadParser& parser, std::string model,
                                   std::string version) {
   ApiResult<InferCall> call = co_await read_call(head, parser);
-  if (!socket_.is_open()) co_return false;
+  if (!stream_.is_open()) co_return false;
   if (!call) co_return co_await reply(head, error_reply(call.error()));
   call->model = std::move(model);
   call->version = std::move(version);
@@ -404,7 +444,7 @@ awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& 
   if (head.chunked) {
     bhttp::request_parser<bhttp::string_body> whole(std::move(parser));
     whole.body_limit(bytes_max);
-    const auto [failure, bytes] = co_await bhttp::async_read(socket_, buffer_, whole, kTuple);
+    const auto [failure, bytes] = co_await bhttp::async_read(stream_, buffer_, whole, kTuple);
     if (failure == bhttp::error::body_limit) {
       co_return refuse(ApiCode::payload_too_large,
                        fmt::format("a body of more than {} bytes", bytes_max));
@@ -427,7 +467,7 @@ awaitable<bool> Connection::go_on(Head& head) {
   if (!std::exchange(head.waits, false)) co_return true;
   constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
   const auto [failure, bytes] =
-      co_await net::async_write(socket_, net::buffer(kGoOn.data(), kGoOn.size()), kTuple);
+      co_await net::async_write(stream_, net::buffer(kGoOn.data(), kGoOn.size()), kTuple);
   co_return !failure;
 }
 
@@ -454,7 +494,7 @@ awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
   if (here == into.size()) co_return true;
   const std::span<std::byte> rest = into.subspan(here);
   const auto [failure, bytes] =
-      co_await net::async_read(socket_, net::buffer(rest.data(), rest.size()), kTuple);
+      co_await net::async_read(stream_, net::buffer(rest.data(), rest.size()), kTuple);
   if (failure) ended_ = true;
   co_return !failure;
 }
@@ -493,7 +533,7 @@ awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
       fmt::format("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nCache-Control: no-store\r\n{}{}\r\n",
                   reply.content_type, head.old ? "" : "Transfer-Encoding: chunked\r\n",
                   head.keep_alive ? "" : "Connection: close\r\n");
-  auto [failure, bytes] = co_await net::async_write(socket_, net::buffer(out_head_), kTuple);
+  auto [failure, bytes] = co_await net::async_write(stream_, net::buffer(out_head_), kTuple);
   if (failure || head.method == "HEAD") co_return !failure && head.keep_alive;
   EventStream& events = *reply.stream;
   const auto home = co_await net::this_coro::executor;
@@ -534,7 +574,7 @@ awaitable<bool> Connection::send_part(const Head& head, std::string_view part) {
   if (!head.old) buffers.push_back(net::buffer(length));
   buffers.emplace_back(part.data(), part.size());
   if (!head.old) buffers.emplace_back("\r\n", 2);
-  const auto [failure, written] = co_await net::async_write(socket_, buffers, kTuple);
+  const auto [failure, written] = co_await net::async_write(stream_, buffers, kTuple);
   if (failure) ended_ = true;
   co_return !failure;
 }
@@ -587,7 +627,7 @@ awaitable<bool> Connection::write(Head& head, int status, std::string_view heade
       for (const std::string_view part : body) buffers.emplace_back(part.data(), part.size());
     }
   }
-  const auto [failure, written] = co_await net::async_write(socket_, buffers, kTuple);
+  const auto [failure, written] = co_await net::async_write(stream_, buffers, kTuple);
   if (failure) ended_ = true;
   co_return !failure && head.keep_alive;
 }

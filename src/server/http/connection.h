@@ -5,15 +5,18 @@
 #pragma once
 
 #include "core/time.h"
+#include "server/http/browser_guard.h"
 #include "server/http/compression.h"
 #include "server/http/endpoints.h"
 #include "server/http/http_options.h"
 #include "server/http/http_server.h"
 #include "server/http/json_call.h"
+#include "server/http/transport.h"
 #include "server/infer_service.h"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -35,11 +38,19 @@ namespace takt::server::http {
 // What all connections of a server use.
 struct Shared {
   Shared(HttpOptions http_options, InferService* infer_service, Endpoints& all_endpoints)
-      : options(std::move(http_options)), service(infer_service), endpoints(all_endpoints) {}
+      : options(std::move(http_options)),
+        service(infer_service),
+        endpoints(all_endpoints),
+        browsers({.tls = options.tls.has_value(),
+                  .check_host = !options.tls && !(options.access && options.access->has_keys()),
+                  .hosts = options.hosts,
+                  .origins = options.origins}) {}
 
   const HttpOptions options;
   InferService* const service;  // null: nothing is inferred here
   Endpoints& endpoints;
+  const BrowserGuard browsers;
+  std::optional<boost::asio::ssl::context> tls;
   const SystemClock clock;
   boost::asio::thread_pool slow{2};  // for endpoints that take long
   std::atomic<int> slow_waiting{0};
@@ -48,6 +59,7 @@ struct Shared {
   std::atomic<std::uint64_t> connections_taken{0};
   std::atomic<std::uint64_t> connections_refused{0};
   std::atomic<std::uint64_t> connections_timed_out{0};
+  std::atomic<std::uint64_t> handshakes_failed{0};
   std::atomic<std::uint64_t> requests{0};
 };
 
@@ -66,16 +78,19 @@ class Connection {
 
  private:
   using HeadParser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
-  enum class Phase : std::uint8_t { idle, header, body, answering, writing, leaving };
+  enum class Phase : std::uint8_t { handshake, idle, header, body, answering, writing, leaving };
 
   // A request whose headers have come.
   struct Head {
     std::string method;
     std::optional<Target> target;
     bool keep_alive = false;
-    bool old = false;                          // HTTP/1.0
-    bool waits = false;                        // for 100 Continue, before it sends its body
-    bool chunked = false;                      // and not read yet
+    bool old = false;      // HTTP/1.0
+    bool waits = false;    // for 100 Continue, before it sends its body
+    bool chunked = false;  // and not read yet
+    std::string host;
+    std::string origin;
+    std::string authorization;
     std::optional<std::uint64_t> json_length;  // Inference-Header-Content-Length
     std::optional<Coding> coding;              // of the body
     Coding accepted = Coding::identity;        // for the answer
@@ -85,8 +100,10 @@ class Connection {
   };
 
   void enter(Phase phase);
+  boost::asio::awaitable<bool> shake_hands();
   [[nodiscard]] static Head read_head(const HeadParser& parser);
   [[nodiscard]] std::optional<ApiError> check_head(const HeadParser& parser, Head& head) const;
+  [[nodiscard]] ApiResult<void> check_access(const Head& head, Need need) const;
   boost::asio::awaitable<bool> handle(HeadParser& parser);
   boost::asio::awaitable<bool> infer(Head& head, HeadParser& parser, std::string model,
                                      std::string version);
@@ -111,7 +128,7 @@ class Connection {
                                      std::span<const std::string_view> body);
   boost::asio::awaitable<void> leave();
 
-  boost::asio::ip::tcp::socket socket_;
+  Transport stream_;
   Shared& shared_;
   boost::beast::flat_buffer buffer_;
   const RoomSource room_;
@@ -122,6 +139,7 @@ class Connection {
   std::vector<std::span<const std::byte>> binary_;
   Phase phase_ = Phase::idle;
   TimePoint due_ = kNever;  // of the phase
+  bool secured_ = false;    // TLS is established
   bool gone_ = false;       // the client has hung up
   bool deaf_ = false;       // it may go on sending what nobody reads
   bool ended_ = false;      // nothing more comes; Asio would wait for it in vain

@@ -4,6 +4,7 @@
 // Owns: nothing.
 #pragma once
 
+#include "server/access.h"
 #include "server/http/http_message.h"
 
 #include <functional>
@@ -15,6 +16,8 @@ class Endpoints {
   virtual ~Endpoints() = default;
   // Whether answer() may take long (it loads models, reads files): it then runs on a thread of its own.
   [[nodiscard]] virtual bool is_slow(const HttpRequest& request) const = 0;
+  // What a request asks of its client; its body hasn't come. What says nothing is for operators.
+  [[nodiscard]] virtual Need need(const HttpRequest& /*request*/) const { return Need::operate; }
   // 404 and 405 included.
   [[nodiscard]] virtual HttpReply answer(const HttpRequest& request) = 0;
 

@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -65,13 +66,13 @@ class HttpClient {
         connected_(other.connected_),
         received_(std::move(other.received_)) {}
   HttpClient& operator=(HttpClient&&) = delete;
-  ~HttpClient() { close(); }
+  virtual ~HttpClient() { close(); }
 
   [[nodiscard]] bool connected() const { return connected_; }
 
   bool try_send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent = send_some(bytes);
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     }
@@ -124,7 +125,7 @@ class HttpClient {
   bool ended() {
     if (!received_.empty()) return false;
     char byte = 0;
-    const ssize_t got = ::recv(socket_, &byte, 1, 0);
+    const ssize_t got = receive_some({&byte, 1});
     return got == 0 || (got < 0 && errno == ECONNRESET);
   }
   // Whether there is something to read, or the end, within this time.
@@ -133,10 +134,19 @@ class HttpClient {
     return ::poll(&state, 1, static_cast<int>(patience.count())) == 1;
   }
 
+ protected:
+  [[nodiscard]] int socket() const { return socket_; }
+  virtual ssize_t send_some(std::string_view bytes) {
+    return ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
+  virtual ssize_t receive_some(std::span<char> into) {
+    return ::recv(socket_, into.data(), into.size(), 0);
+  }
+
  private:
   bool receive() {
     std::array<char, 65536> piece;
-    const ssize_t got = ::recv(socket_, piece.data(), piece.size(), 0);
+    const ssize_t got = receive_some(piece);
     if (got <= 0) return false;
     received_.append(piece.data(), static_cast<std::size_t>(got));
     return true;
@@ -222,6 +232,9 @@ class TestEndpoints final : public server::http::Endpoints {
 
   [[nodiscard]] bool is_slow(const server::http::HttpRequest& request) const override {
     return v2_.is_slow(request) || (request.path.size() > 1 && request.path[1] == "slow");
+  }
+  [[nodiscard]] server::Need need(const server::http::HttpRequest& request) const override {
+    return v2_.need(request);
   }
   [[nodiscard]] server::http::HttpReply answer(const server::http::HttpRequest& request) override {
     if (request.path.empty() || request.path[0] != "test") return v2_.answer(request);

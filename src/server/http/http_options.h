@@ -5,11 +5,15 @@
 #pragma once
 
 #include "core/time.h"
+#include "server/access.h"
+#include "server/tls.h"
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace takt::server::http {
 
@@ -26,6 +30,10 @@ struct HttpOptions {
   Duration body_timeout = std::chrono::seconds(60);
   Duration idle_timeout = std::chrono::seconds(90);
   Duration write_timeout = std::chrono::seconds(60);
+  std::optional<TlsOptions> tls = std::nullopt;  // its handshake has header_timeout
+  AccessControl* access = nullptr;               // outlives the server; null: everything is allowed
+  std::vector<std::string> hosts{};              // see BrowserGuard
+  std::vector<std::string> origins{};
 };
 
 }  // namespace takt::server::http

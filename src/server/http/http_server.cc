@@ -157,6 +157,11 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpOptions options, Infer
                 "'" + options.address + "' is no IP address; expected one such as 127.0.0.1");
   }
   auto state = std::make_unique<State>(std::move(options), service, endpoints);
+  if (const auto& tls = state->shared.options.tls) {
+    Result<TlsContext> context = make_tls_context(*tls);
+    if (!context) return std::unexpected(std::move(context).error().within("tls"));
+    state->shared.tls.emplace(context->release());
+  }
   const tcp::endpoint endpoint(address, state->shared.options.port);
   tcp::acceptor& acceptor = state->acceptor;
   acceptor.open(endpoint.protocol(), failure);
@@ -189,6 +194,7 @@ HttpStats HttpServer::stats() const {
           .connections_taken = shared.connections_taken,
           .connections_refused = shared.connections_refused,
           .connections_timed_out = shared.connections_timed_out,
+          .handshakes_failed = shared.handshakes_failed,
           .requests = shared.requests};
 }
 

@@ -20,12 +20,14 @@ struct HttpStats {
   std::uint64_t connections_taken = 0;
   std::uint64_t connections_refused = 0;  // too many
   std::uint64_t connections_timed_out = 0;
+  std::uint64_t handshakes_failed = 0;  // of TLS
   std::uint64_t requests = 0;
 };
 
 class HttpServer {
  public:
-  // Listens when it returns. Without a service it has its endpoints alone. Errors: unavailable (the address or port can't be had), invalid_input.
+  // Listens when it returns. Without a service it has its endpoints alone. Errors: unavailable (the
+  // address or port can't be had), invalid_input (the address, or what TLS needs).
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(HttpOptions options,
                                                                  InferService* service,
                                                                  Endpoints& endpoints);

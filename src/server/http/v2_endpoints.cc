@@ -156,6 +156,21 @@ bool V2Endpoints::is_slow(const HttpRequest& request) const {
   return request.path.size() >= 2 && request.path[0] == "v2" && request.path[1] == "repository";
 }
 
+// What clients ask before they infer is for every key; what several methods share asks for more to
+// change it.
+Need V2Endpoints::need(const HttpRequest& request) const {
+  const Path path = request.path;
+  const Need settings = is_get(request) ? Need::read : Need::operate;
+  if (path.size() < 2 || path[0] != "v2") return Need::any_key;
+  if (path[1] == "health") return Need::nothing;
+  if (path[1] == "repository") return path.size() == 3 ? Need::read : Need::operate;
+  if (path[1] == "models") {
+    const bool trace = path.size() == 5 && path[3] == "trace" && path[4] == "setting";
+    return trace ? settings : Need::any_key;
+  }
+  return settings;  // trace, logging, shared memory
+}
+
 HttpReply V2Endpoints::answer(const HttpRequest& request) {
   const Path path = request.path;
   if (path.empty() || path[0] != "v2") return not_found();

@@ -34,6 +34,7 @@ class V2Endpoints final : public Endpoints {
         log_(services.log) {}
 
   [[nodiscard]] bool is_slow(const HttpRequest& request) const override;
+  [[nodiscard]] Need need(const HttpRequest& request) const override;
   [[nodiscard]] HttpReply answer(const HttpRequest& request) override;
 
  private:

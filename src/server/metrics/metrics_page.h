@@ -18,6 +18,9 @@ class MetricsPage final : public http::Endpoints {
       : snapshot_(std::move(snapshot)), triton_names_(triton_names) {}
 
   [[nodiscard]] bool is_slow(const http::HttpRequest& request) const override;
+  [[nodiscard]] Need need(const http::HttpRequest& /*request*/) const override {
+    return Need::read;
+  }
   [[nodiscard]] http::HttpReply answer(const http::HttpRequest& request) override;
 
  private:

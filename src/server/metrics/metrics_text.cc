@@ -177,6 +177,14 @@ void put_server(Families& families, const MetricsSnapshot& snapshot) {
                    count(http.connections_refused));
   families.counter("takt_http_timeouts_total", "Connections that took too long",
                    count(http.connections_timed_out));
+  families.counter("takt_http_handshakes_failed_total", "Connections that TLS refused",
+                   count(http.handshakes_failed));
+  families.begin("takt_requests_denied_total", MetricType::Counter,
+                 "Requests that were refused unread, by reason");
+  for (int i = 0; i < kDenialCount; ++i) {
+    families.add(count(snapshot.denials[static_cast<std::size_t>(i)]),
+                 {{"reason", std::string(to_string(static_cast<Denial>(i)))}});
+  }
   families.begin("takt_worker_serving", MetricType::Gauge, "1 while the worker serves");
   for (const WorkerMetrics& worker : snapshot.workers) {
     families.add(worker.serving ? 1 : 0, {{"task", worker.task}, {"device", worker.device}});

@@ -7,6 +7,7 @@
 #include "engine/model_statistics.h"
 #include "engine/options.h"
 #include "memory/slot_pool.h"
+#include "server/access.h"
 #include "server/http/http_server.h"
 
 #include <cstddef>
@@ -39,6 +40,7 @@ struct MetricsSnapshot {
   std::vector<SizeClassUse> request_slots;
   std::size_t requests_in_flight = 0;
   http::HttpStats http;
+  DenialCounts denials{};
 };
 
 // `triton_names`: also as nv_inference_*, for dashboards and tools made for Triton.

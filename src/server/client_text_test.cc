@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/client_text.h"
+#include "server/client_text.h"
 
 #include <gtest/gtest.h>
 
 #include <array>
 
-namespace takt::app {
+namespace takt::server {
 namespace {
 
 std::string shown(std::string text) {
@@ -34,4 +34,4 @@ TEST(ClientText, WhatOnlyLooksLikeAPathStays) {
 }
 
 }  // namespace
-}  // namespace takt::app
+}  // namespace takt::server

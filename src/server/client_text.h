@@ -8,10 +8,10 @@
 #include <span>
 #include <string>
 
-namespace takt::app {
+namespace takt::server {
 
 // What lies below one of the roots is named from there; of other absolute paths the last part stays.
 [[nodiscard]] std::string without_paths(std::string text,
                                         std::span<const std::filesystem::path> roots);
 
-}  // namespace takt::app
+}  // namespace takt::server

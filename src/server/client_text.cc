@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/client_text.h"
+#include "server/client_text.h"
 
 #include <string_view>
 
-namespace takt::app {
+namespace takt::server {
 namespace {
 
 // Where a path may begin and end in a message.
@@ -38,4 +38,4 @@ std::string without_paths(std::string text, std::span<const std::filesystem::pat
   return text;
 }
 
-}  // namespace takt::app
+}  // namespace takt::server
