@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace takt::app {
 
@@ -60,12 +61,19 @@ struct PlanOptions {
   bool json = false;
 };
 
+struct KeyOptions {
+  std::string name;
+  std::vector<std::string> roles{"infer"};
+};
+
 [[nodiscard]] int run_demo(const DemoOptions& options);
 [[nodiscard]] int run_serve(const ServeOptions& options);
 [[nodiscard]] int run_inspect(const InspectOptions& options);
 [[nodiscard]] int run_validate(const ValidateOptions& options);
 // 0: the deadlines hold; 1: they don't.
 [[nodiscard]] int run_plan(const PlanOptions& options);
+// Prints a new key for clients of a server, and what takt.yaml says of it.
+[[nodiscard]] int run_key(const KeyOptions& options);
 [[nodiscard]] int run_version();
 // The main function of a worker process; control socket on descriptor 3.
 [[nodiscard]] int run_worker(int parent);

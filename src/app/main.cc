@@ -26,6 +26,7 @@ struct Arguments {
   InspectOptions inspect;
   ValidateOptions validate;
   PlanOptions plan;
+  KeyOptions key;
   std::filesystem::path cache = default_cache();
   std::string shell = "bash";
   int worker_parent = 0;
@@ -119,6 +120,23 @@ void add_plan(CLI::App& app, Arguments& arguments) {
   command->callback([&arguments] { arguments.exit_code = run_plan(arguments.plan); });
 }
 
+void add_key(CLI::App& app, Arguments& arguments) {
+  KeyOptions& options = arguments.key;
+  CLI::App* command = app.add_subcommand(
+      "key", "Make a key for clients of a server, shown once, and its line for takt.yaml");
+  command->add_option("name", options.name, "Whose key it is, such as line-3")->required();
+  command
+      ->add_option("--roles", options.roles,
+                   "What it allows, by comma: infer; read (index, settings, metrics); operate "
+                   "(changes of these, and to read them)")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->footer(
+      "The first line is the key, sent as 'Authorization: Bearer KEY'; the second goes "
+      "below server.keys.");
+  command->callback([&arguments] { arguments.exit_code = run_key(arguments.key); });
+}
+
 // Not for people: how takt starts its own workers.
 void add_worker(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("worker", "")->group("");
@@ -151,6 +169,7 @@ int run(int argc, char** argv) {
   add_inspect(app, arguments);
   add_validate(app, arguments);
   add_plan(app, arguments);
+  add_key(app, arguments);
   add_small_commands(app, arguments);
   add_worker(app, arguments);
   try {

@@ -70,7 +70,8 @@ ServerHost::ServerHost(const config::ServerConfig& config, HostParts parts,
       rest_({config.identity, clock_, *tasks_, parts_.feed, parts_.inlets, parts_.reviews,
              [this] { return view(); }}),
       paths_(std::make_unique<Paths>(v2_, rest_)),
-      metrics_page_([this] { return snapshot(); }, config.triton_names) {}
+      metrics_page_([this] { return snapshot(); }, config.triton_names),
+      access_(config.keys) {}
 
 Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig& config,
                                                       const std::vector<TaskSpec>& tasks,
@@ -80,21 +81,40 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const config::ServerConfig
       rest::TaskRunner::create(tasks, parts.client, parts.inputs, kClock, config.pictures);
   if (!runner) return std::unexpected(std::move(runner).error());
   std::unique_ptr<ServerHost> host(new ServerHost(config, std::move(parts), std::move(*runner)));
+  std::optional<server::TlsOptions> tls;
+  if (config.tls) {
+    auto loaded = server::load_tls(*config.tls);
+    if (!loaded) return std::unexpected(std::move(loaded).error().within("server.tls"));
+    tls = std::move(*loaded);
+  }
+  server::AccessControl& access = host->access_;
+  const auto guarded = [&](server::http::HttpOptions options) {
+    options.tls = tls;
+    options.access = &access;
+    return options;
+  };
   if (config.http_enabled) {
-    auto http = server::http::HttpServer::start(config.http, &host->service_, *host->paths_);
+    auto http =
+        server::http::HttpServer::start(guarded(config.http), &host->service_, *host->paths_);
     if (!http) return std::unexpected(std::move(http).error().within("server.http"));
     host->http_ = std::move(*http);
   }
   if (config.grpc_enabled) {
     server::rpc::Services services{config.identity, host->parts_.catalog, host->regions_,
                                    host->trace_, host->log_};
-    auto grpc = server::rpc::GrpcServer::start(config.grpc, host->service_, std::move(services),
-                                               host->clock_);
+    server::rpc::GrpcOptions options = config.grpc;
+    options.tls = tls;
+    options.access = [&access](std::string_view method, std::string_view authorization) {
+      return access.check(server::rpc::need_of(method), authorization);
+    };
+    auto grpc = server::rpc::GrpcServer::start(std::move(options), host->service_,
+                                               std::move(services), host->clock_);
     if (!grpc) return std::unexpected(std::move(grpc).error().within("server.grpc"));
     host->grpc_ = std::move(*grpc);
   }
   if (config.metrics_enabled) {
-    auto metrics = server::http::HttpServer::start(config.metrics, nullptr, host->metrics_page_);
+    auto metrics =
+        server::http::HttpServer::start(guarded(config.metrics), nullptr, host->metrics_page_);
     if (!metrics) return std::unexpected(std::move(metrics).error().within("server.metrics"));
     host->metrics_ = std::move(*metrics);
   }
@@ -110,9 +130,11 @@ std::vector<std::string> ServerHost::places() const {
   const bool v6 = address.find(':') != std::string::npos;
   const std::string host = v6 ? "[" + address + "]" : address;
   std::vector<std::string> places;
-  if (http_) places.push_back(fmt::format("http: http://{}:{}", host, http_->port()));
+  const char* const scheme = config_.tls ? "https" : "http";
+  if (http_) places.push_back(fmt::format("http: {}://{}:{}", scheme, host, http_->port()));
   if (grpc_) places.push_back(fmt::format("grpc: {}:{}", host, grpc_->port()));
-  if (metrics_) places.push_back(fmt::format("metrics: http://{}:{}", host, metrics_->port()));
+  if (metrics_)
+    places.push_back(fmt::format("metrics: {}://{}:{}", scheme, host, metrics_->port()));
   return places;
 }
 
@@ -137,6 +159,7 @@ server::MetricsSnapshot ServerHost::snapshot() const {
   snapshot.request_slots = parts_.inputs->use();
   snapshot.requests_in_flight = service_.in_flight();
   if (http_) snapshot.http = http_->stats();
+  snapshot.denials = access_.denials();
   parts_.add_metrics(snapshot);
   return snapshot;
 }

@@ -14,6 +14,7 @@
 #include "rest/rest_endpoints.h"
 #include "rest/task_runner.h"
 #include "rest/verdict_feed.h"
+#include "server/access.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/v2_endpoints.h"
@@ -50,7 +51,8 @@ struct HostParts {
 
 class ServerHost {
  public:
-  // Serves when it returns. Errors: unavailable (a port), of tasks as line::make_plan().
+  // Serves when it returns. Errors: unavailable (a port), invalid_input (TLS), of tasks as
+  // line::make_plan().
   [[nodiscard]] static Result<std::unique_ptr<ServerHost>> start(const config::ServerConfig& config,
                                                                  const std::vector<TaskSpec>& tasks,
                                                                  HostParts parts);
@@ -85,6 +87,7 @@ class ServerHost {
   rest::RestEndpoints rest_;
   const std::unique_ptr<Paths> paths_;
   server::MetricsPage metrics_page_;
+  server::AccessControl access_;
   std::unique_ptr<server::http::HttpServer> http_;
   std::unique_ptr<server::rpc::GrpcServer> grpc_;
   std::unique_ptr<server::http::HttpServer> metrics_;

@@ -36,6 +36,12 @@ int run_validate(const ValidateOptions& options) {
     valid = false;
     report_error(checked.error().within(config->file.string()));
   }
+  if (config->server && config->server->tls) {
+    if (const auto tls = server::load_tls(*config->server->tls); !tls) {
+      valid = false;
+      report_error(tls.error().within(config->file.string() + ": server.tls"));
+    }
+  }
   // The models are looked at outside of it: only a start prepares the group.
   config->workers.supervisor.memory = {};
   for (const TaskSpec& task : config->tasks) {

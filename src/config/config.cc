@@ -227,7 +227,9 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   });
   reader.mapping("store", [&](Reader& child) { read_store(child, base, config.store.emplace()); });
   reader.list("sinks", [&](Reader& child) { read_sink(child, base, config.sinks); });
-  reader.mapping("server", [&](Reader& child) { read_server(child, config.server.emplace()); });
+  reader.mapping("server", [&](Reader& child) {
+    read_server(child, base, config.server.emplace(), loaded.warnings);
+  });
   if (config.store) {
     for (LineEntry& entry : config.lines) entry.line.pictures = config.store->store.pictures;
   }

@@ -14,11 +14,13 @@
 #include "line/store.h"
 #include "rest/task_runner.h"
 #include "rest/verdict_feed.h"
+#include "server/access.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_options.h"
 #include "server/infer_service.h"
 #include "server/server_identity.h"
 #include "server/shared_regions.h"
+#include "server/tls.h"
 #include "task/task.h"
 #include "worker/node_placement.h"
 
@@ -99,7 +101,9 @@ struct ServerConfig {
   server::rpc::GrpcOptions grpc;
   bool metrics_enabled = true;
   server::http::HttpOptions metrics{.port = 8002};
-  bool triton_names = false;  // metrics also as nv_inference_*
+  std::optional<server::TlsFiles> tls;  // of all three
+  std::vector<server::AccessKey> keys;  // none: everything is allowed
+  bool triton_names = false;            // metrics also as nv_inference_*
   server::InferOptions infer;
   server::RegionLimits regions;
   rest::TaskRunnerOptions pictures;  // of requests that bring some

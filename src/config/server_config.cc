@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/server_config.h"
 
+#include "config/line_config.h"
 #include "config/task_config.h"
+#include "server/http/browser_guard.h"
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
 
 namespace takt::config {
 namespace {
 
 constexpr int kPortMax = 65535;
+constexpr std::size_t kKeysMax = 1000;  // each is compared at every request
 
 bool is_address(const std::string& text) {
   std::array<unsigned char, sizeof(in6_addr)> parsed;
@@ -43,6 +48,18 @@ void read_http(Reader& reader, ServerConfig& server) {
   reader.duration("body_timeout", http.body_timeout);
   reader.duration("idle_timeout", http.idle_timeout);
   reader.duration("write_timeout", http.write_timeout);
+  reader.texts("hosts", http.hosts);
+  for (const std::string& host : http.hosts) {
+    if (server::http::is_host_name(host)) continue;
+    reader.problem("hosts", "'" + host + "' is no name; expected one such as gateway.example");
+  }
+  reader.texts("origins", http.origins);
+  for (const std::string& origin : http.origins) {
+    if (server::http::is_origin(origin)) continue;
+    reader.problem(
+        "origins",
+        "'" + origin + "' is no origin; expected one such as https://panel.example:8443");
+  }
   constexpr std::size_t kHeaderBytesMin = 1 << 10;
   constexpr std::size_t kHeaderBytesMax = 1 << 20;
   if (http.header_bytes_max < kHeaderBytesMin || http.header_bytes_max > kHeaderBytesMax) {
@@ -114,30 +131,95 @@ void read_models(Reader& reader, ServerConfig& server) {
   server.models = std::move(names);
 }
 
+void read_tls(Reader& reader, const std::filesystem::path& base, server::TlsFiles& tls) {
+  const auto file = [&](const char* key, std::filesystem::path& into) {
+    std::string path;
+    reader.text(key, path);
+    if (!path.empty()) into = resolve(path, base);
+  };
+  reader.require("certificate", "the server's, a file in PEM");
+  reader.require("key", "the certificate's private key, a file in PEM");
+  file("certificate", tls.certificate);
+  file("key", tls.key);
+  file("client_ca", tls.client_ca);
+}
+
+void read_key(Reader& reader, std::vector<server::AccessKey>& keys) {
+  server::AccessKey key;
+  reader.require("name", "whose key it is, such as line-3");
+  reader.require("hash", "what `takt key` prints");
+  reader.require("roles", "a list of infer, read and operate");
+  reader.text("name", key.name);
+  reader.word("hash", key.hash, &server::parse_key_hash);
+  std::vector<std::string> roles;
+  reader.texts("roles", roles);
+  for (const std::string& word : roles) {
+    const Result<server::Role> role = server::parse_role(word);
+    if (role) {
+      key.roles.push_back(*role);
+    } else {
+      reader.problem("roles", role.error().message);
+    }
+  }
+  if (reader.has("roles") && roles.empty()) reader.problem("roles", "is empty; it may do nothing");
+  for (const server::AccessKey& other : keys) {
+    if (other.name == key.name) reader.problem("name", "'" + key.name + "' stands here twice");
+    const bool same = other.hash == key.hash && key.hash != server::KeyHash{};
+    if (same) reader.problem("hash", "is that of '" + other.name + "' as well");
+  }
+  keys.push_back(std::move(key));
+}
+
+void read_keys(Reader& reader, std::vector<server::AccessKey>& keys) {
+  if (!reader.has("keys")) return;
+  reader.list("keys", [&](Reader& one) { read_key(one, keys); });
+  if (reader.is_list("keys") && keys.empty()) {
+    reader.problem("keys",
+                   "is empty, which would allow everything to everyone; add what `takt key` "
+                   "prints, or leave it out");
+  }
+  if (keys.size() > kKeysMax) reader.problem("keys", "has more than 1000 keys");
+}
+
+// Who can reach the server, and what keeps them out.
+void check_exposure(Reader& reader, const std::string& address, const ServerConfig& server,
+                    std::vector<std::string>& warnings) {
+  bool insecure = false;
+  reader.boolean("insecure", insecure);
+  if (is_loopback(address) || (server.tls && !server.keys.empty())) return;
+  if (!insecure) {
+    const char* const missing = server.tls             ? "keys (server.keys)"
+                                : !server.keys.empty() ? "TLS (server.tls)"
+                                                       : "TLS and keys (server.tls, server.keys)";
+    reader.problem("address", "'" + address + "' can be reached from other machines; add " +
+                                  missing + ", use 127.0.0.1, or say insecure: true");
+  } else if (!server.keys.empty()) {
+    warnings.push_back("server: keys without TLS can be read on their way to " + address +
+                       " and used by others; add server.tls");
+  }
+}
+
 }  // namespace
 
-void read_server(Reader& reader, ServerConfig& server) {
+void read_server(Reader& reader, const std::filesystem::path& base, ServerConfig& server,
+                 std::vector<std::string>& warnings) {
   std::string address = server.http.address;
   reader.text("name", server.identity.name);
   reader.text("address", address);
   if (!is_address(address)) {
     reader.problem("address", "'" + address + "' is no IP address; expected one such as 127.0.0.1");
-  } else if (!is_loopback(address)) {
-    bool insecure = false;
-    reader.boolean("insecure", insecure);
-    if (!insecure) {
-      reader.problem("address", "'" + address +
-                                    "' can be reached from other machines, and this server has "
-                                    "neither TLS nor keys; use 127.0.0.1, or say insecure: true");
-    }
   }
-  static_cast<void>(reader.has("insecure"));
+  reader.mapping("tls", [&](Reader& tls) { read_tls(tls, base, server.tls.emplace()); });
+  read_keys(reader, server.keys);
+  check_exposure(reader, address, server, warnings);
   server.http.address = address;
   server.grpc.address = address;
   server.metrics.address = address;
   reader.mapping("http", [&](Reader& http) { read_http(http, server); });
   reader.mapping("grpc", [&](Reader& grpc) { read_grpc(grpc, server); });
   reader.mapping("metrics", [&](Reader& metrics) { read_metrics(metrics, server); });
+  server.metrics.hosts = server.http.hosts;
+  server.metrics.origins = server.http.origins;
   read_models(reader, server);
   reader.word("isolation", server.isolation, &parse_isolation);
   reader.texts("backends", server.backends);

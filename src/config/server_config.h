@@ -7,8 +7,14 @@
 #include "config/config.h"
 #include "config/reader.h"
 
+#include <filesystem>
+#include <string>
+#include <vector>
+
 namespace takt::config {
 
-void read_server(Reader& reader, ServerConfig& server);
+// Relative paths start in `base`.
+void read_server(Reader& reader, const std::filesystem::path& base, ServerConfig& server,
+                 std::vector<std::string>& warnings);
 
 }  // namespace takt::config

@@ -11,6 +11,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 Result<Loaded> parse_server(const std::string& server) {
   return parse("models: {repository: models, cache: none}\nserver: " + server + "\n",
@@ -20,6 +21,12 @@ Result<Loaded> parse_server(const std::string& server) {
 std::string problem_of(const std::string& server) {
   const Result<Loaded> loaded = parse_server(server);
   return loaded ? "accepted" : loaded.error().message;
+}
+
+// One of server.keys; the hash is of one digit.
+std::string key_text(const std::string& name, char digit, const std::string& roles) {
+  return "{name: " + name + ", hash: 'sha256:" + std::string(64, digit) + "', roles: " + roles +
+         "}";
 }
 
 TEST(ServerConfig, IsThereOnlyWhereTheFileHasOne) {
@@ -91,6 +98,69 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
 TEST(ServerConfig, ServesNoModelsOrAllOfThem) {
   EXPECT_TRUE(parse_server("{models: none}")->config.server->models->empty());
   EXPECT_FALSE(parse_server("{models: all}")->config.server->models);
+}
+
+TEST(ServerConfig, TlsAndKeysReachTheirPlaces) {
+  const auto loaded = parse_server(
+      "{tls: {certificate: tls/server.pem, key: /keys/server.key, client_ca: ca.pem}, keys: [" +
+      key_text("line-3", 'a', "[infer, read]") + ", " + key_text("desk", 'b', "operate") +
+      "], http: {hosts: [gateway.plant], origins: 'https://panel.plant:8443'}}");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const ServerConfig& server = *loaded->config.server;
+  EXPECT_EQ(server.tls->certificate, "/configured/tls/server.pem");
+  EXPECT_EQ(server.tls->key, "/keys/server.key");
+  EXPECT_EQ(server.tls->client_ca, "/configured/ca.pem");
+  ASSERT_EQ(server.keys.size(), 2);
+  EXPECT_EQ(server.keys[0].name, "line-3");
+  EXPECT_EQ(server.keys[0].hash.front(), 0xaa);
+  EXPECT_THAT(server.keys[0].roles, ElementsAre(server::Role::infer, server::Role::read));
+  EXPECT_THAT(server.keys[1].roles, ElementsAre(server::Role::operate));
+  for (const server::http::HttpOptions* http : {&server.http, &server.metrics}) {
+    EXPECT_THAT(http->hosts, ElementsAre("gateway.plant"));
+    EXPECT_THAT(http->origins, ElementsAre("https://panel.plant:8443"));
+  }
+  const auto plain = parse_server("{}");
+  EXPECT_FALSE(plain->config.server->tls);
+  EXPECT_TRUE(plain->config.server->keys.empty());
+}
+
+TEST(ServerConfig, WhatIsWrongWithTlsAndKeysIsNamed) {
+  EXPECT_THAT(problem_of("{tls: {certificate: a.pem}}"), HasSubstr("server.tls.key: is missing"));
+  EXPECT_THAT(problem_of("{tls: {key: a.key}}"), HasSubstr("server.tls.certificate: is missing"));
+  EXPECT_THAT(problem_of("{tls: {certificate: a, key: b, ca: c}}"), HasSubstr("unknown key 'ca'"));
+  EXPECT_THAT(problem_of("{keys: []}"), HasSubstr("server.keys: is empty"));
+  EXPECT_THAT(problem_of("{keys: [{name: a}]}"), HasSubstr("server.keys[0].hash: is missing"));
+  EXPECT_THAT(problem_of("{keys: [" + key_text("a", 'a', "[admin]") + "]}"),
+              HasSubstr("server.keys[0].roles: 'admin' is no role"));
+  EXPECT_THAT(problem_of("{keys: [" + key_text("a", 'a', "[]") + "]}"), HasSubstr("is empty"));
+  const std::string first = key_text("a", 'a', "infer") + ", ";
+  EXPECT_THAT(problem_of("{keys: [" + first + key_text("a", 'b', "infer") + "]}"),
+              HasSubstr("server.keys[1].name: 'a' stands here twice"));
+  EXPECT_THAT(problem_of("{keys: [" + first + key_text("b", 'a', "infer") + "]}"),
+              HasSubstr("server.keys[1].hash: is that of 'a' as well"));
+  const std::string secret = problem_of("{keys: [{name: a, hash: takt_secret, roles: infer}]}");
+  EXPECT_THAT(secret, HasSubstr("server.keys[0].hash: is no hash"));
+  EXPECT_THAT(secret, Not(HasSubstr("takt_secret"))) << "it may be a key";
+  EXPECT_THAT(problem_of("{http: {hosts: ['a:80']}}"), HasSubstr("server.http.hosts"));
+  EXPECT_THAT(problem_of("{http: {origins: ['*']}}"), HasSubstr("server.http.origins"));
+}
+
+TEST(ServerConfig, OtherMachinesReachItWithTlsAndKeys) {
+  const std::string tls = "tls: {certificate: a.pem, key: a.key}";
+  const std::string keys = "keys: [" + key_text("a", 'a', "infer") + "]";
+  EXPECT_EQ(problem_of("{address: 0.0.0.0, " + tls + ", " + keys + "}"), "accepted");
+  EXPECT_THAT(problem_of("{address: 0.0.0.0, " + tls + "}"), HasSubstr("add keys (server.keys)"));
+  EXPECT_THAT(problem_of("{address: 0.0.0.0, " + keys + "}"), HasSubstr("add TLS (server.tls)"));
+  EXPECT_THAT(problem_of("{address: 0.0.0.0}"), HasSubstr("add TLS and keys"));
+  EXPECT_EQ(problem_of("{address: 0.0.0.0, insecure: true, " + tls + "}"), "accepted");
+}
+
+TEST(ServerConfig, KeysThatAnyoneCanReadAreWarnedOf) {
+  const std::string keys = "keys: [" + key_text("a", 'a', "infer") + "]";
+  const auto clear = parse_server("{address: 0.0.0.0, insecure: true, " + keys + "}");
+  ASSERT_TRUE(clear) << clear.error().message;
+  EXPECT_THAT(clear->warnings, ElementsAre(HasSubstr("keys without TLS can be read")));
+  EXPECT_TRUE(parse_server("{" + keys + "}")->warnings.empty()) << "only this machine";
 }
 
 TEST(ServerConfig, OtherMachinesReachItOnlyWhereThatIsSaid) {
