@@ -55,14 +55,15 @@ class Server:
         return self.places["metrics"]
 
 
-def start(takt, folder, repository, isolation="thread"):
-    """Returns once it serves. The repository is copied, because tests change it."""
+def start(takt, folder, repository, isolation="thread", more=""):
+    """Returns once it serves. The repository is copied, because tests change it; `more` is lines of
+    `server:`."""
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / "repository"
     shutil.copytree(repository, own)
     config = folder / "takt.yaml"
-    config.write_text(CONFIG.format(repository=own, cache=folder / "cache", isolation=isolation),
-                      encoding="utf-8")
+    config.write_text(CONFIG.format(repository=own, cache=folder / "cache", isolation=isolation)
+                      + more, encoding="utf-8")
     log = folder / "serve.log"
     with log.open("w", encoding="utf-8") as out:
         process = takt.start("serve", config, stdout=out, stderr=subprocess.STDOUT)
