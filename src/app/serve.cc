@@ -136,6 +136,9 @@ constexpr Duration kClientsPatience = std::chrono::seconds(5);
 int run_serve(const ServeOptions& options) {
   const Result<config::Config> config = load_config(options.config);
   if (!config) return report_error(config.error());
+  if (const Result<void> checked = check_server(*config); !checked) {
+    return report_error(checked.error());
+  }
   const StopSignal stop;
   const SystemClock clock;
   std::vector<std::string> names;

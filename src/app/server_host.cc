@@ -32,12 +32,23 @@ std::vector<SizeClass> request_classes(const config::ServerConfig& config) {
   return classes;
 }
 
+Result<void> check_server(const config::Config& config) {
+  if (!config.server || !config.server->tls) return {};
+  if (const auto tls = server::load_tls(*config.server->tls); !tls) {
+    return std::unexpected(tls.error().within(config.file.string() + ": server.tls"));
+  }
+  return {};
+}
+
 class ServerHost::Paths final : public server::http::Endpoints {
  public:
   Paths(Endpoints& v2, Endpoints& rest) : v2_(v2), rest_(rest) {}
 
   bool is_slow(const server::http::HttpRequest& request) const override {
     return of(request).is_slow(request);
+  }
+  server::Need need(const server::http::HttpRequest& request) const override {
+    return of(request).need(request);
   }
   server::http::HttpReply answer(const server::http::HttpRequest& request) override {
     return of(request).answer(request);

@@ -36,6 +36,9 @@ namespace takt::app {
 // Slots for the inputs of requests, up to what the configuration lets one request have.
 [[nodiscard]] std::vector<SizeClass> request_classes(const config::ServerConfig& config);
 
+// The files that `server` names, before anything is started. Errors: invalid_input.
+[[nodiscard]] Result<void> check_server(const config::Config& config);
+
 // What the front ends use of a running takt; it outlives them.
 struct HostParts {
   InferenceClient& client;

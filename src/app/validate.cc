@@ -3,6 +3,7 @@
 #include "app/command_run.h"
 #include "app/commands.h"
 #include "app/model_loading.h"
+#include "app/server_host.h"
 #include "worker/backends.h"
 
 #include <fmt/format.h>
@@ -36,11 +37,9 @@ int run_validate(const ValidateOptions& options) {
     valid = false;
     report_error(checked.error().within(config->file.string()));
   }
-  if (config->server && config->server->tls) {
-    if (const auto tls = server::load_tls(*config->server->tls); !tls) {
-      valid = false;
-      report_error(tls.error().within(config->file.string() + ": server.tls"));
-    }
+  if (const Result<void> checked = check_server(*config); !checked) {
+    valid = false;
+    report_error(checked.error());
   }
   // The models are looked at outside of it: only a start prepares the group.
   config->workers.supervisor.memory = {};

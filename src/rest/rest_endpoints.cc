@@ -111,6 +111,13 @@ void RestEndpoints::begin(HttpRequest request, Done done) {
   run_task(std::move(request), std::move(done));
 }
 
+// Pictures and reviews change nothing of the server, but decisions are for those who may.
+server::Need RestEndpoints::need(const HttpRequest& request) const {
+  if (is_get(request)) return server::Need::read;
+  return is_inspection(request) || is_task_call(request) ? server::Need::infer
+                                                         : server::Need::operate;
+}
+
 HttpReply RestEndpoints::answer(const HttpRequest& request) {
   const Path path = request.path;
   if (path.size() == 1 && path[0] == "openapi.json") {

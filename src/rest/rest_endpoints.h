@@ -63,6 +63,7 @@ class RestEndpoints final : public server::http::Endpoints {
   explicit RestEndpoints(RestParts parts) : parts_(std::move(parts)), reviews_(parts_.reviews) {}
 
   [[nodiscard]] bool is_slow(const server::http::HttpRequest& request) const override;
+  [[nodiscard]] server::Need need(const server::http::HttpRequest& request) const override;
   [[nodiscard]] server::http::HttpReply answer(const server::http::HttpRequest& request) override;
   [[nodiscard]] bool is_long(const server::http::HttpRequest& request) const override;
   void begin(server::http::HttpRequest request, Done done) override;

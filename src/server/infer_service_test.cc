@@ -197,6 +197,12 @@ TEST_F(InferServiceTest, ErrorsOfTheEngineComeWithTheirCode) {
   EXPECT_EQ(code_for(ErrorKind::internal), ApiCode::internal);
 }
 
+TEST_F(InferServiceTest, AnErrorOfTheEngineNamesNoPathOfThisMachine) {
+  client_->fail_with(
+      {ErrorKind::unavailable, "can't open '/srv/models/simple/1/model.onnx': gone"});
+  EXPECT_EQ(error_of(simple()).message, "can't open 'model.onnx': gone");
+}
+
 TEST_F(InferServiceTest, EachCodeHasItsStatusInHttpAndGrpc) {
   EXPECT_EQ(http_status(ApiCode::invalid_argument), 400);
   EXPECT_EQ(http_status(ApiCode::not_found), 404);

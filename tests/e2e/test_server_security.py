@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import re
+import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -264,6 +265,15 @@ def test_a_server_proves_who_it_is(keyed, authorities, protocol):
         with pytest.raises(Exception) as refused:
             triton.sum()
         assert not isinstance(refused.value, AssertionError)
+
+
+def test_old_versions_of_tls_are_not_spoken(keyed):
+    for place in (keyed.http, keyed.grpc, keyed.metrics):
+        for version, spoken in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
+            done = subprocess.run(["openssl", "s_client", "-connect", place, version, "-alpn", "h2",
+                                   "-cipher", "DEFAULT@SECLEVEL=0"], input=b"",
+                                  capture_output=True, timeout=60)
+            assert (b"-----BEGIN CERTIFICATE-----" in done.stdout) == spoken, (place, version)
 
 
 def test_metrics_ask_for_a_certificate_too(mutual, authorities):
