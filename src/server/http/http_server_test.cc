@@ -419,7 +419,7 @@ TEST_F(HttpServerTest, OtherPathsAreAnsweredByTheEndpoints) {
   const HttpAnswer wrong = client.ask(request("GET", "/v2/models/simple/infer"));
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.header("allow"), "POST");
-  EXPECT_EQ(client.ask(request("POST", "/v2/models/simple/versions/infer", "{}")).status, 405);
+  EXPECT_EQ(client.ask(request("POST", "/v2/models/simple/versions/infer", "{}")).status, 404);
   EXPECT_EQ(client.ask(request("POST", "/v2/models/simple", "body that nobody reads")).status, 405);
   EXPECT_EQ(client.ask(request("GET", "/v2/health/ready")).status, 200);
 }

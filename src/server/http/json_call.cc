@@ -252,16 +252,15 @@ class Reading {
     if (document.get_object().get(object) != simdjson::SUCCESS) {
       wrong("", "failed to parse the request JSON buffer: expected an object");
     }
-    bool has_inputs = false;
     for (auto field : object) {
       const std::string key(std::string_view(field.unescaped_key()));
       json::value value = field.value();
+      note(key);
       if (key == "id") {
         call().id = read_id(value);
       } else if (key == "parameters") {
         read_request_parameters(value);
       } else if (key == "inputs") {
-        has_inputs = true;
         read_list(value, "inputs",
                   [this](json::object item, const std::string& place) { read_input(item, place); });
       } else if (key == "outputs") {
@@ -270,7 +269,7 @@ class Reading {
         });
       }
     }
-    if (!has_inputs) wrong("", "unable to find 'inputs' in the request");
+    if (!has_inputs_) wrong("", "unable to find 'inputs' in the request");
     if (document.current_location().error() == simdjson::SUCCESS)
       wrong("", "failed to parse the request JSON buffer: text behind its end");
     if (binary_stated_ < binary_bytes_) {
@@ -285,6 +284,16 @@ class Reading {
 
  private:
   InferCall& call() { return read_.call; }
+
+  // Which of two lists of inputs counts, servers don't agree on.
+  void note(const std::string& key) {
+    bool* const came = key == "inputs"       ? &has_inputs_
+                       : key == "outputs"    ? &has_outputs_
+                       : key == "parameters" ? &has_parameters_
+                       : key == "id"         ? &has_id_
+                                             : nullptr;
+    if (came != nullptr && std::exchange(*came, true)) wrong(key, "comes twice");
+  }
 
   static std::string read_id(json::value value) {
     if (value.type() != json::json_type::number) return get_text(value, "id");
@@ -328,7 +337,7 @@ class Reading {
                               : get_text(parameter, where).empty();
         if (!none) call().sequence = true;
       } else if (key == "sequence_start" || key == "sequence_end") {
-        static_cast<void>(get_flag(parameter, where));
+        if (get_flag(parameter, where)) call().sequence = true;
       }  // others are for other servers
     }
   }
@@ -452,6 +461,10 @@ class Reading {
   const std::size_t text_bytes_;
   const std::uint64_t binary_bytes_;
   const RoomSource& room_;
+  bool has_id_ = false;
+  bool has_parameters_ = false;
+  bool has_inputs_ = false;
+  bool has_outputs_ = false;
   std::uint64_t binary_stated_ = 0;
   JsonCall read_;
   std::set<std::string> stated_binary_;

@@ -205,7 +205,9 @@ HttpReply V2Endpoints::models(Path path, const HttpRequest& request) {
     if (!traced) return error_reply(traced.error());
     return trace(path[0], request);
   }
-  if (!is_get(request)) return wrong_method(path.back() == "infer" ? "POST" : "GET");
+  const bool infers = path.back() == "infer";
+  if (infers && request.method == "POST") return not_found();  // no model, or no version
+  if (!is_get(request)) return wrong_method(infers ? "POST" : "GET");
   if (path.size() == 1 && path[0] == "stats") return statistics({}, {});
   const std::string& name = path[0];
   std::string version;

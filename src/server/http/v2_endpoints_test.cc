@@ -314,9 +314,10 @@ TEST_F(V2EndpointsTest, OtherPathsAreNotFound) {
     EXPECT_EQ(error("GET", target, 404), "no such path of the Open Inference Protocol (v2)")
         << target;
   }
-  for (const char* target : {"/v2/repository", "/v2/repository/models", "/v2/repository/models/a",
-                             "/v2/repository/models/a/other", "/v2/repository/index/x",
-                             "/v2/systemsharedmemory/other", "/v2/cudasharedmemory/register"}) {
+  for (const char* target :
+       {"/v2/repository", "/v2/repository/models", "/v2/repository/models/a",
+        "/v2/repository/models/a/other", "/v2/repository/index/x", "/v2/systemsharedmemory/other",
+        "/v2/cudasharedmemory/register", "/v2/models/infer", "/v2/models/simple/versions/infer"}) {
     EXPECT_EQ(error("POST", target, 404), "no such path of the Open Inference Protocol (v2)")
         << target;
   }
