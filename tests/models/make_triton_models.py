@@ -15,7 +15,7 @@ from make_models import model, value
 from onnx import TensorProto, helper
 
 CONFIG_TYPES = {TensorProto.FLOAT: "TYPE_FP32", TensorProto.INT32: "TYPE_INT32",
-                TensorProto.STRING: "TYPE_STRING"}
+                TensorProto.INT8: "TYPE_INT8", TensorProto.STRING: "TYPE_STRING"}
 
 
 def sum_and_difference(dtype=TensorProto.INT32):
@@ -77,6 +77,7 @@ def main():
     same = {"simulated.compute": "identity"}
     strings = 'backend: "simulated"'
     write_model(root, "simple", sum_and_difference(), 8, add_sub)
+    write_model(root, "simple_int8", sum_and_difference(TensorProto.INT8), 8, add_sub)
     write_model(root, "simple_labels", sum_and_difference(), 8, add_sub,
                 labels={"OUTPUT0": "output0_labels.txt"})
     (root / "simple_labels" / "output0_labels.txt").write_text(
