@@ -55,15 +55,27 @@ class Server:
         return self.places["metrics"]
 
 
-def start(takt, folder, repository, isolation="thread", more=""):
+def add_simulated(repository, name, **parameters):
+    """`simple` under another name, computed by the simulated backend: base_us=1000 and the like."""
+    shutil.copytree(repository / "simple", repository / name)
+    config = repository / name / "config.pbtxt"
+    text = config.read_text(encoding="utf-8").replace('name: "simple"', f'name: "{name}"')
+    text = text.replace('platform: "onnxruntime_onnx"', 'backend: "simulated"')
+    for key, value in parameters.items():
+        text += f'parameters {{ key: "simulated.{key}" value {{ string_value: "{value}" }} }}\n'
+    config.write_text(text, encoding="utf-8")
+
+
+def start(takt, folder, repository, isolation="thread", config_text=CONFIG,
+          more=""):
     """Returns once it serves. The repository is copied, because tests change it; `more` is lines of
     `server:`."""
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / "repository"
     shutil.copytree(repository, own)
     config = folder / "takt.yaml"
-    config.write_text(CONFIG.format(repository=own, cache=folder / "cache", isolation=isolation)
-                      + more, encoding="utf-8")
+    config.write_text(config_text.format(repository=own, cache=folder / "cache",
+                                         isolation=isolation) + more, encoding="utf-8")
     log = folder / "serve.log"
     with log.open("w", encoding="utf-8") as out:
         process = takt.start("serve", config, stdout=out, stderr=subprocess.STDOUT)
