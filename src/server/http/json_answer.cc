@@ -117,14 +117,9 @@ ApiResult<void> append_output(std::string& json, const AnswerOutput& output,
   json += to_string(output.type);
   json += "\",\"shape\":";
   append_shape(json, output.shape);
+  // Triton's C++ client takes an output with parameters for one with binary data.
   if (output.shared) {
-    json += ",\"parameters\":{\"shared_memory_region\":";
-    append_quoted(json, output.shared->region);
-    json += ",\"shared_memory_offset\":";
-    append_number(json, output.shared->offset);
-    json += ",\"shared_memory_byte_size\":";
-    append_number(json, output.shared->bytes);
-    json += "}}";
+    json += '}';
     return {};
   }
   if (output.binary) {
