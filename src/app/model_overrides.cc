@@ -35,6 +35,13 @@ bool is_plain_name(std::string_view text) {
 // VERSION/NAME of a key.
 Result<fs::path> place_of(std::string_view key) {
   const std::string_view place = key.substr(std::min(kScheme.size(), key.size()));
+  if (place.size() > kNameLengthMax && place.substr(place.rfind('/') + 1).size() > kNameLengthMax) {
+    // The words and the kind are those that Triton's own example of model control waits for.
+    return fail(ErrorKind::internal,
+                fmt::format("failed to poll from model repository: a file's name of more than {} "
+                            "bytes",
+                            kNameLengthMax));
+  }
   const std::size_t slash = std::min(place.find('/'), place.size());
   const std::string_view version = place.substr(0, slash);
   const std::string_view name = place.substr(std::min(slash + 1, place.size()));

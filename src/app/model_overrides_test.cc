@@ -103,8 +103,15 @@ TEST_F(ModelOverrides, OnlyAPlainNameInAVersionIsAFile) {
   }
   EXPECT_THAT(error_of({.config_json = "{}", .files = {{std::string("file:1/a\0b", 10), "x"}}}),
               HasSubstr("expected file:VERSION/NAME"));
-  EXPECT_THAT(error_of({.config_json = "{}", .files = {{"file:1/" + std::string(256, 'a'), "x"}}}),
+  const std::string most(255, 'a');
+  EXPECT_THAT(error_of({.config_json = "{}", .files = {{"file:" + most, "x"}}}),
               HasSubstr("expected file:VERSION/NAME"));
+  for (const std::string& key : {"file:" + most + "a", "file:1/" + most + "a"}) {
+    const auto refused = make({.config_json = "{}", .files = {{key, "x"}}});
+    ASSERT_FALSE(refused) << key;
+    EXPECT_EQ(refused.error().kind, ErrorKind::internal) << "as Triton's clients expect";
+    EXPECT_THAT(refused.error().message, HasSubstr("failed to poll from model repository"));
+  }
   EXPECT_TRUE(fs::is_empty(temporary())) << "nothing is left of what was refused";
 }
 

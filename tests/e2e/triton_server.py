@@ -29,9 +29,9 @@ server:
 """
 
 
-def write_models(folder):
-    subprocess.run([sys.executable, ROOT / "tests" / "models" / "make_triton_models.py", folder],
-                   check=True, stdout=subprocess.DEVNULL)
+def write_models(folder, *options):
+    subprocess.run([sys.executable, ROOT / "tests" / "models" / "make_triton_models.py", *options,
+                    folder], check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
@@ -55,7 +55,7 @@ class Server:
         return self.places["metrics"]
 
 
-def add_simulated(repository, name, **parameters):
+def add_simulated(repository, name, queue_size_max=0, **parameters):
     """`simple` under another name, computed by the simulated backend: base_us=1000 and the like."""
     shutil.copytree(repository / "simple", repository / name)
     config = repository / name / "config.pbtxt"
@@ -63,6 +63,9 @@ def add_simulated(repository, name, **parameters):
     text = text.replace('platform: "onnxruntime_onnx"', 'backend: "simulated"')
     for key, value in parameters.items():
         text += f'parameters {{ key: "simulated.{key}" value {{ string_value: "{value}" }} }}\n'
+    if queue_size_max:
+        text += ("dynamic_batching { default_queue_policy { max_queue_size: %d } }\n"
+                 % queue_size_max)
     config.write_text(text, encoding="utf-8")
 
 
