@@ -475,8 +475,13 @@ ModelService service_of(const TaskSpec& task, const repository::ModelConfig& con
   service.queue_bytes_max = static_cast<std::int64_t>(task.queue_bytes_max);
   service.concurrency_max = task.concurrency_max;
   // Lines know their deadlines.
-  if (task.inputs.empty() && config.dynamic_batching)
+  if (!task.inputs.empty()) return service;
+  if (config.dynamic_batching) {
     service.batch_delay_max = config.dynamic_batching->max_queue_delay;
+    const int queue_size_max = config.dynamic_batching->queue_size_max;
+    if (queue_size_max > 0) service.queue_depth_max = queue_size_max;
+  }
+  service.class_room = service.queue_depth_max / 8;  // as of server.in_flight_max
   return service;
 }
 

@@ -171,7 +171,8 @@ Result<ModelId> Engine::add_model(ModelRuntime runtime, ModelService service) {
                        .queue_depth_max = service.queue_depth_max,
                        .batch_delay_max = service.batch_delay_max,
                        .queue_bytes_max = service.queue_bytes_max,
-                       .concurrency_max = service.concurrency_max};
+                       .concurrency_max = service.concurrency_max,
+                       .class_room = service.class_room};
   if (Result<void> admitted = state_->admit(std::move(came), std::move(runtime), service.learned);
       !admitted)
     return std::unexpected(std::move(admitted.error()));

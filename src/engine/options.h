@@ -53,6 +53,7 @@ struct ModelService {
   std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
   int concurrency_max = 0;           // batches at once, on all devices; 0: as many as instances
   Duration batch_delay_max{};        // how long a batch that isn't full may wait for company
+  int class_room = 0;                // as scheduler::ModelLimits
   // Execution times of earlier runs (Engine::profile), preferred to what was measured at load where
   // scheduler::merge_profile says so.
   std::vector<scheduler::ProfilePoint> learned{};

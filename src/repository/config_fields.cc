@@ -12,7 +12,7 @@ constexpr std::string_view kReshape =
     "remove the field";
 
 // Names from Triton's model_config.proto (triton-inference-server/common, protobuf/).
-constexpr std::array<UnusedField, 26> kFields{{
+constexpr std::array<UnusedField, 28> kFields{{
     {"ModelConfig", "runtime", ""},
     {"ModelConfig", "optimization", ""},
     {"ModelConfig", "cc_model_filenames", ""},
@@ -39,8 +39,10 @@ constexpr std::array<UnusedField, 26> kFields{{
     {"ModelDynamicBatching", "preserve_ordering", ""},
     {"ModelDynamicBatching", "priority_levels", ""},
     {"ModelDynamicBatching", "default_priority_level", ""},
-    {"ModelDynamicBatching", "default_queue_policy", ""},
     {"ModelDynamicBatching", "priority_queue_policy", ""},
+    {"ModelQueuePolicy", "timeout_action", ""},
+    {"ModelQueuePolicy", "default_timeout_microseconds", ""},
+    {"ModelQueuePolicy", "allow_timeout_override", ""},
     {"ModelInstanceGroup", "rate_limiter", ""},
     {"ModelInstanceGroup", "profile", ""},
     {"ModelInstanceGroup", "host_policy", ""},

@@ -43,7 +43,8 @@ constexpr std::string_view kComplete = R"({
   "optimization": {"priority": "PRIORITY_DEFAULT", "input_pinned_memory": {"enable": true},
                    "gather_kernel_buffer_threshold": 0, "eager_batching": false},
   "dynamic_batching": {"preferred_batch_size": [4], "max_queue_delay_microseconds": "250",
-                       "preserve_ordering": false, "priority_queue_policy": {}},
+                       "preserve_ordering": false, "priority_queue_policy": {},
+                       "default_queue_policy": {"timeout_action": "REJECT", "max_queue_size": 7}},
   "instance_group": [{"name": "m", "kind": "KIND_CPU", "count": 2, "gpus": [],
                       "secondary_devices": [], "profile": [], "passive": false,
                       "host_policy": ""}],
@@ -64,6 +65,7 @@ TEST(ConfigJson, EveryFieldOfATritonConfigIsRead) {
   EXPECT_EQ(config->outputs[0].type, DataType::int64);
   EXPECT_EQ(config->outputs[0].dims, Shape{4}) << "a number as a string";
   EXPECT_EQ(config->dynamic_batching->max_queue_delay, std::chrono::microseconds(250));
+  EXPECT_EQ(config->dynamic_batching->queue_size_max, 7);
   ASSERT_EQ(config->instance_groups.size(), 1U);
   EXPECT_EQ(config->instance_groups[0].count, 2);
   EXPECT_EQ(config->instance_groups[0].kind, InstanceKind::cpu);

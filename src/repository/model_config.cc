@@ -19,6 +19,7 @@ constexpr int kDimsMax = 16;
 constexpr std::int64_t kDimMax = 1LL << 31;
 constexpr int kInstancesMax = 64;
 constexpr std::uint64_t kQueueDelayMaxUs = 10'000'000;
+constexpr std::uint32_t kQueueSizeMax = 1'000'000;
 
 // Says "FILE: FIELD: message".
 class Reporter {
@@ -164,6 +165,12 @@ Result<DynamicBatching> read_batching(const schema::ModelConfig& message, const 
                       std::to_string(kQueueDelayMaxUs) + " (10 s)");
   }
   result.max_queue_delay = std::chrono::microseconds(batching.max_queue_delay_microseconds());
+  const std::uint32_t queue_size = batching.default_queue_policy().max_queue_size();
+  if (queue_size > kQueueSizeMax) {
+    return report("dynamic_batching.default_queue_policy.max_queue_size",
+                  std::to_string(queue_size) + "; at most " + std::to_string(kQueueSizeMax));
+  }
+  result.queue_size_max = static_cast<int>(queue_size);
   return result;
 }
 

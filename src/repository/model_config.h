@@ -29,6 +29,7 @@ struct TensorConfig {
 struct DynamicBatching {
   std::vector<int> preferred_batch_size;  // rising, each 1..max_batch_size
   Duration max_queue_delay{};             // max_queue_delay_microseconds
+  int queue_size_max = 0;                 // default_queue_policy.max_queue_size; 0: not stated
 };
 
 enum class InstanceKind : std::uint8_t { automatic, cpu, gpu };

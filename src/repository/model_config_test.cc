@@ -170,6 +170,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"max_batch_size: 0 dynamic_batching {}", "dynamic_batching", "max_batch_size is 0"},
         Refused{"max_batch_size: 4 dynamic_batching { preferred_batch_size: 8 }",
                 "preferred_batch_size", "1 to max_batch_size (4)"},
+        Refused{"dynamic_batching { default_queue_policy { max_queue_size: 1000001 } }",
+                "default_queue_policy.max_queue_size", "at most 1000000"},
         Refused{"dynamic_batching { max_queue_delay_microseconds: 60000000 }",
                 "max_queue_delay_microseconds", "10 s"},
         Refused{"instance_group { count: 0 }", "instance_group[0].count", "1 to 64"},

@@ -108,7 +108,7 @@ bool Scheduler::State::forget_stale(ModelState& model) {
 
 bool Scheduler::State::fits(const RequestArrived& event, const ModelState& model) const {
   const ModelLimits& limits = model.limits;
-  return model.queue.depth() < limits.queue_depth_max &&
+  return model.queue.depth() < limits.places(event.priority) &&
          (limits.queue_bytes_max == 0 ||
           event.bytes <= limits.queue_bytes_max - model.bytes_up_to(PriorityClass::background));
 }
@@ -118,8 +118,7 @@ std::optional<RefusalReason> Scheduler::State::no_room(const RequestArrived& eve
                                                        const ModelState& model) const {
   if (fits(event, model)) return std::nullopt;
   const ModelLimits& limits = model.limits;
-  if (model.queue.depth() >= limits.queue_depth_max &&
-      pool_[model.queue.last()].urgency.priority <= event.priority)
+  if (model.depth_up_to(event.priority) >= limits.places(event.priority))
     return RefusalReason::queue_full;
   if (limits.queue_bytes_max > 0 &&
       event.bytes > limits.queue_bytes_max - model.bytes_up_to(event.priority))
@@ -153,6 +152,7 @@ void Scheduler::State::admit(const RequestArrived& event, ModelState& model) {
   pool_[index].work_ns = model.share_of_full_batches_ns(event.rows);
   model.queue.insert(index);
   if (pools_[model.pool].indexed) pools_[model.pool].requests.insert(pool_, index);
+  ++model.waiting[static_cast<std::size_t>(event.priority)];
   model.waiting_bytes[static_cast<std::size_t>(event.priority)] += event.bytes;
   if (event.priority == PriorityClass::background) count_background(model, 1);
   if (event.deadline != kNever) {

@@ -27,6 +27,14 @@ struct ModelLimits {
   Duration batch_delay_max{};
   std::int64_t queue_bytes_max = 0;  // of input that may wait; 0: no limit
   int concurrency_max = 0;           // batches that may run at once; 0: as many as instances
+  // Places of the queue that each class leaves to the next more urgent one. Without, requests that can
+  // wait are accepted into a full queue's last places, only to give way.
+  int class_room = 0;
+
+  // For requests of that class and more urgent ones.
+  [[nodiscard]] int places(PriorityClass priority) const noexcept {
+    return queue_depth_max - class_room * static_cast<int>(priority);
+  }
 };
 
 // Events ------------------------------------------------------------------------------------------

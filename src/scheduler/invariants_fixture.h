@@ -167,10 +167,13 @@ class Invariants : public SimulationObserver {
            "a suspended model takes nothing, until an instance is ready");
     const MirrorModel& model = mirror_.model(arrived->model);
     if (action.reason == RefusalReason::queue_full) {
-      expect(static_cast<int>(model.waiting.size()) > model.added.limits.queue_depth_max,
-             "overloaded only when the queue is full");
-      expect(model.waiting.back().urgency.priority <= arrived->priority,
-             "never refused for room while a request of a lower class waits there");
+      const auto as_urgent =
+          std::ranges::count_if(model.waiting, [arrived](const MirrorRequest& request) {
+            return request.urgency.priority <= arrived->priority;
+          });
+      expect(as_urgent > model.added.limits.places(arrived->priority),
+             "overloaded only when the queue is full of requests as urgent, which none of a lower "
+             "class could make room in");
     }
     if (action.reason == RefusalReason::cannot_meet_deadline) {
       expect(action.kind == ErrorKind::deadline_exceeded && arrived->deadline != kNever,
@@ -193,7 +196,7 @@ class Invariants : public SimulationObserver {
     expect(last.id == action.request, "the least urgent request gives way");
     expect(last.urgency.priority > arrived->priority, "only a lower class gives way");
     const ModelLimits& limits = model.added.limits;
-    expect(static_cast<int>(model.waiting.size()) > limits.queue_depth_max ||
+    expect(static_cast<int>(model.waiting.size()) > limits.places(arrived->priority) ||
                (limits.queue_bytes_max > 0 && model.bytes_waiting() > limits.queue_bytes_max),
            "a request gives way only when the queue is full");
     expect(mirror_.remove(action.request), "a request is answered once");

@@ -196,6 +196,34 @@ TEST_F(Overload, WhatGaveWaySaysSo) {
   EXPECT_EQ(to_string(RefusalReason::shed), "shed");
 }
 
+// Eight places, of which each class leaves two to the next.
+class OverloadWithRoom : public Overload {
+ protected:
+  OverloadWithRoom() : Overload({.batch_max = 1, .queue_depth_max = 8, .class_room = 2}) {}
+  void arrive_all(std::uint64_t first, std::uint64_t last, PriorityClass priority) {
+    for (std::uint64_t id = first; id <= last; ++id) arrive(id, priority, 1);
+  }
+};
+
+TEST_F(OverloadWithRoom, ThoseThatCanWaitAreRefusedBeforeTheyWouldGiveWay) {
+  arrive_all(1, 3, PriorityClass::background);
+  EXPECT_THAT(refused(), ElementsAre(std::pair(3, RefusalReason::queue_full)));
+  arrive_all(4, 6, PriorityClass::normal);
+  EXPECT_THAT(refused(), ElementsAre(std::pair(2, RefusalReason::shed)));
+}
+
+TEST_F(OverloadWithRoom, TheMostUrgentFindTheirPlacesFree) {
+  arrive_all(1, 5, PriorityClass::normal);
+  EXPECT_THAT(refused(), ElementsAre(std::pair(5, RefusalReason::queue_full)));
+  arrive_all(6, 9, PriorityClass::critical);
+  EXPECT_THAT(refused(), IsEmpty());
+  arrive(10, PriorityClass::normal, 1);
+  EXPECT_THAT(refused(), ElementsAre(std::pair(10, RefusalReason::queue_full)))
+      << "though the queue is full beyond its share, nothing gives way to its own class";
+  arrive(11, PriorityClass::critical, 1);
+  EXPECT_THAT(refused(), ElementsAre(std::pair(4, RefusalReason::shed)));
+}
+
 class OverloadInBytes : public Overload {
  protected:
   OverloadInBytes() : Overload({.batch_max = 1, .queue_depth_max = 100, .queue_bytes_max = 300}) {}

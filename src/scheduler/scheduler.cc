@@ -151,11 +151,14 @@ Result<void> Scheduler::State::check(const ModelAdded& event) const {
   }
   if (event.limits.batch_max < 0 || event.limits.queue_depth_max < 1 ||
       event.limits.batch_delay_max < Duration{} || event.limits.queue_bytes_max < 0 ||
-      event.limits.concurrency_max < 0) {
+      event.limits.concurrency_max < 0 || event.limits.class_room < 0 ||
+      event.limits.class_room > event.limits.queue_depth_max ||
+      event.limits.places(PriorityClass::background) < 1) {
     return fail(ErrorKind::invalid_input,
                 place +
                     "expected batch_max >= 0, queue_depth_max >= 1, batch_delay_max >= 0, "
-                    "queue_bytes_max >= 0 and concurrency_max >= 0");
+                    "queue_bytes_max >= 0, concurrency_max >= 0, and a class_room that leaves "
+                    "places to every class");
   }
   return check_replica({event.model, event.device, event.instances, event.profile});
 }
@@ -466,6 +469,7 @@ void Scheduler::State::leave_queue(std::uint32_t index) {
   if (request.urgency.priority == PriorityClass::background) count_background(model, -1);
   model.queue.erase(index);
   if (pools_[model.pool].indexed) pools_[model.pool].requests.erase(pool_, index);
+  --model.waiting[static_cast<std::size_t>(request.urgency.priority)];
   model.waiting_bytes[static_cast<std::size_t>(request.urgency.priority)] -= request.bytes;
   hopeless_at_.erase(index);
   by_id_.erase(request.id.value);

@@ -61,6 +61,10 @@ SimulatedModel random_model(Random& random, const Workload& workload, std::uint3
                                          : random_profile(random, model.added.limits.batch_max);
     model.replicas.push_back(std::move(replica));
   }
+  if (random.chance(0.3)) {
+    model.added.limits.class_room =
+        static_cast<int>(random.between(0, (model.added.limits.queue_depth_max - 1) / 3));
+  }
   return model;
 }
 

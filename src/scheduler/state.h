@@ -55,6 +55,11 @@ struct ModelState {
     return limits.batch_max > 0 ? limits.batch_max : 1;
   }
   // Of what waits and is at least as urgent as that class.
+  [[nodiscard]] int depth_up_to(PriorityClass priority) const noexcept {
+    int depth = 0;
+    for (std::size_t i = 0; i <= static_cast<std::size_t>(priority); ++i) depth += waiting[i];
+    return depth;
+  }
   [[nodiscard]] std::int64_t bytes_up_to(PriorityClass priority) const noexcept {
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i <= static_cast<std::size_t>(priority); ++i) bytes += waiting_bytes[i];
@@ -84,7 +89,8 @@ struct ModelState {
   int running = 0;                // of those
   bool draining = false;
   bool suspended = false;
-  std::array<std::int64_t, kPriorityClassCount> waiting_bytes{};  // by class
+  std::array<int, kPriorityClassCount> waiting{};                 // requests by class
+  std::array<std::int64_t, kPriorityClassCount> waiting_bytes{};  // likewise
   std::int64_t background_waiting = 0;
   std::vector<ArrivalsExpected> announced;
   Duration waiting_work{};                   // least work of its queue, as counted in its pool

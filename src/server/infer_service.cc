@@ -243,6 +243,10 @@ PriorityClass InferService::class_of(std::uint64_t priority) const {
   return options_.priorities[std::min<std::uint64_t>(priority, options_.priorities.size()) - 1];
 }
 
+std::size_t InferService::in_flight_max_of(PriorityClass priority) const {
+  return options_.in_flight_max - options_.in_flight_max / 8 * static_cast<std::size_t>(priority);
+}
+
 TimePoint InferService::deadline_of(const InferCall& call) const {
   // Longer than a day is never, which keeps sums far from overflow.
   constexpr auto kTimeoutMax = std::chrono::microseconds(std::chrono::days(1));
@@ -346,12 +350,14 @@ InferTicket InferService::submit(InferCall call, Completion done) {
   }
   ApiResult<std::vector<Wanted>> outputs = wanted_outputs(**card, call);
   if (!outputs) return give_up(std::move(outputs).error());
-  if (++in_flight_ > options_.in_flight_max) {
+  const std::size_t in_flight_max = in_flight_max_of(request.priority);
+  if (++in_flight_ > in_flight_max) {
     --in_flight_;
-    return give_up({ApiCode::resource_exhausted,
-                    fmt::format("{} requests are being answered, the most that this server allows "
-                                "(server.in_flight_max); try again later",
-                                options_.in_flight_max)});
+    return give_up(
+        {ApiCode::resource_exhausted,
+         fmt::format("{} requests are being answered, the most that this server allows "
+                     "for class {} (server.in_flight_max {}); try again later",
+                     in_flight_max, to_string(request.priority), options_.in_flight_max)});
   }
   Reply reply{std::move(*card), std::move(call.id), std::move(*outputs)};
   const RequestId id = client_.submit(

@@ -31,7 +31,8 @@ struct InferOptions {
   // 0 is PriorityClass::normal.
   std::vector<PriorityClass> priorities{PriorityClass::high, PriorityClass::normal,
                                         PriorityClass::background};
-  // Requests that are not answered yet, of all clients; further ones get resource_exhausted.
+  // Requests that are not answered yet, of all clients; further ones get resource_exhausted, those of
+  // lower classes an eighth earlier each, so that they leave room for more urgent ones.
   std::size_t in_flight_max = 1024;
   std::size_t request_bytes_max = std::size_t{64} << 20;
 };
@@ -72,6 +73,7 @@ class InferService {
 
  private:
   [[nodiscard]] PriorityClass class_of(std::uint64_t priority) const;
+  [[nodiscard]] std::size_t in_flight_max_of(PriorityClass priority) const;
   [[nodiscard]] TimePoint deadline_of(const InferCall& call) const;
   [[nodiscard]] ApiResult<void> complete_raw(const ModelCard& card, InferCall& call);
   [[nodiscard]] ApiResult<void> prepare(const ModelCard& card, InferCall& call,

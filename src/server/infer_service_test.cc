@@ -428,6 +428,27 @@ TEST_F(InferServiceTest, NoMoreRequestsAreAnsweredAtOnceThanAllowed) {
   EXPECT_TRUE(answers[3].wait());
 }
 
+TEST_F(InferServiceTest, LowerClassesLeaveRoomForMoreUrgentRequests) {
+  start({.priorities = {PriorityClass::critical, PriorityClass::background}, .in_flight_max = 8});
+  client_->set_mode(FakeClient::Mode::held);
+  std::array<Answer, 11> answers;
+  const auto submit = [&](std::size_t i, std::uint64_t priority) {
+    InferCall call = simple();
+    call.priority = priority;
+    service_->submit(std::move(call), answers[i].completion());
+    return !answers[i].given();
+  };
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_TRUE(submit(i, 2)) << i;
+  EXPECT_FALSE(submit(5, 2)) << "three eighths are left to more urgent ones";
+  EXPECT_THAT(answers[5].wait().error().message, HasSubstr("for class background"));
+  EXPECT_TRUE(submit(6, 0));
+  EXPECT_FALSE(submit(7, 0));
+  EXPECT_TRUE(submit(8, 1));
+  EXPECT_TRUE(submit(9, 1));
+  EXPECT_FALSE(submit(10, 1)) << "eight are being answered";
+  for (int i = 0; i < 8; ++i) client_->release();
+}
+
 TEST_F(InferServiceTest, RefusedCallsDontCountAsBeingAnswered) {
   start({.in_flight_max = 1});
   for (int i = 0; i < 3; ++i) expect_refused(simple(9), "batch-size");

@@ -134,6 +134,11 @@ inference::ModelConfig config_message(const ModelCard& card) {
     auto& batching = *message.mutable_dynamic_batching();
     batching.mutable_preferred_batch_size()->Assign(sizes.begin(), sizes.end());
     batching.set_max_queue_delay_microseconds(static_cast<std::uint64_t>(delay.count()));
+    const int queue_size_max = config.dynamic_batching->queue_size_max;
+    if (queue_size_max > 0) {
+      batching.mutable_default_queue_policy()->set_max_queue_size(
+          static_cast<std::uint32_t>(queue_size_max));
+    }
   }
   for (const auto& [key, value] : config.parameters) {
     (*message.mutable_parameters())[key].set_string_value(value);

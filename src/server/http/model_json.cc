@@ -101,6 +101,10 @@ Json config_json(const ModelCard& card) {
     json["dynamic_batching"] = {
         {"preferred_batch_size", config.dynamic_batching->preferred_batch_size},
         {"max_queue_delay_microseconds", delay.count()}};
+    const int queue_size_max = config.dynamic_batching->queue_size_max;
+    if (queue_size_max > 0) {
+      json["dynamic_batching"]["default_queue_policy"] = {{"max_queue_size", queue_size_max}};
+    }
   }
   json["parameters"] = Json::object();
   for (const auto& [key, value] : config.parameters) {
