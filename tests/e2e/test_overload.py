@@ -6,6 +6,8 @@ import time
 from collections import Counter
 
 import pytest
+import tritonclient.grpc as grpc_client
+import tritonclient.http as http_client
 
 import oip
 import open_loop
@@ -71,6 +73,16 @@ def test_overload_is_refused_by_class_and_passes(busy):
     light = Plan("busy", [Flow("normal", 50)], time.monotonic() + 0.5, 1)
     after = open_loop.finish(open_loop.start("http", busy.http, light), programs.WAIT_S)
     assert after and {sample.status for sample in after} == {200}
+
+
+def test_the_queue_policy_is_told(busy):
+    with http_client.InferenceServerClient(busy.http) as triton:
+        batching = triton.get_model_config("busy")["dynamic_batching"]
+        assert batching["default_queue_policy"] == {"max_queue_size": QUEUE}
+        assert "dynamic_batching" not in triton.get_model_config("patient")
+    with grpc_client.InferenceServerClient(busy.grpc) as triton:
+        policy = triton.get_model_config("busy").config.dynamic_batching.default_queue_policy
+        assert policy.max_queue_size == QUEUE
 
 
 def test_requests_that_can_wait_leave_room_for_urgent_ones(busy):
