@@ -194,7 +194,7 @@ awaitable<void> Connection::leave() {
   }
   net::ip::tcp::socket& socket = stream_.socket();
   error_code ignored;
-  socket.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+  static_cast<void>(socket.shutdown(net::ip::tcp::socket::shutdown_send, ignored));
   if (!deaf_ || ended_) co_return;
   enter(Phase::leaving);
   std::array<std::byte, 4096> nowhere;

@@ -35,7 +35,7 @@ class Transport {
   [[nodiscard]] bool is_tls() const noexcept { return tls_.has_value(); }
   void close() {
     boost::system::error_code ignored;
-    socket_.close(ignored);
+    static_cast<void>(socket_.close(ignored));
   }
 
   template <typename Buffers, typename Token>
