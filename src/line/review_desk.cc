@@ -22,6 +22,7 @@ namespace {
 constexpr int kPageMax = 500;
 constexpr int kExportMax = 1'000;
 constexpr std::size_t kFilterBytesMax = 1'000;
+constexpr int kLabelsMax = 10'000;
 
 // What SQLite says in its own words may hold parts of statements, so clients get the name of the error.
 ReviewError store_error(const SQLite::Exception& error) {
@@ -227,6 +228,12 @@ ReviewDesk::~ReviewDesk() = default;
 
 Result<std::unique_ptr<ReviewDesk>> ReviewDesk::open(const ReviewDeskOptions& options,
                                                      const Clock& clock) {
+  if (options.labels_max < 1 || options.labels_max > kLabelsMax || options.decisions_max < 1 ||
+      options.classes_max < 1) {
+    return fail(ErrorKind::invalid_input,
+                "can't open the store for reviews: expected labels_max from 1 to " +
+                    std::to_string(kLabelsMax) + ", decisions_max and classes_max from 1");
+  }
   try {
     return std::unique_ptr<ReviewDesk>(new ReviewDesk(
         options, clock, std::make_unique<Connection>(options.path, options.busy_timeout),

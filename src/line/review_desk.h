@@ -24,13 +24,15 @@ struct ReviewDeskOptions {
   int labels_max = 1'000;                           // of one decision; at most 10'000
   // Names that labels have had so far: a name gets its number once and for ever.
   int classes_max = 1'000;
-  std::size_t export_bytes_max = std::size_t{256} << 20;  // of one archive, in memory
+  std::size_t export_bytes_max =
+      std::size_t{256} << 20;  // of one archive, in memory; half of it more while it grows
 };
 
 class ReviewDesk {
  public:
   // The Store must have been opened before: it makes the schema. `clock` outlives the desk.
-  // Errors: unavailable (no such file, or it can't be written), invalid_input (not a store of this takt).
+  // Errors: unavailable (no such file, or it can't be written), invalid_input (not a store of this takt, or limits out
+  // of range).
   [[nodiscard]] static Result<std::unique_ptr<ReviewDesk>> open(const ReviewDeskOptions& options,
                                                                 const Clock& clock);
   ~ReviewDesk();

@@ -411,6 +411,16 @@ TEST_F(ReviewTest, RowsThatNoTaktHasWrittenAreDamaged) {
   EXPECT_EQ(refused(desk_->item(1)).code, ReviewCode::damaged);
 }
 
+TEST_F(ReviewTest, LimitsOutOfRangeAreRefused) {
+  for (const ReviewDeskOptions& options : {ReviewDeskOptions{.path = path(), .decisions_max = 0},
+                                           ReviewDeskOptions{.path = path(), .labels_max = 10'001},
+                                           ReviewDeskOptions{.path = path(), .classes_max = 0}}) {
+    const auto desk = ReviewDesk::open(options, clock_);
+    ASSERT_FALSE(desk);
+    EXPECT_EQ(desk.error().kind, ErrorKind::invalid_input);
+  }
+}
+
 TEST(ReviewDesk, WhatIsNoStoreOfThisTaktIsRefusedWithoutItsPath) {
   const TemporaryDirectory directory;
   const SystemClock clock;

@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include <algorithm>
 #include <new>
 
 namespace takt::line {
@@ -19,6 +20,10 @@ struct ZipArchive::Writer {
     }
     const auto* begin = static_cast<const std::byte*>(data);
     try {
+      const std::size_t needed = writer.bytes.size() + size;
+      if (needed > writer.bytes.capacity()) {
+        writer.bytes.reserve(std::min(writer.bytes_max, 2 * needed));
+      }
       writer.bytes.insert(writer.bytes.end(), begin, begin + size);
     } catch (const std::bad_alloc&) {  // must not cross the library
       writer.full = true;
