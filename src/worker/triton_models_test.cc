@@ -72,8 +72,8 @@ TEST(TritonModels, TheWholeRepositoryIsReadAndLoads) {
     EXPECT_EQ(runtime->signature.batch_max, model.name == "identity_fp32" ? 0 : 8);
     EXPECT_EQ(runtime->profile.size(), model.name == "identity_fp32" ? 1U : 4U);
   }
-  EXPECT_EQ(names, (Strings{"identity_fp32", "simple", "simple_identity", "simple_labels",
-                            "simple_string"}));
+  EXPECT_EQ(names, (Strings{"custom_identity_int32", "identity_fp32", "simple", "simple_identity",
+                            "simple_int8", "simple_labels", "simple_string"}));
 }
 
 TEST(TritonModels, SimpleAddsAndSubtractsOnEveryBackend) {
