@@ -89,6 +89,10 @@ void add_view(const config::Config& config, const Runtime& runtime, rest::Server
   }
 }
 
+// Of one archive of labels, which is in memory until its client has it.
+constexpr std::size_t kExportBytesMax = std::size_t{64} << 20;
+
+// Starts the lines too, once the models are there.
 Result<Front> open_front(const config::Config& config, Runtime& runtime, rest::VerdictFeed& feed) {
   const config::ServerConfig& server = *config.server;
   ServedModelsOptions options;
@@ -108,7 +112,8 @@ Result<Front> open_front(const config::Config& config, Runtime& runtime, rest::V
   identified.identity.version = TAKT_VERSION;
   if (config.store) {
     static const SystemClock kClock;
-    auto desk = line::ReviewDesk::open({.path = config.store->store.path}, kClock);
+    auto desk = line::ReviewDesk::open(
+        {.path = config.store->store.path, .export_bytes_max = kExportBytesMax}, kClock);
     if (!desk) return std::unexpected(std::move(desk).error().within("store"));
     front.reviews = std::move(*desk);
   }
@@ -121,6 +126,8 @@ Result<Front> open_front(const config::Config& config, Runtime& runtime, rest::V
       .reviews = front.reviews.get(),
       .add_metrics = [&](server::MetricsSnapshot& snapshot) { add_metrics(runtime, snapshot); },
       .add_view = [&](rest::ServerView& view) { add_view(config, runtime, view); }};
+  // Before clients may hand parts in.
+  runtime.start();
   auto host = ServerHost::start(identified, config.tasks, std::move(parts));
   if (!host) return std::unexpected(std::move(host).error());
   front.host = std::move(*host);
@@ -144,13 +151,13 @@ int run_serve(const ServeOptions& options) {
   std::vector<std::string> names;
   for (const config::LineEntry& entry : config->lines) names.push_back(entry.line.name);
   EventFeed feed;  // outlives the engine
+  rest::VerdictFeed verdicts(config->server ? config->server->verdicts : rest::FeedOptions{});
   const auto report_events = [&feed, &clock](bool all) {
     for (const std::string& line : feed.take(clock.now(), all)) report_line(line);
   };
   Result<std::unique_ptr<Runtime>> runtime =
       Runtime::open(*config, names, &report_line, feed.observer());
   if (!runtime) return report_error(runtime.error());
-  rest::VerdictFeed verdicts(config->server ? config->server->verdicts : rest::FeedOptions{});
   for (const config::LineEntry& entry : config->lines) {
     std::vector<line::VerdictObserver*> observers;
     if (config->server) observers.push_back(&verdicts);
@@ -159,14 +166,14 @@ int run_serve(const ServeOptions& options) {
     report_line("line " + entry.line.name + " is ready");
   }
   Front front;
+  const TimePoint start = clock.now();
   if (config->server) {
     Result<Front> opened = open_front(*config, **runtime, verdicts);
     if (!opened) return report_error(opened.error());
     front = std::move(*opened);
+  } else {
+    (*runtime)->start();
   }
-
-  const TimePoint start = clock.now();
-  (*runtime)->start();
   report_line("serving; Ctrl-C drains and ends");
   Heartbeat heartbeat(start);
   while (!stop.wait_for(std::chrono::milliseconds(100)) &&

@@ -352,6 +352,9 @@ std::map<std::int64_t, ModelCardPtr> ServedModels::make_cards(
                           .backend = places_.engine.replicas(info.id).front().backend,
                           .versions = {},
                           .labels = {}};
+    for (const repository::TensorConfig& output : model->config.outputs) {
+      if (!output.labels.empty()) made[info.version].labels[output.name] = output.labels;
+    }
   }
   std::vector<std::string> versions;
   versions.reserve(made.size());

@@ -80,6 +80,39 @@ TEST(Config, ReadsEverySection) {
   EXPECT_TRUE(loaded->warnings.empty());
 }
 
+TEST(Config, EveryExampleIsValid) {
+  const std::filesystem::path examples = std::filesystem::path(TAKT_SOURCE_DIR) / "examples";
+  for (const char* file : {"station/takt.yaml", "triton/takt.yaml", "triton/http-control.yaml",
+                           "triton/grpc-control.yaml"}) {
+    const Result<Loaded> loaded = load(examples / file);
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    EXPECT_TRUE(loaded->config.server);
+    EXPECT_TRUE(loaded->warnings.empty()) << file;
+  }
+}
+
+TEST(Config, ALineOfRequestsNamesItsPictures) {
+  const auto source_of = [](const std::string& source) {
+    return parse(
+        "models: {repository: m}\nserver: {}\ntasks:\n  t: {model: d, inputs: [a, b]}\nlines:\n"
+        "  l: {source: " +
+            source + ", tasks: [t], deadline: 1s, decision: {default: review}}\n",
+        "/site/takt.yaml");
+  };
+  const Result<Loaded> loaded =
+      source_of("{type: requests, images: [a, b], decode_threads: 3, waiting_max: 5, rate: 2/s}");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto& options = std::get<line::RequestOptions>(loaded->config.lines.at(0).source);
+  EXPECT_EQ(options.roles, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(options.decode_threads, 3);
+  EXPECT_EQ(options.waiting_max, 5);
+  EXPECT_EQ(frames_per_second(loaded->config.lines[0].source), 2);
+  const Result<Loaded> other = source_of("{type: requests, images: [a]}");
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().message.find("gives no image 'b'"), std::string::npos)
+      << other.error().message;
+}
+
 TEST(Config, TheExampleIsValid) {
   const Result<Loaded> loaded =
       load(std::filesystem::path(TAKT_SOURCE_DIR) / "examples/pcb/takt.yaml");

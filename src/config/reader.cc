@@ -20,6 +20,8 @@ bool is_name(std::string_view name) {
   });
 }
 
+constexpr std::size_t kShownMax = 40;
+
 std::string kind_of(const YAML::Node& node) {
   switch (node.Type()) {
     case YAML::NodeType::Map:
@@ -29,7 +31,8 @@ std::string kind_of(const YAML::Node& node) {
     case YAML::NodeType::Null:
       return "nothing";
     case YAML::NodeType::Scalar:
-      return "'" + node.Scalar() + "'";
+      // A long one may be a secret in the wrong place.
+      return node.Scalar().size() > kShownMax ? "a text" : "'" + node.Scalar() + "'";
     case YAML::NodeType::Undefined:
       break;
   }

@@ -79,6 +79,8 @@ void read_grpc(Reader& reader, ServerConfig& server) {
   int unanswered = static_cast<int>(grpc.stream_unanswered_max);
   reader.integer("stream_unanswered_max", unanswered, 1, 100'000);
   grpc.stream_unanswered_max = static_cast<std::size_t>(unanswered);
+  reader.duration("message_timeout", grpc.message_timeout);
+  reader.duration("idle_timeout", grpc.idle_timeout);
   reader.duration("keepalive_interval", grpc.keepalive_interval);
   reader.duration("keepalive_timeout", grpc.keepalive_timeout);
 }
@@ -234,6 +236,9 @@ void read_server(Reader& reader, const std::filesystem::path& base, ServerConfig
   reader.mapping("pictures", [&](Reader& child) { read_pictures(child, server.pictures); });
   reader.mapping("verdicts", [&](Reader& child) { read_verdicts(child, server.verdicts); });
   server.pictures.deadline = server.infer.deadline;
+  if (!server.infer.priorities.empty()) {
+    server.pictures.most_urgent = *std::ranges::min_element(server.infer.priorities);
+  }
 }
 
 }  // namespace takt::config

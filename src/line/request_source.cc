@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <system_error>
@@ -89,7 +90,11 @@ class Desk final : public FrameInlet {
     FrameReader reader(options_.format, options_.limits);
     while (std::optional<Waiting> next = take_waiting()) {
       Frame frame = frame_of(*next);
-      fill(frame, next->submission, reader);
+      try {
+        fill(frame, next->submission, reader);
+      } catch (const std::bad_alloc&) {
+        frame.damage = Error{ErrorKind::out_of_memory, "no memory to decode the pictures"};
+      }
       {
         const std::scoped_lock lock(mutex_);
         ready_.push_back(std::move(frame));
@@ -117,7 +122,7 @@ class Desk final : public FrameInlet {
     changed_.notify_all();
   }
 
-  // Once nothing decodes any more: what was not handed out has not been accepted.
+  // After stop(): what was not handed out has not been accepted.
   void refuse_rest() {
     std::vector<FrameAnswer> refused;
     {

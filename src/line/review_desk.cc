@@ -329,6 +329,10 @@ ReviewResult<Review> ReviewDesk::decide(std::int64_t id, const ReviewDecision& d
 ReviewResult<ExportArchive> ReviewDesk::export_labels(const ExportOptions& options,
                                                       LabelFormat format) const {
   if (auto valid = check(options); !valid) return std::unexpected(std::move(valid.error()));
+  const std::unique_lock alone(exporting_, std::try_to_lock);
+  if (!alone) {
+    return refuse(ReviewCode::unavailable, "another export is being made; try again later");
+  }
   return exports_->transact(SQLite::TransactionBehavior::DEFERRED, [&](SQLite::Database& db) {
     return export_reviews(db, options, format, options_.export_bytes_max);
   });

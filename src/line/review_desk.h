@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -61,7 +62,7 @@ class ReviewDesk {
   // none (a negative example). Ids are the same in every page and export: of a category its number in the store from 1
   // (YOLO: from 0), of an image the verdict's, of an annotation made from the decision's; so pages can be joined.
   // All categories are listed in each page. NAME is made of line and seq.
-  // One export at a time; others wait. Errors: invalid, too_large, unavailable, damaged.
+  // One export at a time; another is refused. Errors: invalid, too_large, unavailable, damaged.
   [[nodiscard]] ReviewResult<ExportArchive> export_labels(const ExportOptions& options,
                                                           LabelFormat format) const;
 
@@ -74,6 +75,7 @@ class ReviewDesk {
   const Clock& clock_;
   const std::unique_ptr<Connection> calls_;  // each with its mutex
   const std::unique_ptr<Connection> exports_;
+  mutable std::mutex exporting_;  // held by the export that is being made
 };
 
 }  // namespace takt::line

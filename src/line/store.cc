@@ -217,7 +217,8 @@ std::uint64_t Store::commit() {
   // All pictures of a frame go together: the first of those that are left is the one that is looked at.
   database_->remove_oldest(
       "DELETE FROM pictures WHERE verdict_id <= (SELECT verdict_id FROM pictures WHERE id <= "
-      "(SELECT max(id) FROM pictures) - ? ORDER BY id DESC LIMIT 1)",
+      "(SELECT max(id) FROM pictures) - ? ORDER BY id DESC LIMIT 1) "
+      "AND verdict_id < (SELECT max(verdict_id) FROM pictures)",
       options_.pictures_max);
   transaction.commit();
   return pictures;

@@ -12,7 +12,7 @@ constexpr std::string_view kReshape =
     "remove the field";
 
 // Names from Triton's model_config.proto (triton-inference-server/common, protobuf/).
-constexpr std::array<UnusedField, 28> kFields{{
+constexpr std::array<UnusedField, 26> kFields{{
     {"ModelConfig", "runtime", ""},
     {"ModelConfig", "optimization", ""},
     {"ModelConfig", "cc_model_filenames", ""},
@@ -32,8 +32,6 @@ constexpr std::array<UnusedField, 28> kFields{{
      "custom operator libraries are not loaded; export the model with standard ONNX operators"},
     {"ModelConfig", "model_repository_agents",
      "agents are not run; put the finished model into the repository"},
-    {"ModelTensor", "format", ""},
-    {"ModelTensor", "label_filename", ""},
     {"ModelTensor", "is_non_linear_format_io", ""},
     {"ModelTensor", "reshape", kReshape},
     {"ModelDynamicBatching", "preserve_ordering", ""},

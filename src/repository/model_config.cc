@@ -114,8 +114,18 @@ Result<TensorConfig> read_tensor(const schema::ModelTensor& tensor, const std::s
                                          "; expected -1 (any) or a positive number");
     }
   }
-  return TensorConfig{tensor.name(), to_data_type(tensor.data_type()),
+  const std::string& labels = tensor.label_filename();
+  if (labels.find('/') != std::string::npos || labels == "." || labels == "..") {
+    return report(named + ".label_filename",
+                  "'" + printable(labels) + "' is no file's name; it lies beside config.pbtxt");
+  }
+  TensorConfig config{tensor.name(), to_data_type(tensor.data_type()),
                       Shape(tensor.dims().begin(), tensor.dims().end())};
+  if (tensor.format() != schema::FORMAT_NONE) {
+    config.format = schema::TensorFormat_Name(tensor.format());
+  }
+  config.label_filename = labels;
+  return config;
 }
 
 template <typename Tensors>

@@ -24,6 +24,9 @@ struct TensorConfig {
   std::string name;
   DataType type = DataType::fp32;
   Shape dims;
+  std::string format{};               // of an image: FORMAT_NCHW, FORMAT_NHWC; empty: not stated
+  std::string label_filename{};       // of an output, beside config.pbtxt
+  std::vector<std::string> labels{};  // that the file holds; empty: none, or it can't be read
 };
 
 struct DynamicBatching {

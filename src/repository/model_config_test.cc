@@ -29,6 +29,7 @@ input [
   {
     name: "images"
     data_type: TYPE_FP32
+    format: FORMAT_NCHW
     dims: [ 3, 640, 640 ]
   }
 ]
@@ -55,10 +56,12 @@ TEST(ModelConfigText, EveryFieldOfATritonConfigIsRead) {
   EXPECT_EQ(config->inputs[0].name, "images");
   EXPECT_EQ(config->inputs[0].type, DataType::fp32);
   EXPECT_EQ(config->inputs[0].dims, (Shape{3, 640, 640}));
+  EXPECT_EQ(config->inputs[0].format, "FORMAT_NCHW");
   ASSERT_EQ(config->outputs.size(), 2U);
   EXPECT_EQ(config->outputs[0].type, DataType::fp16);
   EXPECT_EQ(config->outputs[0].dims, (Shape{84, -1}));
   EXPECT_EQ(config->outputs[1].type, DataType::bytes);
+  EXPECT_EQ(config->outputs[1].label_filename, "labels.txt");
   ASSERT_TRUE(config->dynamic_batching.has_value());
   EXPECT_THAT(config->dynamic_batching->preferred_batch_size, ElementsAre(4, 8));
   EXPECT_EQ(config->dynamic_batching->max_queue_delay, std::chrono::microseconds(1500));
@@ -72,11 +75,21 @@ TEST(ModelConfigText, EveryFieldOfATritonConfigIsRead) {
   EXPECT_THAT(config->parameters, ElementsAre(Pair("cpus", "0-3"), Pair("precision", "fp16")));
 }
 
+TEST(ModelConfigText, LabelsLieBesideTheFile) {
+  for (const char* name : {"../labels.txt", "/etc/passwd", "..", "a/b"}) {
+    const Result<ModelConfig> config = parse_model_config(
+        "output { name: \"y\" data_type: TYPE_FP32 dims: [ 1 ] label_filename: \"" +
+            std::string(name) + "\" }",
+        "config.pbtxt");
+    ASSERT_FALSE(config.has_value()) << name;
+    EXPECT_THAT(config.error().message, HasSubstr("beside config.pbtxt"));
+  }
+}
+
 TEST(ModelConfigText, FieldsWithoutEffectAreListedWithTheirLine) {
   const Result<ModelConfig> config = parse_model_config(kFull, "config.pbtxt");
   ASSERT_TRUE(config.has_value());
-  EXPECT_THAT(config->ignored_fields,
-              ElementsAre("label_filename (line 13)", "optimization (line 22)"));
+  EXPECT_THAT(config->ignored_fields, ElementsAre("optimization (line 23)"));
 }
 
 TEST(ModelConfigText, AnEmptyConfigLeavesEverythingOpen) {

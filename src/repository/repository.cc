@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fstream>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -136,6 +138,36 @@ std::vector<std::int64_t> numbered(const std::vector<std::string>& folders,
   return versions;
 }
 
+// A class a line. Nothing: the file can't be read, or is too large to be one.
+std::optional<std::vector<std::string>> read_labels(const fs::path& file) {
+  constexpr std::uintmax_t kBytesMax = std::uintmax_t{4} << 20;
+  std::error_code error;
+  if (!fs::is_regular_file(file, error) || fs::file_size(file, error) > kBytesMax || error) {
+    return std::nullopt;
+  }
+  std::ifstream in(file);
+  std::vector<std::string> labels;
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    labels.push_back(std::move(line));
+  }
+  if (!in.eof()) return std::nullopt;
+  return labels;
+}
+
+// Without them the classes of an output have numbers alone.
+void find_labels(const fs::path& folder, ListedModel& model) {
+  for (TensorConfig& output : model.config.outputs) {
+    if (output.label_filename.empty()) continue;
+    if (auto labels = read_labels(folder / output.label_filename)) {
+      output.labels = std::move(*labels);
+    } else {
+      model.notes.push_back("output '" + printable(output.name) + "': its label_filename '" +
+                            printable(output.label_filename) + "' can't be read");
+    }
+  }
+}
+
 // What concerns every version; the first error becomes the status.
 Result<void> read_listing(const fs::path& folder, ListedModel& model, const ScanOptions& options) {
   if (Result<void> name = check_model_name(model.name); !name) {
@@ -154,6 +186,7 @@ Result<void> read_listing(const fs::path& folder, ListedModel& model, const Scan
     for (const std::string& field : config.ignored_fields) {
       model.notes.push_back("config.pbtxt: " + field + " has no effect");
     }
+    find_labels(folder, model);
   }
   Result<std::vector<std::string>> folders =
       subfolders(folder, options.limits.versions_max, "versions");
@@ -257,14 +290,21 @@ Result<ListedModel> list_model(const fs::path& root, std::string_view name,
 }
 
 ModelConfig complete_config(ModelConfig config, const Signature& signature) {
-  const auto tensors = [](const std::vector<TensorSpec>& specs) {
+  const auto complete = [](std::vector<TensorConfig>& tensors,
+                           const std::vector<TensorSpec>& specs) {
     std::vector<TensorConfig> made;
-    for (const TensorSpec& spec : specs) made.push_back({spec.name, spec.type, spec.shape});
-    return made;
+    for (const TensorSpec& spec : specs) {
+      const auto stated = std::ranges::find(tensors, spec.name, &TensorConfig::name);
+      made.push_back(stated != tensors.end() ? *stated : TensorConfig{});
+      made.back().name = spec.name;
+      made.back().type = spec.type;
+      made.back().dims = spec.shape;
+    }
+    tensors = std::move(made);
   };
   config.max_batch_size = signature.batch_max;
-  config.inputs = tensors(signature.inputs);
-  config.outputs = tensors(signature.outputs);
+  complete(config.inputs, signature.inputs);
+  complete(config.outputs, signature.outputs);
   return config;
 }
 

@@ -108,7 +108,6 @@ ApiResult<std::vector<Part>> parts_of(std::string_view body, const std::string& 
     if (parts.size() == kPartsMax) return damaged(fmt::format("more than {} parts", kPartsMax));
     ApiResult<std::string> name = part_name(body);
     if (!name) return std::unexpected(std::move(name).error());
-    // Empty content may leave the delimiter's line break to the headers' last.
     const std::size_t end = body.find(delimiter);
     if (end == std::string_view::npos) return damaged("the last boundary is missing");
     parts.push_back({std::move(*name), body.substr(0, end)});

@@ -3,6 +3,7 @@
 
 #include "core/suggest.h"
 #include "line/record_json.h"
+#include "rest/hide_paths.h"
 #include "rest/openapi.h"
 #include "rest/picture_body.h"
 #include "rest/query.h"
@@ -233,8 +234,10 @@ void RestEndpoints::inspect(HttpRequest request, Done done) {
   submission.content = std::move(pictures->content);
   const auto shared = std::make_shared<Done>(std::move(done));
   const auto answer = [shared](Result<const line::VerdictRecord*> verdict) {
-    (*shared)(verdict ? json_reply(line::to_json(**verdict))
-                      : error_reply(server::to_api_error(std::move(verdict).error())));
+    if (!verdict) return (*shared)(error_reply(client_error(std::move(verdict).error())));
+    line::VerdictRecord record = **verdict;
+    hide_paths(record);
+    (*shared)(json_reply(line::to_json(record)));
   };
   if (Result<void> put = inlet->second->put(std::move(submission), answer); !put) {
     answer(std::unexpected(std::move(put).error()));

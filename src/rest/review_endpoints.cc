@@ -26,6 +26,7 @@ using server::http::wrong_method;
 
 constexpr int kPageMax = 500;
 constexpr int kExportMax = 1000;
+constexpr std::size_t kDecisionBytesMax = std::size_t{1} << 20;
 
 ApiCode code_of(line::ReviewCode code) {
   switch (code) {
@@ -192,6 +193,11 @@ HttpReply ReviewEndpoints::one(std::int64_t id, std::span<const std::string> res
   if (!decide && !is_get(request)) return wrong_method("GET");
   if (auto checked = check_query(request.query, {}); !checked) return error_reply(checked.error());
   if (decide) {
+    if (request.body.size() > kDecisionBytesMax) {
+      return error_reply(
+          {ApiCode::payload_too_large, fmt::format("a decision of {} bytes; at most {} are taken",
+                                                   request.body.size(), kDecisionBytesMax)});
+    }
     const auto decision = line::decision_from_json(request.body);
     if (!decision) return error_of(decision.error());
     const auto review = desk_->decide(id, *decision);

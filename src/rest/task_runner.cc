@@ -5,6 +5,7 @@
 #include "line/capture.h"
 #include "line/image_request.h"
 #include "line/stop_signal.h"
+#include "rest/hide_paths.h"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -53,8 +54,10 @@ struct TaskRunner::State {
     TimePoint deadline;
     line::Frame frame{};
     Done done;
+    bool ended = false;
 
     void end(ApiResult<TaskAnswer> answer) {
+      if (std::exchange(ended, true)) return;
       done(std::move(answer));
       frame = {};  // its slots, before the place is free
       state.leave();
@@ -91,40 +94,46 @@ struct TaskRunner::State {
     Result<line::Capture> capture = fail(ErrorKind::invalid_input, "");
     if (size) capture = line::take_capture(*pool, *size, kSlotWaitMax, stop_signal);
     line::FrameImages images = reader.decode(capture ? &*capture : nullptr);
-    if (images.damage) return std::unexpected(server::to_api_error(*std::move(images.damage)));
-    if (!capture) return std::unexpected(server::to_api_error(std::move(capture).error()));
+    if (images.damage) return std::unexpected(client_error(*std::move(images.damage)));
+    if (!capture) return std::unexpected(client_error(std::move(capture).error()));
     job.frame.images = std::move(images.images);
     job.call.content.reset();
     return {};
   }
 
-  void begin(const JobPtr& job) {
+  static ApiError failed() { return {ApiCode::internal, "the call failed inside the server"}; }
+
+  void begin(const JobPtr& job) noexcept try {
     if (ApiResult<void> decoded = decode(*job); !decoded) {
       return job->end(std::unexpected(std::move(decoded).error()));
     }
     Result<InferRequest> request = line::image_request(job->card.plan, job->frame, {}, {});
     if (!request) {
-      return job->end(std::unexpected(server::to_api_error(std::move(request).error())));
+      return job->end(std::unexpected(client_error(std::move(request).error())));
     }
-    request->priority = job->card.plan.spec.priority;
+    request->priority = std::max(job->card.plan.spec.priority, options.most_urgent);
     request->deadline = job->deadline;
     client.submit(std::move(*request), [this, job](Result<InferResult> result) {
       boost::asio::post(threads, [job, result = std::move(result)]() mutable {
         finish(*job, std::move(result));
       });
     });
+  } catch (const std::exception& /*may name files*/) {
+    job->end(std::unexpected(failed()));
   }
 
-  static void finish(Job& job, Result<InferResult> result) {
-    if (!result) return job.end(std::unexpected(server::to_api_error(std::move(result).error())));
+  static void finish(Job& job, Result<InferResult> result) noexcept try {
+    if (!result) return job.end(std::unexpected(client_error(std::move(result).error())));
     const line::PlannedTask& plan = job.card.plan;
     Result<TaskResult> read =
         plan.postprocessor->run(result->outputs, line::placement_of(plan, job.frame, {}));
-    if (!read) return job.end(std::unexpected(server::to_api_error(std::move(read).error())));
+    if (!read) return job.end(std::unexpected(client_error(std::move(read).error())));
     const ImageView& view = job.frame.images.front().view;
     TaskAnswer answer{&job.card, view.width, view.height, std::move(*read), result->timings};
     result->hold.reset();
     job.end(std::move(answer));
+  } catch (const std::exception& /*may name files*/) {
+    job.end(std::unexpected(failed()));
   }
 
   InferenceClient& client;
@@ -189,7 +198,7 @@ void TaskRunner::run(TaskCall call, Done done) {
   const Duration time = call.deadline.value_or(own > Duration{} ? own : state_->options.deadline);
   const TimePoint deadline = time > Duration{} ? state_->clock.now() + time : kNever;
   auto job = std::make_shared<State::Job>(
-      State::Job{*state_, **card, std::move(call), deadline, {}, std::move(done)});
+      State::Job{*state_, **card, std::move(call), deadline, {}, std::move(done), false});
   boost::asio::post(state_->threads, [state = state_.get(), job] { state->begin(job); });
 }
 

@@ -4,6 +4,7 @@
 // Owns: the threads that decode and post-process; client, pool and clock outlive it.
 #pragma once
 
+#include "core/priority.h"
 #include "core/result.h"
 #include "core/time.h"
 #include "engine/inference_client.h"
@@ -29,6 +30,8 @@ struct TaskRunnerOptions {
   int threads = 1;      // that decode and post-process
   int calls_max = 64;   // that are not answered yet; further ones get resource_exhausted
   Duration deadline{};  // of tasks that have none of their own; 0: none
+  // Calls of more urgent tasks have this class: what lines depend on isn't for clients to take.
+  PriorityClass most_urgent = PriorityClass::high;
   ImageLimits limits{};
 };
 

@@ -2,6 +2,7 @@
 #include "rest/verdict_feed.h"
 
 #include "line/record_json.h"
+#include "rest/hide_paths.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -14,12 +15,13 @@
 namespace takt::rest {
 namespace {
 
-// Sent at once; a listener that is behind gets the rest with the next write.
-constexpr std::size_t kPartBytesMax = std::size_t{256} << 10;
+// Verdicts sent at once; a listener that is behind gets the rest with the next write.
+constexpr std::size_t kPartMax = 64;
 
 FeedEntryPtr entry_of(std::uint64_t id, const line::VerdictRecord& record) {
   auto entry = std::make_shared<FeedEntry>(FeedEntry{id, record});
   entry->record.images.clear();  // their slots are the line's
+  hide_paths(entry->record);
   return entry;
 }
 
@@ -46,6 +48,11 @@ class VerdictFeed::Listener final : public server::http::EventStream {
     if (changed_) changed_();
   }
 
+  void lose(std::uint64_t verdicts) {
+    const std::scoped_lock lock(mutex_);
+    lost_ += verdicts;
+  }
+
   void end() {
     const std::scoped_lock lock(mutex_);
     ended_ = true;
@@ -53,18 +60,23 @@ class VerdictFeed::Listener final : public server::http::EventStream {
   }
 
   std::optional<std::string> take() override {
-    std::string text;
-    const std::scoped_lock lock(mutex_);
-    if (ended_) return std::nullopt;
-    if (const std::uint64_t lost = std::exchange(lost_, 0); lost > 0) {
-      text += fmt::format("event: lost\ndata: {{\"verdicts\":{}}}\n\n", lost);
+    std::uint64_t lost = 0;
+    std::vector<FeedEntryPtr> heard;  // written out without the lock, for which a line may wait
+    {
+      const std::scoped_lock lock(mutex_);
+      if (ended_) return std::nullopt;
+      lost = std::exchange(lost_, 0);
+      while (!unheard_.empty() && heard.size() < kPartMax) {
+        heard.push_back(std::move(unheard_.front()));
+        unheard_.pop_front();
+      }
     }
-    while (!unheard_.empty() && text.size() < kPartBytesMax) {
-      const FeedEntry& entry = *unheard_.front();
+    std::string text;
+    if (lost > 0) text = fmt::format("event: lost\ndata: {{\"verdicts\":{}}}\n\n", lost);
+    for (const FeedEntryPtr& entry : heard) {
       text += fmt::format(
-          "id: {}\nevent: verdict\ndata: {}\n\n", entry.id,
-          to_json(entry.record).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-      unheard_.pop_front();
+          "id: {}\nevent: verdict\ndata: {}\n\n", entry->id,
+          to_json(entry->record).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
     return text;
   }
@@ -102,9 +114,13 @@ void VerdictFeed::on_verdict(const line::VerdictRecord& record) {
 
 VerdictFeed::Page VerdictFeed::page(const FeedFilter& filter, std::uint64_t before,
                                     std::size_t limit) const {
+  std::vector<FeedEntryPtr> kept;  // looked through without the lock, for which lines may wait
+  {
+    const std::scoped_lock lock(mutex_);
+    kept.assign(kept_.begin(), kept_.end());
+  }
   Page page;
-  const std::scoped_lock lock(mutex_);
-  for (const FeedEntryPtr& entry : kept_ | std::views::reverse) {
+  for (const FeedEntryPtr& entry : kept | std::views::reverse) {
     if (before != 0 && entry->id >= before) continue;
     if (!filter.matches(entry->record)) continue;
     if (page.entries.size() == limit) {
@@ -127,7 +143,10 @@ server::ApiResult<std::shared_ptr<server::http::EventStream>> VerdictFeed::liste
         server::ApiCode::resource_exhausted,
         fmt::format("{} listen to verdicts already; try again later", listeners_.size()));
   }
+  if (after && *after > last_id_) after = 0;  // of a run before this one
   if (after) {
+    const std::uint64_t first = kept_.empty() ? last_id_ + 1 : kept_.front()->id;
+    if (first > *after + 1) listener->lose(first - *after - 1);
     for (const FeedEntryPtr& entry : kept_) {
       if (entry->id > *after) listener->hear(entry);
     }

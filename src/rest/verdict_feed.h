@@ -55,7 +55,8 @@ class VerdictFeed final : public line::VerdictObserver {
   [[nodiscard]] Page page(const FeedFilter& filter, std::uint64_t before, std::size_t limit) const;
 
   // Server-sent events: `id`, event `verdict` and the record as JSON; event `lost` with how many a slow
-  // listener has missed. `after`: those that are still kept come first. Errors: resource_exhausted
+  // listener has missed. `after`: those behind it that are still kept come first; of an id that this
+  // run hasn't given, all that are kept. Errors: resource_exhausted
   // (listeners_max), unavailable (closed).
   [[nodiscard]] server::ApiResult<std::shared_ptr<server::http::EventStream>> listen(
       FeedFilter filter, std::optional<std::uint64_t> after);

@@ -87,6 +87,27 @@ TEST(VerdictFeed, AListenerThatComesBackGetsWhatItMissed) {
   EXPECT_THAT(text, HasSubstr("id: 5"));
 }
 
+TEST(VerdictFeed, AGapBehindTheLastEventIsTold) {
+  VerdictFeed feed({.kept_max = 2});
+  for (int i = 1; i <= 5; ++i) feed.on_verdict(record(std::to_string(i)));
+  const auto stream = feed.listen({}, 1);
+  EXPECT_THAT((*stream)->take().value(), HasSubstr("{\"verdicts\":2}"));  // 2 and 3
+  // An id of a run before: everything that is kept is new to this listener.
+  const auto back = feed.listen({}, 5000);
+  const std::string text = (*back)->take().value();
+  EXPECT_EQ(count(text, "event: verdict"), 2U);
+  EXPECT_THAT(text, HasSubstr("{\"verdicts\":3}"));
+}
+
+TEST(VerdictFeed, PathsOfThisMachineStayHere) {
+  VerdictFeed feed({});
+  line::VerdictRecord made = record("1");
+  made.reasons = {"task:defects failed: /srv/secret/model.onnx is damaged"};
+  feed.on_verdict(made);
+  EXPECT_EQ(feed.page({}, 0, 1).entries.at(0)->record.reasons.at(0).find("/srv"),
+            std::string::npos);
+}
+
 TEST(VerdictFeed, ASlowListenerLosesTheOldestAndIsTold) {
   VerdictFeed feed({.unheard_max = 2});
   const auto stream = feed.listen({}, {});

@@ -23,11 +23,10 @@ namespace takt::server {
 // A version that serves.
 struct ModelCard {
   ModelInfo info;
-  repository::ModelConfig config;     // completed from the model file
-  std::string backend;                // that runs it: "openvino"
-  std::vector<std::string> versions;  // of this model that serve, rising
-  std::map<std::string, std::vector<std::string>>
-      labels;  // of the classes, by output; none are read from label_filename yet
+  repository::ModelConfig config;                          // completed from the model file
+  std::string backend;                                     // that runs it: "openvino"
+  std::vector<std::string> versions;                       // of this model that serve, rising
+  std::map<std::string, std::vector<std::string>> labels;  // of the classes, by output
 };
 using ModelCardPtr = std::shared_ptr<const ModelCard>;
 

@@ -65,8 +65,9 @@ TEST(TritonModels, TheWholeRepositoryIsReadAndLoads) {
     ASSERT_EQ(model.versions.size(), 1U);
     const Result<repository::ModelVersion>& version = model.versions.front().result;
     ASSERT_TRUE(version) << version.error().message;
+    EXPECT_EQ(model.notes.size(), 0U);
     const bool labelled = model.name == "simple_labels";
-    EXPECT_EQ(model.notes.size(), labelled ? 1U : 0U);
+    EXPECT_EQ(version->config.outputs.front().labels.size(), labelled ? 16U : 0U);
     const auto runtime = load("simulated", *version);
     ASSERT_TRUE(runtime) << runtime.error().message;
     EXPECT_EQ(runtime->signature.batch_max, model.name == "identity_fp32" ? 0 : 8);

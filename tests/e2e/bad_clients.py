@@ -39,7 +39,7 @@ def connect(place, receive_bytes=0):
 
 def request_bytes(model="simple", body=None, headers=""):
     body = body if body is not None else json.dumps(oip.json_body(oip.simple())).encode()
-    return (f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: takt\r\n{headers}"
+    return (f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: localhost\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n").encode() + body
 
 

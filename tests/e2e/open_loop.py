@@ -77,7 +77,7 @@ def http_request(plan, flow):
                for name in ("INPUT0", "INPUT1")]
     body = json.dumps({"inputs": tensors, "parameters": flow.parameters},
                       separators=(",", ":")).encode()
-    return (f"POST /v2/models/{plan.model}/infer HTTP/1.1\r\nHost: takt\r\n"
+    return (f"POST /v2/models/{plan.model}/infer HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Length: {len(body)}\r\n\r\n").encode() + body
 
 

@@ -115,6 +115,14 @@ def test_classification(triton):
         ["16", "15"], ["15", "14"]]
 
 
+def test_classes_have_the_names_of_the_models_label_file(triton):
+    result = triton.infer("simple_labels", simple_inputs(),
+                          outputs=[client.InferRequestedOutput("OUTPUT0", class_count=1)])
+    assert result.as_numpy("OUTPUT0")[0][0].decode().endswith(":15:simple_labels 15")
+    config = triton.get_model_config("simple_labels").config
+    assert config.output[0].label_filename == "output0_labels.txt"
+
+
 def test_statistics(triton):
     def counts():
         return triton.get_inference_statistics("simple").model_stats[0]

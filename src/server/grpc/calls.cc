@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -180,16 +181,26 @@ class RefusedCall final : public Call {
 };
 
 // One message, one response.
-class UnaryCall : public Call {
+class UnaryCall : public Call, private AwaitedCall {
  public:
-  using Call::Call;
+  UnaryCall(Shared& shared, std::unique_ptr<Place> place) : Call(shared, std::move(place)) {
+    until = shared_.clock.now() + shared_.options.message_timeout;
+    place_in_list_ = shared_.awaited.insert(shared_.awaited.end(), this);
+  }
 
   void OnReadDone(bool ok) final {
+    shared_.awaited.erase(place_in_list_);
     if (!ok) return end(ApiError{ApiCode::invalid_argument, "the call has no request message"});
-    ApiResult<ReceivedMessage> message = open_message();
-    if (!message) return end(std::move(message).error());
-    take(*message);
+    try {
+      ApiResult<ReceivedMessage> message = open_message();
+      if (!message) return end(std::move(message).error());
+      take(*message);
+    } catch (const std::exception& /*may name files*/) {
+      end(ApiError{ApiCode::internal, "the call failed inside the server"});
+    }
   }
+
+  void give_up() override { context_.TryCancel(); }
 
  protected:
   virtual void take(const ReceivedMessage& message) = 0;
@@ -201,6 +212,7 @@ class UnaryCall : public Call {
   }
 
  private:
+  std::list<AwaitedCall*>::iterator place_in_list_;
   ::grpc::ByteBuffer response_;
 };
 
@@ -483,6 +495,14 @@ void Place::happened(bool ok) {
 }
 
 }  // namespace
+
+void sweep(Shared& shared) {
+  const TimePoint now = shared.clock.now();
+  for (AwaitedCall* const call : shared.awaited) {
+    if (now < call->until) return;  // those behind it came later
+    call->give_up();                // it leaves the list when its read has ended
+  }
+}
 
 void open_place(Shared& shared) {
   if (shared.closed) return;

@@ -17,10 +17,22 @@
 
 #include <atomic>
 #include <cstddef>
+#include <list>
 #include <memory>
 #include <utility>
 
 namespace takt::server::rpc {
+
+// A call that hasn't sent its message yet.
+class AwaitedCall {
+ public:
+  AwaitedCall() = default;
+  virtual ~AwaitedCall() = default;
+  AwaitedCall(const AwaitedCall&) = delete;
+  AwaitedCall& operator=(const AwaitedCall&) = delete;
+  virtual void give_up() = 0;
+  TimePoint until;
+};
 
 // What all calls of a server use.
 struct Shared {
@@ -40,8 +52,13 @@ struct Shared {
   std::atomic<bool> closed{false};   // no further calls are waited for
   boost::asio::thread_pool slow{2};  // for methods that take long
   ::grpc::AsyncGenericService calls_service;
+  std::list<AwaitedCall*>
+      awaited;  // whose message hasn't come; of the poller's thread, oldest first
   std::unique_ptr<Poller> poller;  // from before the server's start until after its end
 };
+
+// Ends calls whose message is overdue. On the poller's thread.
+void sweep(Shared& shared);
 
 // Waits for one more call; each that comes opens the next place.
 void open_place(Shared& shared);

@@ -3,10 +3,12 @@
 #include "server/grpc/grpc_server_fixture.h"
 
 #include <fcntl.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <future>
+#include <thread>
 
 namespace takt::server::rpc {
 namespace {
@@ -270,6 +272,40 @@ TEST_F(GrpcMethods, ChangeLogSettings) {
   (*request.mutable_settings())["log_error"];
   EXPECT_EQ(call(&Stub::LogSettings, request, response).error_message(),
             "setting 'log_error' has no value");
+}
+
+class GrpcSilence : public ServedTest {};
+
+// A call is counted from its headers on; its message has a time.
+TEST_F(GrpcSilence, ACallWithoutAMessageIsGivenUp) {
+  start({.calls_max = 1, .message_timeout = std::chrono::milliseconds(1)});
+  grpc::GenericStub generic(channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  const auto silent =
+      generic.PrepareCall(&context, "/inference.GRPCInferenceService/ServerLive", &queue);
+  int started = 0;
+  int finished = 0;
+  grpc::Status status;
+  silent->StartCall(&started);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  ASSERT_EQ(tag, &started);
+  silent->Finish(&status, &finished);
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(tag, &finished);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  queue.Shutdown();
+  // Its place is free again.
+  const auto served = [this] {
+    grpc::ClientContext next;
+    inference::ServerLiveResponse response;
+    return stub->ServerLive(&next, {}, &response).ok();
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!served() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(served());
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kClientPingIntervalMs = 10'000;  // a client that asks more often is disconnected
 constexpr int kOpenPlaces =
     64;  // calls that may come at once without one waiting for the next place
+constexpr auto kSweepInterval = std::chrono::milliseconds(500);
 constexpr int kOff = 0;
 constexpr int kOn = 1;
 
@@ -59,6 +60,7 @@ void limit(::grpc::ServerBuilder& builder, const GrpcOptions& options) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, to_ms(options.keepalive_interval));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, to_ms(options.keepalive_timeout));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, kOn);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, to_ms(options.idle_timeout));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kClientPingIntervalMs);
   // Two servers on one port would each get some of the clients.
@@ -111,6 +113,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, Infer
                     state->shared.options.tls ? "; or the certificate and key don't match" : ""));
   }
   for (int i = 0; i < kOpenPlaces; ++i) open_place(state->shared);
+  state->shared.poller->every(kSweepInterval, [raw = state.get()] { sweep(raw->shared); });
   state->shared.poller->start();
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(state)));
 }
@@ -131,9 +134,9 @@ void GrpcServer::stop(Duration patience) {
       std::chrono::duration_cast<std::chrono::system_clock::duration>(patience));
   state_->shared.closed = true;
   state_->server->Wait();
-  state_->shared.slow.join();
-  // Withdrawn requests come back from the engine, which has its own bound.
+  // Withdrawn requests come back from the engine, which has its own bound; slow methods end.
   while (state_->shared.calls > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  state_->shared.slow.join();
   state_->shared.poller->stop();
 }
 

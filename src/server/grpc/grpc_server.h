@@ -36,6 +36,9 @@ struct GrpcOptions {
   std::size_t calls_max = 4096;                           // under way, of all clients
   int connection_calls_max = 256;                         // of one connection
   std::size_t stream_unanswered_max = 64;                 // of one stream; then it isn't read
+  // From the beginning of a call with one message to the message. A stream may be silent.
+  Duration message_timeout = std::chrono::seconds(10);
+  Duration idle_timeout = std::chrono::minutes(10);  // of a connection without calls
   // A connection without traffic is asked whether it is still there, and closed without an answer.
   Duration keepalive_interval = std::chrono::seconds(60);
   Duration keepalive_timeout = std::chrono::seconds(20);

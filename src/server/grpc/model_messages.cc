@@ -124,8 +124,18 @@ inference::ModelConfig config_message(const ModelCard& card) {
   message.set_max_batch_size(card.info.signature.batch_max);
   message.set_default_model_filename(config.model_filename);
   put_policy(config.version_policy, *message.mutable_version_policy());
-  for (const auto& input : config.inputs) put_config(input, *message.add_input());
-  for (const auto& output : config.outputs) put_config(output, *message.add_output());
+  for (const auto& input : config.inputs) {
+    inference::ModelInput& added = *message.add_input();
+    put_config(input, added);
+    inference::ModelInput::Format format = inference::ModelInput::FORMAT_NONE;
+    inference::ModelInput::Format_Parse(input.format, &format);  // else as it is
+    added.set_format(format);
+  }
+  for (const auto& output : config.outputs) {
+    inference::ModelOutput& added = *message.add_output();
+    put_config(output, added);
+    added.set_label_filename(output.label_filename);
+  }
   put_groups(config, message);
   if (config.dynamic_batching) {
     const auto& sizes = config.dynamic_batching->preferred_batch_size;

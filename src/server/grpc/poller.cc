@@ -18,8 +18,27 @@ void Poller::start() {
   thread_ = std::thread([this] { run(); });
 }
 
+void Poller::every(std::chrono::milliseconds interval, std::function<void()> work) {
+  beat_interval_ = interval;
+  beat_work_ = std::move(work);
+}
+
+// Of the poller's thread.
+void Poller::set_beat() {
+  const std::scoped_lock lock(mutex_);
+  if (stopped_ || beat_interval_ == std::chrono::milliseconds(0)) return;
+  beat_alarm_.Set(queue_.get(), std::chrono::system_clock::now() + beat_interval_, &beat_);
+}
+
+void Poller::Beat::happened(bool ok) {
+  if (!ok) return;  // cancelled
+  poller_.beat_work_();
+  poller_.set_beat();
+}
+
 void Poller::run() {
   ::pthread_setname_np(::pthread_self(), "takt-grpc");
+  set_beat();
   void* tag = nullptr;
   bool ok = false;
   while (queue_->Next(&tag, &ok)) static_cast<Event*>(tag)->happened(ok);
@@ -51,6 +70,7 @@ void Poller::stop() {
   {
     const std::scoped_lock lock(mutex_);
     if (std::exchange(stopped_, true)) return;
+    beat_alarm_.Cancel();
   }
   queue_->Shutdown();
   if (thread_.joinable()) {

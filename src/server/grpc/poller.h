@@ -7,6 +7,7 @@
 #include <grpcpp/alarm.h>
 #include <grpcpp/completion_queue.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,8 @@ class Poller {
   Poller& operator=(const Poller&) = delete;
 
   [[nodiscard]] ::grpc::ServerCompletionQueue* queue() noexcept { return queue_.get(); }
+  // Calls `work` again and again on the poller's thread, until it stops. Before start(), once.
+  void every(std::chrono::milliseconds interval, std::function<void()> work);
   void start();
   // Runs `work` on the poller's thread, in the order of the calls.
   void post(Work work);
@@ -52,12 +55,27 @@ class Poller {
     Poller& poller_;
   };
 
+  // The alarm of every().
+  class Beat final : public Event {
+   public:
+    explicit Beat(Poller& poller) : poller_(poller) {}
+    void happened(bool ok) override;
+
+   private:
+    Poller& poller_;
+  };
+
   void run();
+  void set_beat();
   void work();
 
   const std::unique_ptr<::grpc::ServerCompletionQueue> queue_;
   Handover handover_{*this};
   ::grpc::Alarm alarm_;
+  Beat beat_{*this};
+  ::grpc::Alarm beat_alarm_;
+  std::chrono::milliseconds beat_interval_{0};  // 0: none
+  std::function<void()> beat_work_;
   std::thread thread_;
   std::mutex mutex_;
   // Guarded by mutex_:

@@ -90,14 +90,22 @@ bool BrowserGuard::knows(std::string_view host) const {
 }
 
 std::expected<void, BrowserDenial> BrowserGuard::check(std::string_view host,
-                                                       std::string_view origin) const {
+                                                       std::string_view origin,
+                                                       std::string_view fetch_site) const {
   if (check_host_ && !host.empty() && !knows(host)) {
     return std::unexpected(BrowserDenial{
         Denial::host, fmt::format("'{}' is no name of this server; ask by its address, or add the "
                                   "name to server.http.hosts",
                                   host.substr(0, kShownBytesMax))});
   }
-  if (origin.empty()) return {};
+  if (origin.empty()) {
+    // Pictures, scripts and links of other pages bring no Origin.
+    if (fetch_site != "cross-site" && fetch_site != "same-site") return {};
+    return std::unexpected(
+        BrowserDenial{Denial::origin,
+                      "pages of other sites may not use this server; where they should, add them "
+                      "to server.http.origins, and let them ask with an Origin"});
+  }
   const std::string from = lower(origin);
   if (!host.empty() && from == scheme_ + lower(host)) return {};
   if (std::ranges::find(origins_, from) != origins_.end()) return {};

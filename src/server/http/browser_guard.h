@@ -34,7 +34,8 @@ class BrowserGuard {
 
   // The values of the headers; empty: there is none, as in most clients' requests.
   [[nodiscard]] std::expected<void, BrowserDenial> check(std::string_view host,
-                                                         std::string_view origin) const;
+                                                         std::string_view origin,
+                                                         std::string_view fetch_site = {}) const;
 
  private:
   [[nodiscard]] bool knows(std::string_view host) const;

@@ -14,6 +14,18 @@ std::string outcome(const BrowserGuard& guard, std::string_view host, std::strin
   return checked ? "yes" : std::string(to_string(checked.error().reason));
 }
 
+TEST(BrowserGuard, PicturesAndScriptsOfOtherPagesBringNoOrigin) {
+  const BrowserGuard guard({});
+  EXPECT_TRUE(guard.check("localhost", "", ""));
+  EXPECT_TRUE(guard.check("localhost", "", "none"));
+  EXPECT_TRUE(guard.check("localhost", "", "same-origin"));
+  for (const char* site : {"cross-site", "same-site"}) {
+    const auto checked = guard.check("localhost", "", site);
+    ASSERT_FALSE(checked);
+    EXPECT_EQ(checked.error().reason, Denial::origin);
+  }
+}
+
 TEST(BrowserGuard, ClientsThatAreNoBrowsersAreLetThrough) {
   const BrowserGuard guard({});
   for (const char* host :

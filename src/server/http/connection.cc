@@ -33,6 +33,7 @@ constexpr auto kTuple = net::as_tuple(net::use_awaitable);
 // What is left of a body after an error is read away up to here; beyond, the connection is closed.
 constexpr std::uint64_t kDropBytesMax = std::uint64_t{1} << 20;
 constexpr std::size_t kCompressBytesMin = 1024;
+constexpr std::size_t kPackedBytesMax = std::size_t{4} << 20;
 constexpr std::size_t kKeptTextBytesMax = std::size_t{1} << 20;
 constexpr std::size_t kFirstTextBytesMax = std::size_t{1} << 20;
 // Closed with unread bytes in it, a socket throws the answer away that its client hasn't read.
@@ -70,6 +71,12 @@ std::optional<InferPath> infer_path(const Target& target) {
 
 bool is_http(const error_code& failure) {
   return failure.category() == make_error_code(bhttp::error::bad_method).category();
+}
+
+// Pictures and archives are packed already, and packing a large answer would hold everybody else up.
+bool is_worth_packing(const HttpReply& reply) {
+  return reply.body.size() <= kPackedBytesMax && !reply.content_type.starts_with("image/") &&
+         reply.content_type != "application/zip";
 }
 
 ApiError cut_off() {
@@ -217,6 +224,7 @@ Connection::Head Connection::read_head(const HeadParser& parser) {
   head.unread = parser.content_length().value_or(0);
   head.host = std::string(field(bhttp::field::host));
   head.origin = std::string(field(bhttp::field::origin));
+  head.fetch_site = std::string(field("Sec-Fetch-Site"));
   head.authorization = std::string(field(bhttp::field::authorization));
   head.waits = !head.old && (head.chunked || head.unread > 0) &&
                beast::iequals(field(bhttp::field::expect), "100-continue");
@@ -256,7 +264,8 @@ std::optional<ApiError> Connection::check_head(const HeadParser& parser, Head& h
 ApiResult<void> Connection::check_access(const Head& head, Need need) const {
   if (need == Need::nothing) return {};
   AccessControl* const access = shared_.options.access;
-  if (const auto checked = shared_.browsers.check(head.host, head.origin); !checked) {
+  if (const auto checked = shared_.browsers.check(head.host, head.origin, head.fetch_site);
+      !checked) {
     if (access != nullptr) access->count(checked.error().reason);
     return refuse(ApiCode::permission_denied, checked.error().message);
   }
@@ -270,16 +279,14 @@ awaitable<bool> Connection::handle(HeadParser& parser) {
     co_return co_await reply(head, error_reply(*wrong));
   auto path = shared_.service != nullptr ? infer_path(*head.target) : std::nullopt;
   const bool infers = path && head.method == "POST";
-  HttpRequest request{head.method,
-                      std::move(head.target->path),
-                      std::move(head.target->query),
-                      {},
-                      std::move(head.content_type),
-                      std::move(head.last_event_id)};
+  HttpRequest request{head.method, std::move(head.target->path), std::move(head.target->query),
+                      {},          std::move(head.content_type), std::move(head.last_event_id)};
   const Need need = infers ? Need::infer : shared_.endpoints.need(request);
   if (const auto allowed = check_access(head, need); !allowed) {
     co_return co_await reply(head, error_reply(allowed.error()));
   }
+  // Whoever sends it: nothing is read from those who need no leave.
+  if (need == Need::nothing) co_return co_await reply(head, answer_of(request));
   if (infers) {
     co_return co_await infer(head, parser, std::move(path->model), std::move(path->version));
   }
@@ -315,7 +322,12 @@ awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
   co_await net::post(net::bind_executor(shared_.slow, net::use_awaitable));
-  HttpReply answer = answer_of(request);
+  HttpReply answer;
+  if (shared_.stopping) {
+    answer = error_reply({ApiCode::unavailable, "the server is stopping"});
+  } else {
+    answer = answer_of(request);
+  }
   --shared_.slow_waiting;
   co_await net::post(net::bind_executor(home, net::use_awaitable));
   co_return answer;
@@ -326,12 +338,19 @@ awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
   const auto start = [this, home](auto handler, HttpRequest asked) {
-    shared_.endpoints.begin(
-        std::move(asked), [home, handler = std::move(handler)](HttpReply answer) mutable {
-          net::post(home, [handler = std::move(handler), answer = std::move(answer)]() mutable {
-            std::move(handler)(std::move(answer));
-          });
-        });
+    // Of the connection's thread; empty once there is an answer.
+    const auto waiting = std::make_shared<std::optional<decltype(handler)>>(std::move(handler));
+    const auto done = [home, waiting](HttpReply answer) {
+      net::post(home, [waiting, answer = std::move(answer)]() mutable {
+        auto last = std::exchange(*waiting, std::nullopt);
+        if (last) std::move (*last)(std::move(answer));
+      });
+    };
+    try {
+      shared_.endpoints.begin(std::move(asked), done);
+    } catch (const std::exception& /*may name files*/) {
+      done(error_reply({ApiCode::internal, "the request failed inside the server"}));
+    }
   };
   co_return co_await net::async_initiate<decltype(net::use_awaitable), void(HttpReply)>(
       start, net::use_awaitable, std::move(request));
@@ -517,6 +536,7 @@ awaitable<bool> Connection::drop_body(Head& head) {
 awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
   if (!co_await drop_body(head)) deaf_ = true;
   if (deaf_) head.keep_alive = false;
+  if (!is_worth_packing(reply)) head.accepted = Coding::identity;
   std::string headers;
   if (!reply.body.empty()) headers += "Content-Type: " + reply.content_type + "\r\n";
   for (const auto& [name, value] : reply.headers) headers += name + ": " + value + "\r\n";

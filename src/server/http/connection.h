@@ -90,6 +90,7 @@ class Connection {
     bool chunked = false;  // and not read yet
     std::string host;
     std::string origin;
+    std::string fetch_site;
     std::string authorization;
     std::optional<std::uint64_t> json_length;  // Inference-Header-Content-Length
     std::optional<Coding> coding;              // of the body

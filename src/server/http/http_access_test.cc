@@ -30,6 +30,14 @@ class HttpAccessTest : public HttpServerTest {
 
 // Keys ---------------------------------------------------------------------------------------------
 
+TEST_F(HttpAccessTest, OfThoseWhoNeedNoKeyNoBodyIsRead) {
+  serve_with_keys();
+  const std::string packed = "Content-Encoding: gzip\r\n";
+  const std::string none(2000, 'x');  // nothing that gzip has made
+  EXPECT_EQ(status("GET", "/v2/health/live", packed, none), 200);
+  EXPECT_EQ(status("POST", "/v2/health/live", packed, none), 405);
+}
+
 TEST_F(HttpAccessTest, EachPathAsksForItsRole) {
   struct Row {
     const char* method;

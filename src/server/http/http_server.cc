@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <netinet/tcp.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -62,6 +63,11 @@ class Listed {
 awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
+  // A client that has vanished is noticed by what it doesn't acknowledge.
+  using UserTimeout = net::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
+  const auto unheard =
+      std::chrono::duration_cast<std::chrono::milliseconds>(shared.options.write_timeout);
+  socket.set_option(UserTimeout(static_cast<int>(unheard.count())), ignored);
   Connection connection(std::move(socket), shared);
   const Listed listed(io, connection);
   co_await connection.serve();

@@ -31,8 +31,11 @@ std::string config_type(DataType type) {
 Json config_tensors_json(const std::vector<repository::TensorConfig>& tensors) {
   Json list = Json::array();
   for (const repository::TensorConfig& tensor : tensors) {
-    list.push_back(
-        {{"name", tensor.name}, {"data_type", config_type(tensor.type)}, {"dims", tensor.dims}});
+    Json json{{"name", tensor.name}, {"data_type", config_type(tensor.type)}};
+    if (!tensor.format.empty()) json["format"] = tensor.format;
+    json["dims"] = tensor.dims;
+    if (!tensor.label_filename.empty()) json["label_filename"] = tensor.label_filename;
+    list.push_back(std::move(json));
   }
   return list;
 }
