@@ -3,7 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <cmath>
+#include <cstdint>
+#include <stdexcept>
 
 namespace takt::line {
 namespace {
@@ -23,6 +26,17 @@ json box_json(const Box& box) {
 
 Box box_from(const json& corners) {
   return {corners.at(0), corners.at(1), corners.at(2), corners.at(3)};
+}
+
+// Throws std::range_error for what doesn't fit.
+Duration duration_from(const json& in) {
+  constexpr std::int64_t kMaxUs =
+      std::chrono::floor<std::chrono::microseconds>(Duration::max()).count();
+  const auto us = in.get<std::int64_t>();
+  if (us < -kMaxUs || us > kMaxUs) {
+    throw std::range_error(std::to_string(us) + " us; expected a time below 292 years");
+  }
+  return std::chrono::microseconds(us);
 }
 
 json stand_in_json(const StandIn& stand_in) {
@@ -77,8 +91,8 @@ TaskReport task_from(const json& in) {
   task.task = in.at("task");
   task.model = in.at("model");
   task.version = in.at("version");
-  task.finished = TimePoint(std::chrono::microseconds(in.at("total_us").get<std::int64_t>()));
-  task.compute = std::chrono::microseconds(in.at("compute_us").get<std::int64_t>());
+  task.finished = TimePoint(duration_from(in.at("total_us")));
+  task.compute = duration_from(in.at("compute_us"));
   task.requests = in.at("requests");
   if (in.contains("error"))
     task.error = Error{error_kind_from(in.at("error_kind")), in.at("error")};
@@ -149,8 +163,8 @@ Result<VerdictRecord> record_from_json(const json& in) {
     }
     for (const json& task : in.at("tasks")) record.tasks.push_back(task_from(task));
     if (in.contains("distance")) record.distance = in.at("distance").get<float>();
-    record.latency = std::chrono::microseconds(in.at("latency_us").get<std::int64_t>());
-    record.lateness = std::chrono::microseconds(in.at("lateness_us").get<std::int64_t>());
+    record.latency = duration_from(in.at("latency_us"));
+    record.lateness = duration_from(in.at("lateness_us"));
     record.truth_known = in.contains("known_defects");
     if (record.truth_known) {
       for (const json& defect : in.at("known_defects")) {
@@ -159,6 +173,8 @@ Result<VerdictRecord> record_from_json(const json& in) {
     }
     return record;
   } catch (const json::exception& error) {
+    return fail(ErrorKind::invalid_input, std::string("not a verdict record: ") + error.what());
+  } catch (const std::range_error& error) {
     return fail(ErrorKind::invalid_input, std::string("not a verdict record: ") + error.what());
   }
 }

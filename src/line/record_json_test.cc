@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
+#include <limits>
+
 namespace takt::line {
 namespace {
 
@@ -41,6 +44,21 @@ TEST(RecordJson, RefusesWhatIsNotARecord) {
   ASSERT_FALSE(record);
   EXPECT_NE(record.error().message.find("verdict"), std::string::npos)
       << "the message names the key";
+}
+
+TEST(RecordJson, RefusesTimesThatNoClockCounts) {
+  const nlohmann::json good = to_json(sample_record("pcb", 1));
+  for (const char* key :
+       {"/latency_us", "/lateness_us", "/tasks/0/total_us", "/tasks/0/compute_us"}) {
+    for (const std::int64_t us :
+         {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()}) {
+      nlohmann::json record = good;
+      record[nlohmann::json::json_pointer(key)] = us;
+      const Result<VerdictRecord> read = record_from_json(record);
+      ASSERT_FALSE(read) << key << " took " << us;
+      EXPECT_EQ(read.error().kind, ErrorKind::invalid_input);
+    }
+  }
 }
 
 TEST(RecordJson, ATextThatIsNotUtf8StillBecomesALine) {

@@ -146,7 +146,8 @@ Result<void> check_nesting(std::string_view text, std::string_view file) {
     } else if (comment) {
       continue;
     } else if (quote != 0) {
-      if (c == '\\') ++i, ++place.column;
+      // A quoted string ends with its line, also behind a backslash.
+      if (c == '\\' && i + 1 < text.size() && text[i + 1] != '\n') ++i, ++place.column;
       if (c == quote) quote = 0;
     } else if (c == '"' || c == '\'') {
       quote = c;

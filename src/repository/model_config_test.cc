@@ -138,6 +138,15 @@ TEST(ModelConfigText, DeepNestingIsRefusedBeforeItIsParsed) {
   EXPECT_THAT(error_of(deep), HasSubstr("nested brackets"));
 }
 
+// protobuf ends a quoted string at the end of its line, whatever stands before that.
+TEST(ModelConfigText, DeepNestingIsSeenBehindALineThatEndsInABackslash) {
+  for (const std::string begin : {"x: \"\\\n", "x: '\\\n", "x: \"\\\\\\\n"}) {
+    std::string deep = begin;
+    for (int i = 0; i < 80000; ++i) deep += "x{";
+    EXPECT_THAT(error_of(deep), HasSubstr("nested brackets")) << begin;
+  }
+}
+
 TEST(ModelConfigText, TooLargeIsRefused) {
   EXPECT_THAT(error_of(std::string(std::size_t{300} * 1024, ' ')),
               HasSubstr("larger than 262144 bytes"));
