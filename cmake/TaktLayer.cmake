@@ -17,13 +17,17 @@ function(takt_link_layers target visibility)
   endforeach()
 endfunction()
 
-# takt_add_layer(<layer> SOURCES a.cc... [LAYERS core...] [LIBS t...] [PRIVATE_LIBS t...])
-# Static library takt_<layer>. LAYERS and LIBS are public: what the layer's headers include.
+# takt_add_layer(<layer> SOURCES a.cc... [UNFUZZED b.cc...] [LAYERS core...] [LIBS t...] [PRIVATE_LIBS t...])
+# Static library takt_<layer>. LAYERS and LIBS are public: what the layer's headers include. UNFUZZED
+# are further sources, which no fuzz target reaches: the preset fuzz is built without them.
 function(takt_add_layer layer)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LAYERS;LIBS;PRIVATE_LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;UNFUZZED;LAYERS;LIBS;PRIVATE_LIBS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "takt_add_layer(${layer} ...): SOURCES missing, or unknown words: "
                         "${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT TAKT_FUZZ)
+    list(APPEND arg_SOURCES ${arg_UNFUZZED})
   endif()
   set(target takt_${layer})
   add_library(${target} STATIC ${arg_SOURCES})
