@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inference requests as a gRPC client may have made them up.
+#include "call_check.h"
 #include "server/grpc/wire_fixture.h"
 #include "target.h"
 
@@ -25,26 +26,10 @@ CallReader& reader() {
   return one;
 }
 
-bool lies_in(std::span<const std::byte> bytes, const std::vector<Slot>& slots) {
-  if (bytes.empty()) return true;
-  return std::ranges::any_of(slots, [bytes](const Slot& slot) {
-    const std::span<std::byte> room = slot.bytes();
-    return bytes.data() >= room.data() && bytes.data() + bytes.size() <= room.data() + room.size();
-  });
-}
-
 void check(const InferCall& call) {
-  require(call.inputs.size() <= server::rpc::kTensorsMax, "inputs are bounded");
-  require(call.outputs.size() <= server::rpc::kTensorsMax, "outputs are bounded");
+  check_call(call);
   require(call.id.size() <= server::rpc::kTextBytesMax, "texts are bounded");
   require(call.slots.size() <= 1, "one slot holds all inputs");
-  for (const server::CallInput& input : call.inputs) {
-    require(input.shape.size() <= server::rpc::kRankMax, "ranks are bounded");
-    require(input.type <= DataType::bytes, "types are known");
-    require(lies_in(input.bytes, call.slots), "data lie in the slot");
-    require(reinterpret_cast<std::uintptr_t>(input.bytes.data()) % 64 == 0, "data are aligned");
-    require(!input.shared || input.bytes.empty(), "data come from one place");
-  }
 }
 
 void run(std::span<const std::byte> bytes) {

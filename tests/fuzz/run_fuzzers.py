@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "fuzz"
 KEPT = Path(__file__).resolve().parent / "corpus"
+WORDS = Path(__file__).resolve().parent / "dictionaries"
 SECONDS = int(os.environ.get("TAKT_FUZZ_SECONDS", "300"))
 # One input, in seconds and MiB: what takes longer or more is a finding too.
 INPUT_SECONDS_MAX = 10
@@ -38,6 +39,8 @@ def fuzz(name: str) -> tuple[int, str]:
                f"-timeout={INPUT_SECONDS_MAX}", f"-rss_limit_mb={RSS_MIB_MAX}",
                "-print_final_stats=1", f"-artifact_prefix={BUILD / 'found' / name}/",
                str(BUILD / "corpus" / name), str(KEPT / name)]
+    if (words := WORDS / f"{name}.dict").exists():
+        command.insert(1, f"-dict={words}")
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace")
     return done.returncode, done.stdout

@@ -32,10 +32,17 @@ struct Target {
 
 // One a file. A program of libFuzzer runs one of them, the unit test runs all.
 [[nodiscard]] Target batch_wire();
+[[nodiscard]] Target http_connection();
+[[nodiscard]] Target http_parts();
 [[nodiscard]] Target infer_request();
+[[nodiscard]] Target json_call();
+[[nodiscard]] Target model_config();
+[[nodiscard]] Target picture();
+[[nodiscard]] Target review_decision();
 [[nodiscard]] Target ring();
 [[nodiscard]] Target slots();
 [[nodiscard]] Target string_tensor();
+[[nodiscard]] Target takt_yaml();
 [[nodiscard]] Target worker_protocol();
 
 inline void require(bool holds, const char* what) {
