@@ -48,11 +48,17 @@ def ctest(preset: str) -> tuple[str, ...]:
             "--test-output-size-passed", "4096", "--parallel", "{jobs}")
 
 
+def fuzzers() -> tuple[str, ...]:
+    return (sys.executable, "tests/fuzz/run_fuzzers.py", "--junitxml={report}", "--jobs={jobs}")
+
+
 SUITES = [
     Suite("tidy", "format, layering and tidiness", 5, command=pytest("tests/tidy")),
     Suite("unit", "unit tests", 15, "release", ctest("release")),
     Suite("asan", "unit tests under the address and undefined-behaviour sanitizers", 25, "asan",
           ctest("asan")),
+    Suite("fuzz-short", "the same as fuzz, 20 s a target", 15, "fuzz", fuzzers(),
+          {"TAKT_FUZZ_SECONDS": "20"}),
     Suite("e2e", "end to end with the program", 20, "release",
           pytest("tests/e2e", "-m", "not long")),
     Suite("tsan", "unit tests under the thread sanitizer", 60, "tsan", ctest("tsan")),
@@ -60,15 +66,15 @@ SUITES = [
           ctest("release"), {"RC_PARAMS": "max_success=10000", "TAKT_LONG": "1"}),
     Suite("e2e-long", "end to end, the long ones", 120, "release",
           pytest("tests/e2e", "-m", "long")),
-    Suite("fuzz", "libFuzzer on what crosses processes, TAKT_FUZZ_SECONDS a target", 60, "fuzz",
-          (sys.executable, "tests/fuzz/run_fuzzers.py", "--junitxml={report}", "--jobs={jobs}")),
+    Suite("fuzz", "libFuzzer on what clients, files and processes bring, TAKT_FUZZ_SECONDS a target",
+          120, "fuzz", fuzzers()),
     Suite("lint", "clang-tidy over every source file", 60, "release",
           (sys.executable, "tests/tidy/lint.py", "--junitxml={report}", "--jobs={jobs}")),
 ]
 
 GROUPS = {
     "check": ["tidy", "unit"],
-    "test": ["tidy", "unit", "asan", "e2e"],
+    "test": ["tidy", "unit", "asan", "fuzz-short", "e2e"],
     "long": ["tsan", "properties", "e2e-long", "fuzz", "lint"],
 }
 
