@@ -312,6 +312,19 @@ TEST(FrameFlow, ADamagedFrameIsAnsweredAtOnceWithTheReason) {
   EXPECT_EQ(bench.stats().damaged, 1U);
 }
 
+TEST(FrameFlow, ATaskThatWasNeverAskedTookNoTime) {
+  Bench bench;
+  bench.clock.advance(1h);
+  Frame frame = bench.frame("torn");
+  frame.damage = Error{ErrorKind::invalid_input, "golden image missing"};
+  bench.flow->accept(std::move(frame));
+  ASSERT_EQ(bench.verdicts(), 1U);
+  for (const TaskReport& report : bench.verdict().tasks) {
+    EXPECT_EQ(report.finished, bench.clock.now());
+    EXPECT_EQ(report.submitted, report.finished) << report.task;
+  }
+}
+
 TEST(FrameFlow, AFrameThatGaveWayIsAcceptedAndAnsweredLikeAnyOther) {
   Bench bench;
   bench.flow->drop(bench.frame("late"));

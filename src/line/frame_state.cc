@@ -125,6 +125,7 @@ void take_result(TaskRun& run, const PlannedTask& task, const FrameRequest& requ
 
 void finish(FrameState& state, TaskRun& run, TimePoint now) {
   if (run.phase == TaskRun::Phase::done) return;
+  if (run.phase != TaskRun::Phase::running) run.report.submitted = now;  // it never was
   run.phase = TaskRun::Phase::done;
   run.report.finished = now;
   run.report.requests = static_cast<int>(run.requests.size());

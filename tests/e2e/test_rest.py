@@ -136,6 +136,7 @@ def test_a_damaged_picture_is_judged_not_refused(station):
     assert status == 200
     assert verdict["verdict"] == "review" and verdict["by_fallback"]
     assert any("board" in reason for reason in verdict["reasons"])
+    assert [task["total_us"] for task in verdict["tasks"]] == [0, 0], "they were never asked"
 
 
 @pytest.mark.parametrize("path, body, content_type, word", [
@@ -401,6 +402,7 @@ def test_rejects_become_training_data(station):
 
 @pytest.mark.parametrize("method, path, body, status, word", [
     ("GET", "/v1/reviews?order=up", None, 400, "oldest or newest"),
+    ("GET", "/v1/reviews?order=", None, 400, "oldest or newest"),
     ("GET", "/v1/reviews?decided=perhaps", None, 400, "true or false"),
     ("GET", "/v1/reviews?limit=0", None, 400, "1 to 500"),
     ("GET", "/v1/reviews/999999", None, 404, ""),
