@@ -183,7 +183,7 @@ ApiResult<void> ServedModels::check_change(const std::string& name) const {
   const std::shared_lock lock(mutex_);
   const auto known = models_.find(name);
   if (known == models_.end() || known->second.task.empty()) return {};
-  return server::refuse(ApiCode::unavailable,
+  return server::refuse(ApiCode::permission_denied,
                         fmt::format("task '{}' of a line needs it as it is; put a copy into the "
                                     "repository under another name",
                                     known->second.task));

@@ -439,12 +439,12 @@ TEST_F(ServedModelsTest, AModelThatALineNeedsServesAndStaysAsItIs) {
   EXPECT_EQ(card("m")->config.max_batch_size, 4);
   EXPECT_EQ(card("m")->backend, "simulated");
   EXPECT_THAT(index(), ElementsAre("m|1|READY|"));
-  EXPECT_THAT(load_error("m", ApiCode::unavailable),
+  EXPECT_THAT(load_error("m", ApiCode::permission_denied),
               StartsWith("failed to load 'm', task 'defects' of a line needs it as it is"));
-  EXPECT_THAT(load_error("m", ApiCode::unavailable,
+  EXPECT_THAT(load_error("m", ApiCode::permission_denied,
                          {.config_json = "{}", .files = {{"file:1/model.onnx", good()}}}),
               HasSubstr("task 'defects'"));
-  EXPECT_THAT(error_of(served_->unload("m"), ApiCode::unavailable),
+  EXPECT_THAT(error_of(served_->unload("m"), ApiCode::permission_denied),
               StartsWith("failed to unload 'm', task 'defects' of a line needs it"));
   EXPECT_TRUE(served_->load_configured({"m"}));
   EXPECT_EQ(card("m")->info.id, id);

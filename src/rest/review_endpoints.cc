@@ -88,10 +88,10 @@ ApiResult<line::ReviewFilter> filter_of(const Query& query) {
   const auto decided = flag_of(query, "decided");
   if (!decided) return std::unexpected(decided.error());
   filter.decided = *decided;
-  const std::string order = text_of(query, "order");
+  const std::string order = query.contains("order") ? text_of(query, "order") : "oldest";
   if (order == "newest") {
     filter.order = line::ReviewOrder::newest_first;
-  } else if (!order.empty() && order != "oldest") {
+  } else if (order != "oldest") {
     return server::refuse(ApiCode::invalid_argument, "'order' must be oldest or newest");
   }
   const auto from = number_of(query, "from_us", 0, INT64_MAX);

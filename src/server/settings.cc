@@ -48,7 +48,7 @@ std::unexpected<ApiError> wrong(std::string_view name, std::string_view value,
 }
 
 std::unexpected<ApiError> no_file(std::string_view name) {
-  return refuse(ApiCode::unimplemented,
+  return refuse(ApiCode::invalid_argument,
                 fmt::format("{}: clients can't choose a file on the server; leave it empty", name));
 }
 

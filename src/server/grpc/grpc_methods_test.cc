@@ -252,7 +252,7 @@ TEST_F(GrpcMethods, ChangeTraceSettings) {
   EXPECT_EQ(response.settings().at("trace_rate").value(0), "1000");
   EXPECT_EQ(trace.values().at("trace_level").front(), "OFF") << "of that model alone";
   (*request.mutable_settings())["trace_file"].add_value("/etc/passwd");
-  EXPECT_EQ(call(&Stub::TraceSetting, request, response).error_code(), grpc::UNIMPLEMENTED);
+  EXPECT_EQ(call(&Stub::TraceSetting, request, response).error_code(), grpc::INVALID_ARGUMENT);
   request.clear_settings();
   request.set_model_name("other");
   EXPECT_EQ(call(&Stub::TraceSetting, request, response).error_code(), grpc::NOT_FOUND);

@@ -3,10 +3,12 @@
 
 #include "server/http/base64.h"
 #include "server/http/model_json.h"
+#include "server/http/open_inference.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -55,14 +57,25 @@ ApiResult<Json> body_of(const HttpRequest& request, bool may_be_large = false) {
                 "failed to parse the request JSON buffer: expected an object");
 }
 
+// To JSON, 2.0 is the whole number 2. Beyond 2^53 a double doesn't say which one it is.
+Json as_whole(const Json& value) {
+  constexpr double kExactMax = 9007199254740992.0;
+  if (!value.is_number_float()) return value;
+  const auto number = value.get<double>();
+  if (std::abs(number) > kExactMax || std::trunc(number) != number) return value;
+  const auto whole = static_cast<std::int64_t>(number);
+  return whole < 0 ? Json(whole) : Json(static_cast<std::uint64_t>(whole));
+}
+
 ApiResult<std::size_t> count_of(const Json& json, const char* key) {
   const auto found = json.find(key);
   if (found == json.end()) return std::size_t{0};
-  if (!found->is_number_unsigned()) {
+  const Json count = as_whole(*found);
+  if (!count.is_number_unsigned()) {
     return refuse(ApiCode::invalid_argument,
                   fmt::format("'{}' must be a whole number of 0 or more", key));
   }
-  return found->get<std::size_t>();
+  return count.get<std::size_t>();
 }
 
 // Levels are a list, all other settings one value.
@@ -83,9 +96,10 @@ ApiResult<TraceValues> trace_changes(const Json& body) {
   TraceValues changes;
   for (const auto& [name, value] : body.items()) {
     std::vector<std::string>& texts = changes[name];
+    if (value.is_null()) continue;
     const Json list = value.is_array() ? value : Json::array({value});
-    for (const Json& one : list) {
-      if (one.is_null()) continue;
+    for (const Json& item : list) {
+      const Json one = as_whole(item);
       if (!one.is_string() && !one.is_number_integer()) {
         return refuse(ApiCode::invalid_argument,
                       fmt::format("trace setting '{}' must be a string, or a list of them", name));
@@ -106,7 +120,8 @@ Json log_json(const LogValues& values) {
 
 ApiResult<LogValues> log_changes(const Json& body) {
   LogValues changes;
-  for (const auto& [name, value] : body.items()) {
+  for (const auto& [name, given] : body.items()) {
+    const Json value = as_whole(given);
     if (value.is_boolean()) {
       changes[name] = value.get<bool>();
     } else if (value.is_string()) {
@@ -122,13 +137,17 @@ ApiResult<LogValues> log_changes(const Json& body) {
   return changes;
 }
 
+ApiResult<Json> parameters_of(const Json& body) {
+  const auto parameters = body.find("parameters");
+  if (parameters == body.end()) return Json::object();
+  if (parameters->is_object()) return *parameters;
+  return refuse(ApiCode::invalid_argument, "'parameters' must be an object");
+}
+
 ApiResult<LoadOverrides> overrides_of(const Json& body) {
   LoadOverrides overrides;
-  const auto parameters = body.find("parameters");
-  if (parameters == body.end()) return overrides;
-  if (!parameters->is_object()) {
-    return refuse(ApiCode::invalid_argument, "'parameters' must be an object");
-  }
+  const ApiResult<Json> parameters = parameters_of(body);
+  if (!parameters) return std::unexpected(parameters.error());
   for (const auto& [key, value] : parameters->items()) {
     if (!value.is_string()) {
       return refuse(ApiCode::invalid_argument, fmt::format("parameter '{}' must be a string", key));
@@ -179,6 +198,7 @@ HttpReply V2Endpoints::answer(const HttpRequest& request) {
     return json_reply(
         {{"name", identity_.name}, {"version", identity_.version}, {"extensions", kExtensions}});
   }
+  if (path[1] == "openapi.json" && path.size() == 2) return description(request);
   const Path rest = path.subspan(2);
   if (path[1] == "health") return health(rest, request);
   if (path[1] == "models") return models(rest, request);
@@ -188,6 +208,13 @@ HttpReply V2Endpoints::answer(const HttpRequest& request) {
   if (path[1] == "systemsharedmemory") return system_memory(rest, request);
   if (path[1] == "cudasharedmemory") return cuda_memory(rest, request);
   return not_found();
+}
+
+HttpReply V2Endpoints::description(const HttpRequest& request) {
+  if (!is_get(request)) return wrong_method("GET");
+  HttpReply reply;
+  reply.body = open_inference_json();
+  return reply;
 }
 
 HttpReply V2Endpoints::health(Path path, const HttpRequest& request) const {
@@ -207,7 +234,8 @@ HttpReply V2Endpoints::models(Path path, const HttpRequest& request) {
   }
   const bool infers = path.back() == "infer";
   if (infers && request.method == "POST") return not_found();  // no model, or no version
-  if (!is_get(request)) return wrong_method(infers ? "POST" : "GET");
+  if (infers && path.size() > 1) return wrong_method("POST");
+  if (!is_get(request)) return wrong_method("GET");
   if (path.size() == 1 && path[0] == "stats") return statistics({}, {});
   const std::string& name = path[0];
   std::string version;
@@ -228,7 +256,6 @@ HttpReply V2Endpoints::model(const ModelCard& card, Path path) const {
   if (path.size() != 1) return not_found();
   if (path[0] == "ready") return {};
   if (path[0] == "config") return json_reply(config_json(card));
-  if (path[0] == "infer") return wrong_method("POST");
   return not_found();
 }
 
@@ -274,9 +301,12 @@ HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
   const ApiResult<Json> body = body_of(request, load);
   if (!body) return error_reply(body.error());
   if (path.size() == 1 && path[0] == "index") {
-    const auto ready = body->find("ready");
+    const Json ready = body->value("ready", Json(false));
+    if (!ready.is_boolean()) {
+      return error_reply({ApiCode::invalid_argument, "'ready' must be true or false"});
+    }
     Json list = Json::array();
-    for (IndexEntry& entry : catalog_.index(ready != body->end() && *ready == true)) {
+    for (IndexEntry& entry : catalog_.index(ready.get<bool>())) {
       Json line{{"name", entry.name}};
       if (!entry.version.empty()) line["version"] = entry.version;
       if (!entry.state.empty()) line["state"] = entry.state;
@@ -291,8 +321,9 @@ HttpReply V2Endpoints::repository(Path path, const HttpRequest& request) {
     if (!overrides) return error_reply(overrides.error());
     return empty_or(catalog_.load(path[1], *overrides));
   }
-  if (path[2] == "unload") return empty_or(catalog_.unload(path[1]));
-  return not_found();
+  if (path[2] != "unload") return not_found();
+  const ApiResult<Json> parameters = parameters_of(*body);
+  return parameters ? empty_or(catalog_.unload(path[1])) : error_reply(parameters.error());
 }
 
 HttpReply V2Endpoints::system_memory(Path path, const HttpRequest& request) {

@@ -39,6 +39,7 @@ class V2Endpoints final : public Endpoints {
 
  private:
   using Path = std::span<const std::string>;
+  [[nodiscard]] static HttpReply description(const HttpRequest& request);
   [[nodiscard]] HttpReply health(Path path, const HttpRequest& request) const;
   [[nodiscard]] HttpReply models(Path path, const HttpRequest& request);
   [[nodiscard]] HttpReply model(const ModelCard& card, Path path) const;

@@ -192,6 +192,10 @@ TEST_F(V2EndpointsTest, TheIndexLeavesOutWhatIsNotKnown) {
   EXPECT_FALSE(catalog_.asked_ready_only_);
   post("/v2/repository/index", "{}");
   EXPECT_FALSE(catalog_.asked_ready_only_);
+  for (const char* wrong : {"1", "null", "\"true\"", "{}"}) {
+    const std::string body = std::string(R"({"ready":)") + wrong + "}";
+    EXPECT_EQ(error("POST", "/v2/repository/index", 400, body), "'ready' must be true or false");
+  }
 }
 
 TEST_F(V2EndpointsTest, TheIndexIsJsonWhateverAReasonHolds) {
@@ -234,6 +238,12 @@ TEST_F(V2EndpointsTest, DamagedLoadsAreRefusedBeforeAnythingIsLoaded) {
   EXPECT_EQ(catalog_.loaded_, "");
 }
 
+TEST_F(V2EndpointsTest, ParametersOfAnUnloadAreAnObject) {
+  const std::string target = "/v2/repository/models/simple/unload";
+  EXPECT_EQ(error("POST", target, 400, R"({"parameters":[]})"), "'parameters' must be an object");
+  expect_done(target, R"({"parameters":{"unload_dependents":true}})");
+}
+
 TEST_F(V2EndpointsTest, ErrorsOfTheCatalogComeWithTheirStatus) {
   catalog_.control_ = refuse(ApiCode::unavailable, "control is off");
   EXPECT_EQ(error("POST", "/v2/repository/models/simple/load", 503), "control is off");
@@ -250,6 +260,21 @@ TEST_F(V2EndpointsTest, OnlyTheRepositoryIsSlow) {
   EXPECT_FALSE(is_slow("/v2/health/ready"));
   EXPECT_FALSE(is_slow("/v2"));
   EXPECT_FALSE(is_slow("/"));
+}
+
+// Numbers ------------------------------------------------------------------------------------------
+
+TEST_F(V2EndpointsTest, AWholeNumberMayBeWrittenWithAFraction) {
+  const Json log = post("/v2/logging", R"({"log_verbose_level":2.0})");
+  EXPECT_EQ(log["log_verbose_level"].dump(), "2");
+  const Json trace = post("/v2/trace/setting", R"({"trace_rate":1e3,"trace_count":[-1.0]})");
+  EXPECT_EQ(trace["trace_rate"], "1000");
+  EXPECT_EQ(trace["trace_count"], "-1");
+  for (const char* wrong : {"2.5", "-1.0", "1e300"}) {
+    const std::string number = wrong;
+    error("POST", "/v2/logging", 400, R"({"log_verbose_level":)" + number + "}");
+    error("POST", "/v2/trace/setting", 400, R"({"trace_rate":)" + number + "}");
+  }
 }
 
 // Shared memory ------------------------------------------------------------------------------------
@@ -323,6 +348,13 @@ TEST_F(V2EndpointsTest, OtherPathsAreNotFound) {
   }
 }
 
+TEST_F(V2EndpointsTest, TheProtocolIsDescribed) {
+  const Json description = get("/v2/openapi.json");
+  EXPECT_EQ(description["openapi"], "3.1.0");
+  EXPECT_TRUE(description["paths"].contains("/v2/models/{model}/infer"));
+  EXPECT_TRUE(description["paths"].contains("/v2/openapi.json"));
+}
+
 TEST_F(V2EndpointsTest, OtherMethodsAreNotAllowed) {
   const auto allowed = [this](const std::string& method, const std::string& target) {
     const HttpReply reply = ask(method, target);
@@ -331,12 +363,13 @@ TEST_F(V2EndpointsTest, OtherMethodsAreNotAllowed) {
   };
   for (const char* target : {"/v2", "/v2/health/live", "/v2/models/simple", "/v2/models/stats",
                              "/v2/models/simple/config", "/v2/systemsharedmemory/status",
-                             "/v2/cudasharedmemory/status"}) {
+                             "/v2/cudasharedmemory/status", "/v2/openapi.json"}) {
     EXPECT_EQ(allowed("POST", target), "Allow: GET") << target;
     EXPECT_EQ(allowed("DELETE", target), "Allow: GET") << target;
   }
   for (const char* target :
-       {"/v2/models/simple/infer", "/v2/models/simple/versions/1/infer", "/v2/repository/index",
+       {"/v2/models/simple/infer", "/v2/models/simple/versions/1/infer", "/v2/models/none/infer",
+        "/v2/models/simple/versions/0/infer", "/v2/repository/index",
         "/v2/repository/models/a/load", "/v2/systemsharedmemory/unregister",
         "/v2/cudasharedmemory/unregister"}) {
     EXPECT_EQ(allowed("GET", target), "Allow: POST") << target;
