@@ -2,6 +2,7 @@
 #include "rest/rest_endpoints.h"
 
 #include "core/suggest.h"
+#include "core/utf8.h"
 #include "line/record_json.h"
 #include "rest/hide_paths.h"
 #include "rest/openapi.h"
@@ -59,9 +60,10 @@ ApiResult<FeedFilter> filter_of(const Query& query) {
 
 ApiResult<std::string> short_text(std::string text, const std::string& name) {
   const bool control = std::ranges::any_of(text, [](unsigned char c) { return c < 0x20; });
-  if (text.size() <= kTextBytesMax && !control) return text;
+  if (text.size() <= kTextBytesMax && !control && is_utf8(text)) return text;
   return server::refuse(ApiCode::invalid_argument,
-                        fmt::format("'{}' must have at most {} bytes and no control characters",
+                        fmt::format("'{}' must be UTF-8 of at most {} bytes, without control "
+                                    "characters",
                                     name, kTextBytesMax));
 }
 

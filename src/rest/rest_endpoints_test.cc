@@ -143,6 +143,8 @@ TEST_F(RestEndpointsTest, APartThatIsntTakenIsToldWhy) {
   EXPECT_THAT(error_of(request("POST", path), 400), HasSubstr("empty"));
   EXPECT_THAT(error_of(request("POST", path, {{"part_id", std::string(257, 'x')}}, "x"), 400),
               HasSubstr("at most 256"));
+  EXPECT_THAT(error_of(request("POST", path, {{"part_id", "a\xff"}}, "x"), 400),
+              HasSubstr("must be UTF-8"));
   EXPECT_THAT(error_of(request("POST", path, {{"part_id", "a\nb"}}, "x"), 400),
               HasSubstr("control"));
   ask(request("POST", path, {}, "x"));
