@@ -262,7 +262,17 @@ TEST_F(V2EndpointsTest, OnlyTheRepositoryIsSlow) {
   EXPECT_FALSE(is_slow("/"));
 }
 
-// Numbers ------------------------------------------------------------------------------------------
+// Settings -----------------------------------------------------------------------------------------
+
+TEST_F(V2EndpointsTest, ANullOrAnEmptyListTakesATraceSettingBack) {
+  const std::string target = "/v2/trace/setting";
+  for (const char* nothing : {"null", "[]"}) {
+    EXPECT_EQ(post(target, R"({"trace_rate":"7"})")["trace_rate"], "7");
+    EXPECT_EQ(post(target, std::string(R"({"trace_rate":)") + nothing + "}")["trace_rate"], "1000");
+  }
+  EXPECT_THAT(error("POST", target, 400, R"({"trace_rate":[null]})"),
+              HasSubstr("must be a string, or a list of them"));
+}
 
 TEST_F(V2EndpointsTest, AWholeNumberMayBeWrittenWithAFraction) {
   const Json log = post("/v2/logging", R"({"log_verbose_level":2.0})");
