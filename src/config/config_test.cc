@@ -94,7 +94,8 @@ TEST(Config, EveryExampleIsValid) {
 TEST(Config, ALineOfRequestsNamesItsPictures) {
   const auto source_of = [](const std::string& source) {
     return parse(
-        "models: {repository: m}\nserver: {}\ntasks:\n  t: {model: d, inputs: [a, b]}\nlines:\n"
+        "models: {repository: m}\nserver: {}\ntasks:\n  t: {model: d, inputs: [a, b], postprocess: "
+        "{name: raw}}\nlines:\n"
         "  l: {source: " +
             source + ", tasks: [t], deadline: 1s, decision: {default: review}}\n",
         "/site/takt.yaml");

@@ -67,7 +67,7 @@ TEST(Mutation, OfConfigTextNeverCrashes) {
 TEST(Mutation, OfAConfigInJsonGivesAConfigOrAnError) {
   const std::string json =
       R"({"name": "m", "max_batch_size": 8, "input": [{"name": "x", "data_type": "TYPE_FP32", )"
-      R"("dims": [3, "-1"], "format": ""}], "dynamic_batching": {"preferred_batch_size": [4]}, )"
+      R"("dims": [3, "-1"], "format": "FORMAT_NCHW"}], "dynamic_batching": {"preferred_batch_size": [4]}, )"
       R"("instance_group": [{"count": 1, "kind": "KIND_CPU", "gpus": []}], "version_policy": )"
       R"({"latest": {"num_versions": 2}}, "parameters": {"k": {"string_value": "v\n"}}, )"
       R"("optimization": {"graph": {"level": 1}}, "model_warmup": []})";

@@ -278,7 +278,10 @@ class GrpcSilence : public ServedTest {};
 
 // A call is counted from its headers on; its message has a time.
 TEST_F(GrpcSilence, ACallWithoutAMessageIsGivenUp) {
-  start({.calls_max = 1, .message_timeout = std::chrono::milliseconds(1)});
+  GrpcOptions options;
+  options.calls_max = 1;
+  options.message_timeout = std::chrono::milliseconds(1);
+  start(std::move(options));
   grpc::GenericStub generic(channel);
   grpc::CompletionQueue queue;
   grpc::ClientContext context;
