@@ -29,7 +29,7 @@ def protocol(request):
 
 def config_of(example):
     """The example's configuration, on free ports and with a repository of the test's own."""
-    text = (EXAMPLES / example).read_text(encoding="utf-8")
+    text = (EXAMPLES / example).read_text(encoding="utf-8").replace("{", "{{").replace("}", "}}")
     text = re.sub(r"port: \d+", "port: 0", text)
     text = re.sub(r"repository: \S+", "repository: {repository}", text)
     return re.sub(r"cache: \S+", "cache: {cache}", text)

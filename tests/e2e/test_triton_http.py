@@ -147,7 +147,7 @@ def test_classes_have_the_names_of_the_models_label_file(triton):
     result = triton.infer("simple_labels", simple_inputs(), outputs=[
         client.InferRequestedOutput("OUTPUT0", binary_data=True, class_count=2)])
     assert [text.decode() for text in result.as_numpy("OUTPUT0")[0]] == [
-        "16.000000:15:simple_labels 15", "15.000000:14:simple_labels 14"]
+        "16:15:simple_labels 15", "15:14:simple_labels 14"]
     config = triton.get_model_config("simple_labels")
     assert config["output"][0]["label_filename"] == "output0_labels.txt"
 

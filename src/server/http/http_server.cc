@@ -32,6 +32,7 @@ using net::awaitable;
 using net::ip::tcp;
 
 constexpr auto kTuple = net::as_tuple(net::use_awaitable);
+constexpr auto kVanishedMore = std::chrono::seconds(5);
 constexpr auto kSweepInterval = std::chrono::milliseconds(100);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);  // where no descriptor is left
 
@@ -63,10 +64,11 @@ class Listed {
 awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
-  // A client that has vanished is noticed by what it doesn't acknowledge.
+  // A client that has vanished is noticed by what it doesn't acknowledge; later than one that only
+  // doesn't read, which the connection itself gives up.
   using UserTimeout = net::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
-  const auto unheard =
-      std::chrono::duration_cast<std::chrono::milliseconds>(shared.options.write_timeout);
+  const auto unheard = std::chrono::duration_cast<std::chrono::milliseconds>(
+      2 * shared.options.write_timeout + kVanishedMore);
   socket.set_option(UserTimeout(static_cast<int>(unheard.count())), ignored);
   Connection connection(std::move(socket), shared);
   const Listed listed(io, connection);
