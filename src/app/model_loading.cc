@@ -351,9 +351,9 @@ class Loader {
   }
 
   // Each instance keeps to the CPU of the lane that it is at home on. Nothing where instances run on
-  // other lanes too (StartBatch in scheduler/event.h) or on a part of the device's CPUs. Those that
-  // only clients' tensors reach may use every CPU: short requests would wait for whoever is on theirs,
-  // the threads that talk to clients among them.
+  // other lanes too (StartBatch in scheduler/event.h) or on a part of the device's CPUs. Where lanes
+  // leave the gateway no CPU, those that only clients' tensors reach may use all of them: a short
+  // request would wait for the threads that talk to its client.
   [[nodiscard]] static std::vector<std::vector<int>> instance_cpus(
       const TaskSpec& task, const config::DeviceConfig& device, const worker::WorkerPlace& place) {
     const std::vector<int> lanes = tied_cpus(device);
@@ -361,9 +361,10 @@ class Loader {
     if (lanes.empty() || instances % lanes.size() != 0) return {};
     if (!place.cpus.empty() && place.cpus != cpus_of(device)) return {};
     std::vector<std::vector<int>> cpus;
-    const bool for_clients = task.inputs.empty();
+    const std::vector<int> all = cpus_of(device);
+    const bool free = task.inputs.empty() && lanes.size() == all.size();
     for (std::size_t i = 0; i < instances; ++i) {
-      cpus.push_back(for_clients ? cpus_of(device) : std::vector{lanes[i % lanes.size()]});
+      cpus.push_back(free ? all : std::vector{lanes[i % lanes.size()]});
     }
     return cpus;
   }
