@@ -28,11 +28,17 @@ Box box_from(const json& corners) {
   return {corners.at(0), corners.at(1), corners.at(2), corners.at(3)};
 }
 
+// The library converts floats without a look at their range.
+const json& whole(const json& in) {
+  if (in.is_number_integer()) return in;
+  throw json::type_error::create(302, "type must be a whole number", &in);
+}
+
 // Throws std::range_error for what doesn't fit.
 Duration duration_from(const json& in) {
   constexpr std::int64_t kMaxUs =
       std::chrono::floor<std::chrono::microseconds>(Duration::max()).count();
-  const auto us = in.get<std::int64_t>();
+  const auto us = whole(in).get<std::int64_t>();
   if (us < -kMaxUs || us > kMaxUs) {
     throw std::range_error(std::to_string(us) + " us; expected a time below 292 years");
   }
@@ -78,7 +84,7 @@ StandIn stand_in_from(const json& in) {
   StandIn stand_in;
   stand_in.task = in.at("task");
   stand_in.model = in.at("model");
-  stand_in.version = in.at("version");
+  stand_in.version = whole(in.at("version"));
   stand_in.cause = {error_kind_from(in.at("cause_kind")), in.at("cause")};
   if (in.contains("error")) {
     stand_in.error = Error{error_kind_from(in.at("error_kind")), in.at("error")};
@@ -90,10 +96,10 @@ TaskReport task_from(const json& in) {
   TaskReport task;
   task.task = in.at("task");
   task.model = in.at("model");
-  task.version = in.at("version");
+  task.version = whole(in.at("version"));
   task.finished = TimePoint(duration_from(in.at("total_us")));
   task.compute = duration_from(in.at("compute_us"));
-  task.requests = in.at("requests");
+  task.requests = whole(in.at("requests"));
   if (in.contains("error"))
     task.error = Error{error_kind_from(in.at("error_kind")), in.at("error")};
   if (in.contains("fallback")) task.stand_in = stand_in_from(in.at("fallback"));
@@ -145,12 +151,12 @@ Result<VerdictRecord> record_from_json(const json& in) {
   try {
     VerdictRecord record;
     record.line = in.at("line");
-    record.seq = FrameSeq{in.at("seq")};
+    record.seq = FrameSeq{whole(in.at("seq"))};
     record.frame = in.at("frame");
     record.part_id = in.at("part_id");
-    record.trigger_seq = in.at("trigger_seq");
+    record.trigger_seq = whole(in.at("trigger_seq"));
     record.recipe = in.at("recipe");
-    record.captured_wall_us = in.at("captured_us");
+    record.captured_wall_us = whole(in.at("captured_us"));
     const Result<Verdict> verdict = parse_verdict(in.at("verdict").get<std::string>());
     if (!verdict) return std::unexpected(verdict.error());
     record.verdict = *verdict;

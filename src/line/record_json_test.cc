@@ -69,5 +69,14 @@ TEST(RecordJson, ATextThatIsNotUtf8StillBecomesALine) {
   EXPECT_TRUE(nlohmann::json::accept(line));
 }
 
+TEST(RecordJson, NumbersThatAreNotWholeAreRefusedWhereTheyMustBe) {
+  nlohmann::json written = to_json(VerdictRecord{});
+  for (const char* key : {"seq", "trigger_seq", "captured_us", "latency_us"}) {
+    nlohmann::json changed = written;
+    changed[key] = 1.7e28;
+    EXPECT_FALSE(record_from_json(changed)) << key;
+  }
+}
+
 }  // namespace
 }  // namespace takt::line
