@@ -9,6 +9,7 @@
 #include "rest/picture_body.h"
 #include "rest/query.h"
 #include "rest/rest_json.h"
+#include "server/http/json_reply.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -25,6 +26,8 @@ using server::ApiResult;
 using server::http::error_reply;
 using server::http::HttpReply;
 using server::http::HttpRequest;
+using server::http::is_get;
+using server::http::json_reply;
 using server::http::wrong_method;
 
 constexpr std::int64_t kPageDefault = 100;
@@ -32,20 +35,8 @@ constexpr std::int64_t kPageMax = 500;
 constexpr std::size_t kTextBytesMax = 256;  // of an id or recipe that a client gives
 constexpr std::int64_t kDeadlineMsMax = 600'000;
 
-template <typename Json>
-HttpReply json_reply(const Json& json) {
-  HttpReply reply;
-  // Names and messages may hold anything.
-  reply.body = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return reply;
-}
-
 HttpReply no_path() {
   return error_reply({ApiCode::not_found, "no such path; GET /openapi.json lists what there is"});
-}
-
-bool is_get(const HttpRequest& request) {
-  return request.method == "GET" || request.method == "HEAD";
 }
 
 ApiResult<FeedFilter> filter_of(const Query& query) {

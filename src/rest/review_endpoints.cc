@@ -3,6 +3,7 @@
 
 #include "line/review_json.h"
 #include "rest/query.h"
+#include "server/http/json_reply.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,8 @@ using server::ApiResult;
 using server::http::error_reply;
 using server::http::HttpReply;
 using server::http::HttpRequest;
+using server::http::is_get;
+using server::http::json_reply;
 using server::http::wrong_method;
 
 constexpr int kPageMax = 500;
@@ -49,21 +52,11 @@ HttpReply error_of(const line::ReviewError& error) {
   return error_reply({code_of(error.code), error.message});
 }
 
-HttpReply json_reply(const nlohmann::json& json) {
-  HttpReply reply;
-  reply.body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return reply;
-}
-
 HttpReply bytes_reply(const std::vector<std::byte>& bytes, std::string content_type) {
   HttpReply reply;
   reply.body.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   reply.content_type = std::move(content_type);
   return reply;
-}
-
-bool is_get(const HttpRequest& request) {
-  return request.method == "GET" || request.method == "HEAD";
 }
 
 std::optional<std::int64_t> id_of(const std::string& text) {

@@ -15,7 +15,6 @@
 #include <deque>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,7 +30,6 @@ constexpr int kSlowMax = 64;  // waiting for their threads
 constexpr std::size_t kMessageBytesMax = 2000;
 
 using Context = ::grpc::GenericServerContext;
-using Lock = std::unique_lock<std::mutex>;
 
 ::grpc::Status to_status(ApiError error) {
   error.message.resize(std::min(error.message.size(), kMessageBytesMax));
@@ -73,7 +71,8 @@ class Place final : public Event {
   Done done_;
 };
 
-// One call, from the moment that it came. It goes when it has been finished, gRPC has said that it is
+// One call, from the moment that it came. Everything but the answers of slow methods happens on the
+// poller's thread. It goes when it has been finished, gRPC has said that it is
 // over, and nothing that it has started is under way.
 class Call {
  public:
@@ -167,7 +166,7 @@ class Call {
   Ended written_{*this, &Call::OnWriteDone};
   Ended finished_{*this, &Call::on_finished};
   Ended over_{*this, &Call::on_over};
-  std::atomic<int> under_way_{2};  // finished_ and over_, which come once each
+  int under_way_ = 2;  // finished_ and over_, which come once each
   bool opened_ = false;
 };
 
@@ -264,13 +263,8 @@ class InferOnce final : public UnaryCall {
   }
 
   void OnCancel() override {
-    InferTicket ticket;
-    {
-      const Lock lock(mutex_);
-      cancelled_ = true;
-      ticket = ticket_;
-    }
-    ticket.cancel();
+    cancelled_ = true;
+    ticket_.cancel();
   }
 
  private:
@@ -284,12 +278,8 @@ class InferOnce final : public UnaryCall {
   }
 
   void keep(InferTicket ticket) {
-    {
-      const Lock lock(mutex_);
-      ticket_ = ticket;
-      if (!cancelled_) return;
-    }
-    ticket.cancel();
+    ticket_ = ticket;
+    if (cancelled_) ticket_.cancel();
   }
 
   void finish(ApiResult<InferAnswer> answer) {
@@ -298,8 +288,6 @@ class InferOnce final : public UnaryCall {
     end(to_buffer(write_infer_response(*shared), shared));
   }
 
-  std::mutex mutex_;
-  // Guarded by mutex_:
   InferTicket ticket_;
   bool cancelled_ = false;
 };
@@ -308,35 +296,31 @@ class InferOnce final : public UnaryCall {
 class InferStream final : public Call {
  public:
   InferStream(Shared& shared, std::unique_ptr<Place> place) : Call(shared, std::move(place)) {
-    const Lock lock(mutex_);
     reading_ = true;
     StartRead(&buffer_);
   }
 
   void OnReadDone(bool ok) override {
     if (ok) take_message();
-    Lock lock(mutex_);
     reading_ = false;
     ended_ = ended_ || !ok || broken_;
     const bool read = wants_to_read();
-    advance(lock);
+    advance();
     if (read) StartRead(&buffer_);
   }
 
   void OnWriteDone(bool ok) override {
-    Lock lock(mutex_);
     writing_ = false;
     pop();
-    if (!ok) withdraw(lock);
+    if (!ok) withdraw();
     const bool read = wants_to_read();
-    advance(lock);
+    advance();
     if (read) StartRead(&buffer_);
   }
 
   void OnCancel() override {
-    Lock lock(mutex_);
-    withdraw(lock);
-    advance(lock);
+    withdraw();
+    advance();
   }
 
  private:
@@ -363,19 +347,13 @@ class InferStream final : public Call {
   }
 
   std::uint64_t add_answer() {
-    const Lock lock(mutex_);
     answers_.emplace_back();
     return first_ + answers_.size() - 1;
   }
 
   void keep(std::uint64_t number, InferTicket ticket) {
-    {
-      const Lock lock(mutex_);
-      if (number < first_) return;
-      answers_[number - first_].ticket = ticket;
-      if (!broken_) return;
-    }
-    ticket.cancel();
+    answers_[number - first_].ticket = ticket;
+    if (broken_) ticket.cancel();
   }
 
   void finish(std::uint64_t number, std::string_view id, ApiResult<InferAnswer> answer) {
@@ -386,20 +364,16 @@ class InferStream final : public Call {
     settle(number, is_next(number) ? to_buffer(pieces, shared) : to_buffer(pieces));
   }
 
-  bool is_next(std::uint64_t number) {
-    const Lock lock(mutex_);
-    return number == first_ && !writing_;
-  }
+  bool is_next(std::uint64_t number) { return number == first_ && !writing_; }
 
   void settle(std::uint64_t number, ::grpc::ByteBuffer bytes) {
-    Lock lock(mutex_);
     Answer& answer = answers_[number - first_];
     answer.ready = true;
     answer.bytes.Swap(&bytes);
-    advance(lock);
+    advance();
   }
 
-  // Of the guarded state; true: the caller calls StartRead.
+  // True: the caller calls StartRead.
   bool wants_to_read() {
     if (reading_ || ended_ || answers_.size() >= shared_.options.stream_unanswered_max)
       return false;
@@ -407,16 +381,11 @@ class InferStream final : public Call {
     return true;
   }
 
-  // The client has gone: nobody needs what is still asked for. The lock is left and taken again.
-  void withdraw(Lock& lock) {
+  // The client has gone: nobody needs what is still asked for.
+  void withdraw() {
     broken_ = true;
     ended_ = ended_ || !reading_;
-    std::vector<InferTicket> tickets;
-    tickets.reserve(answers_.size());
-    for (const Answer& answer : answers_) tickets.push_back(answer.ticket);
-    lock.unlock();
-    for (InferTicket& ticket : tickets) ticket.cancel();
-    lock.lock();
+    for (Answer& answer : answers_) answer.ticket.cancel();
   }
 
   void pop() {
@@ -424,28 +393,20 @@ class InferStream final : public Call {
     ++first_;
   }
 
-  // Writes the next answer where there is one, or ends the call after the last. Leaves the lock; a
-  // caller outside of gRPC's callbacks must not touch the call afterwards.
-  void advance(Lock& lock) {
-    if (writing_ || finished_) return lock.unlock();
+  // Writes the next answer where there is one, or ends the call after the last.
+  void advance() {
+    if (writing_ || finished_) return;
     while (broken_ && !answers_.empty() && answers_.front().ready) pop();
     if (!answers_.empty()) {
-      Answer& next = answers_.front();
-      if (!next.ready) return lock.unlock();
+      if (!answers_.front().ready) return;
       writing_ = true;
-      lock.unlock();
-      StartWrite(&next.bytes);
-      return;
+      StartWrite(&answers_.front().bytes);
+    } else if (ended_) {
+      finished_ = true;
+      Finish(broken_ ? ::grpc::Status::CANCELLED : ::grpc::Status::OK);
     }
-    if (!ended_) return lock.unlock();
-    finished_ = true;
-    const ::grpc::Status status = broken_ ? ::grpc::Status::CANCELLED : ::grpc::Status::OK;
-    lock.unlock();
-    Finish(status);
   }
 
-  std::mutex mutex_;
-  // Guarded by mutex_:
   std::deque<Answer> answers_;  // in the order of the requests; the first may be being written
   std::uint64_t first_ = 0;     // the number of the first of them
   bool reading_ = false;

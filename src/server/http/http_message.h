@@ -27,6 +27,11 @@ struct HttpRequest {
   std::string last_event_id{};  // of a client that has listened to events before
 };
 
+// Answered alike; of HEAD the body stays here.
+[[nodiscard]] inline bool is_get(const HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
 struct HttpReply {
   int status = 200;
   std::string body;

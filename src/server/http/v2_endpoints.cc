@@ -2,6 +2,7 @@
 #include "server/http/v2_endpoints.h"
 
 #include "server/http/base64.h"
+#include "server/http/json_reply.h"
 #include "server/http/model_json.h"
 #include "server/http/open_inference.h"
 
@@ -23,19 +24,8 @@ using Json = nlohmann::ordered_json;
 // Read, JSON takes many times its bytes; only loads, which bring files, have much of it.
 constexpr std::size_t kBodyBytesMax = std::size_t{64} << 10;
 
-HttpReply json_reply(const Json& json) {
-  HttpReply reply;
-  // Names and messages may hold anything.
-  reply.body = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return reply;
-}
-
 HttpReply not_found() {
   return error_reply({ApiCode::not_found, "no such path of the Open Inference Protocol (v2)"});
-}
-
-bool is_get(const HttpRequest& request) {
-  return request.method == "GET" || request.method == "HEAD";
 }
 
 HttpReply empty_or(const ApiResult<void>& result) {
