@@ -3,8 +3,11 @@
 """Run the demo's line while each of its workers is killed, and count what that costs.
 
 Two runs of build/takt demo: without kills, for the lateness of verdicts on an idle machine; with a
-kill -9 of every worker, one after the other, once every --every seconds. Prints each figure beside
-its goal and writes both summaries to bench/results/recovery-DATE.json.
+kill -9 every --every seconds, of one worker after the other. Prints each figure beside its goal and
+writes both summaries to bench/results/recovery-DATE.json.
+
+A worker that is killed again and again before it has served is a crash loop, which rests for seconds
+(workers.circuit_failures): that is another figure than how long one takes to come back.
 """
 
 import argparse
@@ -34,6 +37,14 @@ def workers(pid: int) -> list[int]:
     return found
 
 
+def started(pid: int) -> int:
+    """When, in ticks since the machine started; of one that has ended: never."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except FileNotFoundError:
+        return sys.maxsize
+
+
 def run(seconds: float, load: float, every: float | None, folder: Path) -> dict:
     summary = folder / "summary.json"
     command = [str(ROOT / "build" / "takt"), "demo", "--no-view", f"--seconds={seconds}",
@@ -48,12 +59,14 @@ def run(seconds: float, load: float, every: float | None, folder: Path) -> dict:
             end = time.monotonic() + seconds
             while time.monotonic() < end and process.poll() is None:
                 time.sleep(every)
-                for pid in workers(process.pid):
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                        kills += 1
-                    except ProcessLookupError:
-                        pass
+                if not (pids := workers(process.pid)):
+                    continue
+                try:
+                    # The oldest: the one that was not killed for longest.
+                    os.kill(min(pids, key=started), signal.SIGKILL)
+                    kills += 1
+                except ProcessLookupError:
+                    pass
         process.stderr.read()
         code = process.wait()
     return {"exit_code": code, "kills": kills, **json.loads(summary.read_text())}

@@ -66,6 +66,23 @@ if(NOT OpenVINO_FOUND)
   message(FATAL_ERROR "the OpenVINO wheel in ${TAKT_VENV} is damaged; delete that folder and "
                       "${TAKT_SETUP_HINT}")
 endif()
+# Linked from a folder without TBB's binding to NUMA nodes: with it, every inference lets its thread use
+# all CPUs of the node and confines it again, two system calls, while takt has chosen its CPU already.
+set(takt_openvino_libs ${CMAKE_BINARY_DIR}/openvino-libs)
+file(REMOVE_RECURSE ${takt_openvino_libs})
+file(MAKE_DIRECTORY ${takt_openvino_libs})
+file(GLOB takt_openvino_files ${takt_site_packages}/openvino/libs/*.so*)
+foreach(library IN LISTS takt_openvino_files)
+  get_filename_component(name ${library} NAME)
+  if(NOT name MATCHES "tbbbind|hwloc")
+    file(CREATE_LINK ${library} ${takt_openvino_libs}/${name} SYMBOLIC)
+  endif()
+endforeach()
+get_target_property(takt_openvino_library openvino::runtime LOCATION)
+get_filename_component(name ${takt_openvino_library} NAME)
+set_target_properties(openvino::runtime PROPERTIES
+  IMPORTED_LOCATION ${takt_openvino_libs}/${name}
+  IMPORTED_LOCATION_RELEASE ${takt_openvino_libs}/${name})
 
 takt_find_package(Protobuf "protobuf-compiler, libprotobuf-dev")
 if(TAKT_SANITIZE MATCHES thread)

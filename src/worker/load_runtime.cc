@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/load_runtime.h"
 
-#include "backend/cpus.h"
 #include "worker/batch_run.h"
 #include "worker/parity.h"
 #include "worker/profile_run.h"
@@ -95,21 +94,19 @@ Opened open_warm(const LoadedModel& model, const RuntimeOptions& options,
   return WarmInstance{std::move(*instance), std::move(*profile)};
 }
 
-// All but the first, a few at the same time: an instance may be compiled anew. Each where it will run,
-// so that its memory comes from there.
-std::vector<Opened> open_others(const LoadedModel& model, const RuntimeOptions& options,
-                                const ModelRuntime& runtime) {
-  const int count = options.instances - 1;
+// Those that are missing, a few at the same time: an instance may be compiled anew. Tied to no lane,
+// whose CPU may be busy for others.
+std::vector<Opened> open_rest(const LoadedModel& model, const RuntimeOptions& options,
+                              const ModelRuntime& runtime) {
+  const int first = static_cast<int>(runtime.instances.size());
+  const int count = options.instances - first;
   std::vector<Opened> opened;
   for (int i = 0; i < count; ++i) opened.emplace_back(WarmInstance{});
   std::atomic<int> next{0};
   const auto open = [&] {
     for (int i = next++; i < count; i = next++) {
-      const auto place = static_cast<std::size_t>(i);
-      if (place + 1 < options.instance_cpus.size()) {
-        static_cast<void>(use_cpus(::pthread_self(), options.instance_cpus[place + 1]));
-      }
-      opened[place] = open_warm(model, options, runtime, i + 1, Duration::zero());
+      opened[static_cast<std::size_t>(i)] =
+          open_warm(model, options, runtime, first + i, Duration::zero());
     }
   };
   const int cpus = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -149,15 +146,16 @@ Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& vers
   if (!bytes) return std::unexpected(std::move(bytes).error());
   runtime.output_bytes_max = std::move(*bytes);
   // The first one's profile stands for all, measured while nothing else runs.
-  Opened first = open_warm(**model, options, runtime, 0,
-                           options.trusted ? Duration::zero() : options.profile_time_max);
-  if (!first) return std::unexpected(std::move(first).error());
-  runtime.profile = std::move(first->profile);
-  runtime.instances.push_back(std::move(first->instance));
-  std::vector<Opened> others = open_others(**model, options, runtime);
-  for (Opened& other : others) {
-    if (!other) return std::unexpected(std::move(other).error());
-    runtime.instances.push_back(std::move(other->instance));
+  if (!options.trusted) {
+    Opened first = open_warm(**model, options, runtime, 0, options.profile_time_max);
+    if (!first) return std::unexpected(std::move(first).error());
+    runtime.profile = std::move(first->profile);
+    runtime.instances.push_back(std::move(first->instance));
+  }
+  for (Opened& opened : open_rest(**model, options, runtime)) {
+    if (!opened) return std::unexpected(std::move(opened).error());
+    if (runtime.profile.empty()) runtime.profile = std::move(opened->profile);
+    runtime.instances.push_back(std::move(opened->instance));
   }
   return runtime;
 }

@@ -37,9 +37,9 @@ struct RuntimeOptions {
 };
 
 // Loads the version on the backend, lets it prove itself on its references (a mismatch refuses it:
-// invalid_input), opens and warms its instances and measures its latency profile with the
-// preprocessing that it will run with (the first instance's; all are warmed). Errors: those of Backend::load and Instance::submit, each
-// with the model's name and version in front.
+// invalid_input), opens and warms its instances and measures the first one's latency profile with the
+// preprocessing that it will run with. Errors: those of Backend::load and Instance::submit, each with
+// the model's name and version in front.
 [[nodiscard]] Result<ModelRuntime> load_runtime(Backend& backend,
                                                 const repository::ModelVersion& version,
                                                 const RuntimeOptions& options);

@@ -62,6 +62,15 @@ TEST_F(LoadRuntime, ProfileHasRisingBatchSizesFromOne) {
   EXPECT_EQ(batches, (std::vector<int>{1, 2, 4, 8}));
 }
 
+TEST_F(LoadRuntime, ATrustedVersionIsNotMeasuredAgain) {
+  options_.trusted = true;
+  options_.instances = 3;
+  const auto runtime = load(version_of("good"));
+  ASSERT_TRUE(runtime) << runtime.error().message;
+  EXPECT_EQ(runtime->instances.size(), 3U);
+  EXPECT_EQ(runtime->profile.size(), 4U) << "of the first run of each size";
+}
+
 TEST_F(LoadRuntime, VersionThatGivesItsReferencesServes) {
   EXPECT_TRUE(load(version_of("good", 1)));
   EXPECT_TRUE(load(version_of("good", 2))) << "two rows, input stored as bytes";

@@ -78,17 +78,22 @@ Duration quantile(std::vector<Duration>& values, double share) {
   return values[static_cast<std::size_t>(place)];
 }
 
-// One run to warm up, then at least one and as many as fit into `time_max`.
+// One run to warm up, then as many as fit into `time_max`; without time the first one must do.
 Result<LatencyPoint> measure(Instance& instance, BatchRun& run, int batch, Duration time_max) {
-  if (const auto warm = run.run(instance); !warm) return std::unexpected(warm.error());
   std::vector<Duration> times;
-  Duration spent{};
-  do {
-    const Result<BatchTimes> run_times = run.run(instance);
-    if (!run_times) return std::unexpected(run_times.error());
-    times.push_back(run_times->exec_end - run_times->exec_start);
-    spent += times.back();
-  } while (spent < time_max && times.size() < kRunsMax);
+  const auto run_once = [&]() -> Result<Duration> {
+    const Result<BatchTimes> ran = run.run(instance);
+    if (!ran) return std::unexpected(ran.error());
+    times.push_back(ran->exec_end - ran->exec_start);
+    return times.back();
+  };
+  if (const Result<Duration> warm = run_once(); !warm) return std::unexpected(warm.error());
+  if (time_max > Duration{}) times.clear();
+  for (Duration spent{}; spent < time_max && times.size() < kRunsMax;) {
+    const Result<Duration> took = run_once();
+    if (!took) return std::unexpected(took.error());
+    spent += std::max(*took, Duration{1});
+  }
   const Duration p50 = quantile(times, 0.5);
   return LatencyPoint{.batch = batch, .p50 = p50, .p99 = std::ranges::max(times)};
 }

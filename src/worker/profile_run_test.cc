@@ -33,7 +33,7 @@ TEST(ProfileRun, ScalesUpWhatDoesNotFitIntoTheTime) {
   instance.times_per_row = std::chrono::milliseconds(3);
   const Signature signature = scale_signature(8);
   const auto profile =
-      measure_profile(instance, signature, {}, *output_bytes(signature, 0), Duration::zero());
+      measure_profile(instance, signature, {}, *output_bytes(signature, 0), Duration(8));
   ASSERT_TRUE(profile) << profile.error().message;
   EXPECT_EQ(instance.runs, 2 * 2) << "batch 1 and 2, each once to warm up and once to measure";
   EXPECT_EQ(instance.rows_max, 2U);
@@ -42,6 +42,15 @@ TEST(ProfileRun, ScalesUpWhatDoesNotFitIntoTheTime) {
   EXPECT_EQ(profile->back().batch, 8);
   EXPECT_EQ(profile->back().p50, std::chrono::milliseconds(24));
   EXPECT_EQ(profile->back().p99, std::chrono::milliseconds(24));
+}
+
+TEST(ProfileRun, WithoutTimeTheFirstTwoSizesRunOnce) {
+  ScaleInstance instance(1);
+  const Signature signature = scale_signature(8);
+  ASSERT_TRUE(
+      measure_profile(instance, signature, {}, *output_bytes(signature, 0), Duration::zero()));
+  EXPECT_EQ(instance.runs, 2);
+  EXPECT_EQ(instance.rows_max, 2U);
 }
 
 TEST(ProfileRun, HopesForTheGainThatSmallerSizesShowed) {

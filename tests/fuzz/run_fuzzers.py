@@ -5,7 +5,8 @@
     .venv/bin/python tests/fuzz/run_fuzzers.py [--jobs N] [--junitxml FILE] [name ...]
 
 Searches from the kept inputs (tests/fuzz/corpus) and from what earlier runs came to
-(build/fuzz/corpus). An input that breaks an invariant is written to build/fuzz/found.
+(build/fuzz/corpus). An input that breaks an invariant is written to build/fuzz/found. With
+TAKT_FUZZ_SEED the search is the same for the same program: in CI a failure belongs to the commit.
 """
 
 import argparse
@@ -21,6 +22,7 @@ BUILD = ROOT / "build" / "fuzz"
 KEPT = Path(__file__).resolve().parent / "corpus"
 WORDS = Path(__file__).resolve().parent / "dictionaries"
 SECONDS = int(os.environ.get("TAKT_FUZZ_SECONDS", "300"))
+SEED = int(os.environ.get("TAKT_FUZZ_SEED", "0"))  # 0: another one each time
 # One input, in seconds and MiB: what takes longer or more is a finding too.
 INPUT_SECONDS_MAX = 10
 RSS_MIB_MAX = 2048
@@ -36,6 +38,7 @@ def fuzz(name: str) -> tuple[int, str]:
     for folder in ("corpus", "found"):
         (BUILD / folder / name).mkdir(parents=True, exist_ok=True)
     command = [str(BUILD / f"takt-fuzz-{name}"), f"-max_total_time={SECONDS}",
+               f"-seed={SEED}",
                f"-timeout={INPUT_SECONDS_MAX}", f"-rss_limit_mb={RSS_MIB_MAX}",
                "-print_final_stats=1", f"-artifact_prefix={BUILD / 'found' / name}/",
                str(BUILD / "corpus" / name), str(KEPT / name)]

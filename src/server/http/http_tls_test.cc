@@ -63,6 +63,7 @@ TEST_F(HttpTlsTest, OnlyNewVersionsAreSpoken) {
   EXPECT_EQ(infer_status({.version_max = TLS1_2_VERSION}), 200);
   EXPECT_EQ(infer_status({.version_max = TLS1_1_VERSION}), 0);
   EXPECT_EQ(infer_status({.version_max = TLS1_VERSION}), 0);
+  EXPECT_TRUE(no_connections());
   EXPECT_EQ(server_->stats().handshakes_failed, 2);
 }
 
