@@ -139,6 +139,7 @@ json engine_json(const EngineStats& stats) {
           {"expired", stats.expired},
           {"cancelled", stats.cancelled},
           {"batches", stats.batches},
+          {"batches_by_callers", stats.batches_by_callers},
           {"rows", stats.rows},
           {"batches_failed", stats.batches_failed},
           {"retries_memory", stats.retries_memory},

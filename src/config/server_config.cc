@@ -233,6 +233,7 @@ void read_server(Reader& reader, const std::filesystem::path& base, ServerConfig
   reader.integer("in_flight_max", in_flight, 1, 1'000'000);
   server.infer.in_flight_max = static_cast<std::size_t>(in_flight);
   reader.bytes("request_bytes_max", server.infer.request_bytes_max);
+  reader.duration("own_run_max", server.infer.own_run_max);
   reader.mapping("pictures", [&](Reader& child) { read_pictures(child, server.pictures); });
   reader.mapping("verdicts", [&](Reader& child) { read_verdicts(child, server.verdicts); });
   server.pictures.deadline = server.infer.deadline;

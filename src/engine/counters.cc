@@ -40,6 +40,7 @@ EngineStats Counters::read() const {
   stats.cancelled = cancelled;
   for (std::size_t i = 0; i < shed.size(); ++i) stats.shed_by_class[i] = shed[i];
   stats.batches = batches;
+  stats.batches_by_callers = batches_by_callers;
   stats.rows = rows;
   stats.batches_failed = batches_failed;
   stats.retries_memory = retries_memory;

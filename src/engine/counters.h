@@ -33,6 +33,7 @@ class Counters {
   Count cancelled{0};
   std::array<Count, kPriorityClassCount> shed{};
   Count batches{0};
+  Count batches_by_callers{0};
   Count rows{0};
   Count batches_failed{0};
   Count retries_memory{0};

@@ -27,11 +27,15 @@ void Dispatcher::run() {
   ::pthread_setname_np(::pthread_self(), "takt-dispatch");
   // The default slack lets timed waits, and so expiries, come 50 us late.
   ::prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
-  inbox_->serve(clock_, [this](std::vector<Message>& messages) { return work(messages); });
+  inbox_->serve(clock_, [this](std::vector<Message>& messages, Inbox::Offer* offer) {
+    return work(messages, offer);
+  });
   finish();
 }
 
-TimePoint Dispatcher::work(std::vector<Message>& messages) {
+TimePoint Dispatcher::work(std::vector<Message>& messages, Inbox::Offer* offer) {
+  offer_ = offer;
+  if (offer != nullptr) join_arrivals(messages);
   for (Message& message : messages) std::visit([this](auto& m) { on(m); }, message);
   if (timer_at_ <= clock_.now()) {
     timer_at_ = kNever;
@@ -41,6 +45,17 @@ TimePoint Dispatcher::work(std::vector<Message>& messages) {
   counters_->queue_depth = scheduler_.waiting();
   counters_->batches_running = scheduler_.running();
   return timer_at_;
+}
+
+// Of models whose batches are short, what came together starts together. Longer ones gain more where the
+// first starts at once and others beside it.
+void Dispatcher::join_arrivals(std::vector<Message>& messages) const {
+  for (std::size_t i = 0; i + 1 < messages.size(); ++i) {
+    auto* const submitted = std::get_if<Submitted>(&messages[i]);
+    if (submitted == nullptr || !std::holds_alternative<Submitted>(messages[i + 1])) continue;
+    const Duration usual = scheduler_.usual(submitted->arrival.model, submitted->arrival.rows);
+    submitted->arrival.more_come = usual > Duration{} && usual <= offer_->spare;
+  }
 }
 
 Instances Dispatcher::take_instances() {
@@ -217,6 +232,7 @@ void Dispatcher::act(const scheduler::StartBatch& action) {
   slot.batch = action.batch;
   slot.failure.reset();
   slot.exec = {};
+  slot.usual = action.usual;
   const TimePoint now = clock_.now();
   std::shared_ptr<SlotPool> outputs = slot.remote ? slot.remote->outputs() : nullptr;
   if (outputs == nullptr) outputs = slot.outputs;

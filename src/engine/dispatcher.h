@@ -49,6 +49,7 @@ class Dispatcher {
     BatchId batch;                      // the scheduler's, also while parts of it are tried again
     std::shared_ptr<RunningBatch> run;  // null: nothing runs
     std::deque<Retry> retries;
+    Duration usual{};           // of the scheduler's batch; 0: unknown
     bool retry_allowed = true;  // false once the patience is over
     Duration exec{};
     std::optional<ErrorKind> failure;  // the first of this batch
@@ -68,7 +69,9 @@ class Dispatcher {
   };
 
   // Returns when the scheduler wants to be called without a message.
-  [[nodiscard]] TimePoint work(std::vector<Message>& messages);
+  [[nodiscard]] TimePoint work(std::vector<Message>& messages, Inbox::Offer* offer);
+
+  void join_arrivals(std::vector<Message>& messages) const;
 
   // Messages.
   void on(Submitted& message);
@@ -100,6 +103,7 @@ class Dispatcher {
 
   // Runs.
   void start_run(InstanceId id, PendingRequests members, bool may_split);
+  bool run_by_offer(const InstanceSlot& slot, const std::shared_ptr<RunningBatch>& run);
   void settle_failure(InstanceId id, RunningBatch& run, const Error& error);
   void lose_instances(ModelId model, DeviceId device);
   void move(PendingRequests members, const Error& cause);
@@ -133,6 +137,7 @@ class Dispatcher {
   bool stopped_already_ = false;
   std::optional<Error> model_refused_;  // by the event that is applied
 
+  Inbox::Offer* offer_ = nullptr;           // of who has the turn
   std::vector<scheduler::Action> actions_;  // scratch
   std::vector<Shed> shed_;                  // since the last round
   std::deque<scheduler::Event> events_;     // follow from the actions under way

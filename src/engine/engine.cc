@@ -261,6 +261,10 @@ RequestId Engine::submit(InferRequest request, InferCompletion done) {
   return id;
 }
 
+void Engine::flush(Duration spare) {
+  state_->inbox->flush(spare);
+}
+
 void Engine::cancel(RequestId request) {
   if (!state_->inbox->post_withdrawal(request)) ++state_->counters->cancels_dropped;
 }

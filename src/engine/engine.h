@@ -59,6 +59,7 @@ class Engine final : public InferenceClient {
 
   [[nodiscard]] Result<ModelInfo> find(std::string_view model,
                                        std::optional<std::int64_t> version = {}) const override;
+  void flush(Duration spare) override;
   RequestId submit(InferRequest request, InferCompletion done) override;
   void cancel(RequestId request) override;
   void expect_arrivals(ModelId model, FlowId flow, Duration min_interval, Duration deadline,

@@ -20,6 +20,10 @@ constexpr Duration kSleepMax = std::chrono::hours(1);
 
 void Inbox::push(Lock& lock, Message message, bool may_take_turn) {
   messages_.emplace_back(std::move(message));
+  begin(lock, may_take_turn);
+}
+
+void Inbox::begin(Lock& lock, bool may_take_turn, Offer* offer) {
   if (turn_taken_) return;  // it will be seen at the end of that turn
   if (may_take_turn && round_ && lookers_.load(std::memory_order_relaxed) > 0) {
     lock.unlock();  // first: whoever looks should not have to wait for it
@@ -28,20 +32,20 @@ void Inbox::push(Lock& lock, Message message, bool may_take_turn) {
     return;
   }
   if (may_take_turn && round_) {
-    take_turn(lock, kPostersShare);
+    take_turn(lock, kPostersShare, offer);
   } else {
     wake(lock);
   }
 }
 
-void Inbox::take_turn(Lock& lock, std::size_t messages_max) {
+void Inbox::take_turn(Lock& lock, std::size_t messages_max, Offer* offer) {
   turn_taken_ = true;
   std::size_t done = 0;
   do {
     taken_.swap(messages_);
     done += taken_.size();
     lock.unlock();
-    const TimePoint timer = round_(taken_);
+    const TimePoint timer = round_(taken_, offer);
     taken_.clear();
     lock.lock();
     timer_ = timer;
@@ -79,8 +83,19 @@ Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request,
     return fail(ErrorKind::overloaded, "the engine's inbox is full (inbox_depth_max " +
                                            std::to_string(requests_max_) +
                                            "); send less, or raise inbox_depth_max");
-  push(lock, Submitted{std::move(request), arrival}, true);
+  const bool more_come = request->request.more_come;
+  messages_.emplace_back(Submitted{std::move(request), arrival});
+  if (!more_come) begin(lock, true);
   return {};
+}
+
+void Inbox::flush(Duration spare) {
+  Offer offer{spare, {}};
+  {
+    Lock lock(mutex_);
+    if (!messages_.empty()) begin(lock, true, &offer);
+  }
+  for (auto& errand : offer.errands) errand();
 }
 
 bool Inbox::post_withdrawal(RequestId request) {

@@ -94,18 +94,26 @@ using Message = std::variant<Submitted, Withdrawn, BatchEnded, ModelCame, ModelG
 // caches of one core.
 class Inbox {
  public:
+  // What a thread that takes the turn will do afterwards, one after the other: what usually takes no
+  // longer than `spare` in all.
+  struct Offer {
+    Duration spare{};  // that is left
+    std::vector<std::move_only_function<void()>> errands;
+  };
   // Works on messages, in the order in which they came, and says when it wants a turn without one
-  // (kNever: not). It may post. Not called by two threads at a time; must not throw.
-  using Round = std::function<TimePoint(std::vector<Message>&)>;
+  // (kNever: not). It may post, and take up the offer, if there is one. Not called by two threads at a
+  // time; must not throw.
+  using Round = std::function<TimePoint(std::vector<Message>&, Offer*)>;
 
   explicit Inbox(std::size_t requests_max) : requests_max_(requests_max) {}
 
   // What comes from callers is bounded; each class leaves an eighth more of the room than the one
   // above it, so that a burst of lower classes leaves room for critical requests. On failure the
   // request is left where it was. Errors: overloaded (full), unavailable (closed). May take the turn, as
-  // post_withdrawal and post_end.
+  // post_withdrawal, post_end and flush; with `more_come` it is left to flush().
   [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request,
                                           const scheduler::RequestArrived& arrival);
+  void flush(Duration spare);
   [[nodiscard]] bool post_withdrawal(RequestId request);
   // What the engine itself posts is bounded by its instances and callers. False when closed: the
   // message is dropped. `leave`: takes no turn; whoever posts it calls look() soon.
@@ -132,7 +140,9 @@ class Inbox {
  private:
   using Lock = std::unique_lock<std::mutex>;
   void push(Lock& lock, Message message, bool may_take_turn);
-  void take_turn(Lock& lock, std::size_t messages_max);
+  // The work on what has been pushed.
+  void begin(Lock& lock, bool may_take_turn, Offer* offer = nullptr);
+  void take_turn(Lock& lock, std::size_t messages_max, Offer* offer = nullptr);
   void wake(Lock& lock);
 
   const std::size_t requests_max_;

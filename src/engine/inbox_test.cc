@@ -51,7 +51,7 @@ TEST(Inbox, GivesMessagesInTheOrderTheyCame) {
   EXPECT_EQ(inbox.depth(), 3);
   inbox.close();
   std::vector<std::vector<Message>> rounds;
-  inbox.serve(SystemClock(), [&](std::vector<Message>& messages) {
+  inbox.serve(SystemClock(), [&](std::vector<Message>& messages, Inbox::Offer*) {
     rounds.push_back(std::move(messages));
     return kNever;
   });
@@ -98,10 +98,11 @@ TEST(Inbox, LowerClassesLeaveRoomForHigherOnes) {
 TEST(Inbox, WhoeverFindsNobodyAtWorkWorksItself) {
   Inbox inbox(4);
   std::atomic<int> here = 0;
-  const Serving serving(inbox, [&, poster = std::this_thread::get_id()](std::vector<Message>&) {
-    if (std::this_thread::get_id() == poster) ++here;
-    return kNever;
-  });
+  const Serving serving(
+      inbox, [&, poster = std::this_thread::get_id()](std::vector<Message>&, Inbox::Offer*) {
+        if (std::this_thread::get_id() == poster) ++here;
+        return kNever;
+      });
   wait_until_served(inbox);
   // The dispatcher's thread may still be about to end its turn.
   for (std::uint64_t i = 0; here == 0 && i < 1'000'000; ++i) {
@@ -114,7 +115,7 @@ TEST(Inbox, WhoeverFindsNobodyAtWorkWorksItself) {
 // Counts withdrawals, and on which thread they were worked on.
 struct Seen {
   Inbox::Round round() {
-    return [this](std::vector<Message>& messages) {
+    return [this](std::vector<Message>& messages, Inbox::Offer*) {
       for (const Message& message : messages) {
         if (!std::holds_alternative<Withdrawn>(message)) continue;
         thread = std::this_thread::get_id();
@@ -199,7 +200,7 @@ TEST(Inbox, WhatARoundPostsIsWorkedOnInTheNext) {
   int depth = 0;
   int rounds = 0;
   std::promise<void> done;
-  const Serving serving(inbox, [&](std::vector<Message>& messages) {
+  const Serving serving(inbox, [&](std::vector<Message>& messages, Inbox::Offer*) {
     EXPECT_EQ(++depth, 1) << "a round within a round";
     for (const Message& message : messages) {
       if (!std::holds_alternative<Withdrawn>(message)) continue;
@@ -219,7 +220,7 @@ TEST(Inbox, TheTimerOfAnyTurnIsKept) {
   Inbox inbox(4);
   TimePoint due = kNever;
   std::promise<void> fired;
-  const Serving serving(inbox, [&](std::vector<Message>& messages) {
+  const Serving serving(inbox, [&](std::vector<Message>& messages, Inbox::Offer*) {
     if (messages.empty()) {
       EXPECT_LE(due, clock.now());
       fired.set_value();
@@ -241,7 +242,7 @@ TEST(Inbox, WhatWasPostedBeforeItClosedIsStillTaken) {
   EXPECT_FALSE(inbox.post(ClockMoved{}));
   EXPECT_FALSE(inbox.post_withdrawal(RequestId{1}));
   std::size_t taken = 0;
-  inbox.serve(SystemClock(), [&](std::vector<Message>& messages) {
+  inbox.serve(SystemClock(), [&](std::vector<Message>& messages, Inbox::Offer*) {
     taken += messages.size();
     return kNever;
   });
@@ -257,7 +258,7 @@ TEST(Inbox, NoMessageIsLostAndNoneOvertakesWhereverItIsWorkedOn) {
   std::atomic<int> at_work = 0;
   std::vector<std::thread> producers;
   {
-    const Serving serving(inbox, [&](std::vector<Message>& messages) {
+    const Serving serving(inbox, [&](std::vector<Message>& messages, Inbox::Offer*) {
       EXPECT_EQ(++at_work, 1);
       for (const Message& message : messages) {
         const std::uint64_t number = std::get<Withdrawn>(message).request.value;
@@ -278,6 +279,91 @@ TEST(Inbox, NoMessageIsLostAndNoneOvertakesWhereverItIsWorkedOn) {
     for (std::thread& producer : producers) producer.join();
   }
   EXPECT_EQ(seen, kProducers * kMessages);
+}
+
+TEST(Inbox, RequestsOfABurstAreWorkedOnTogetherWhenItEnds) {
+  const auto counters = std::make_shared<Counters>();
+  Inbox inbox(8);
+  std::atomic<bool> here = false;   // the dispatcher's thread has ended its turn
+  std::vector<std::size_t> rounds;  // of this thread
+  const Serving serving(
+      inbox, [&, own = std::this_thread::get_id()](auto& messages, Inbox::Offer* /*offer*/) {
+        if (std::this_thread::get_id() != own) return kNever;
+        here = true;
+        rounds.push_back(messages.size());
+        return kNever;
+      });
+  wait_until_served(inbox);
+  while (!here) {
+    static_cast<void>(
+        inbox.post_withdrawal(RequestId{7}));  // full: while another thread has the turn
+    std::this_thread::yield();
+  }
+  rounds.clear();
+  for (const std::uint64_t id : {1, 2, 3}) {
+    auto made = request(id, counters);
+    made->request.more_come = true;
+    ASSERT_TRUE(inbox.post_request(made, {}));
+  }
+  EXPECT_EQ(inbox.depth(), 3);
+  EXPECT_TRUE(rounds.empty());
+  inbox.flush({});
+  EXPECT_EQ(rounds, std::vector<std::size_t>{3});
+  inbox.flush({});
+  EXPECT_EQ(rounds.size(), 1) << "nothing was left";
+}
+
+TEST(Inbox, WhoeverFlushesDoesTheErrandThatItOffersTimeFor) {
+  const auto counters = std::make_shared<Counters>();
+  Inbox inbox(8);
+  std::atomic<bool> here = false;
+  int offers = 0;
+  int errands = 0;
+  const Serving serving(
+      inbox, [&, own = std::this_thread::get_id()](std::vector<Message>&, Inbox::Offer* offer) {
+        if (std::this_thread::get_id() != own) return kNever;
+        here = true;
+        if (offer == nullptr) return kNever;
+        ++offers;
+        EXPECT_EQ(offer->spare, std::chrono::microseconds(50));
+        for (int i = 0; i < 2; ++i) {
+          offer->errands.emplace_back([&] {
+            ++errands;
+            EXPECT_TRUE(inbox.post_withdrawal(RequestId{8})) << "the turn is free again";
+          });
+        }
+        return kNever;
+      });
+  wait_until_served(inbox);
+  while (!here) {
+    static_cast<void>(
+        inbox.post_withdrawal(RequestId{7}));  // full: while another thread has the turn
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(offers, 0) << "those that don't flush offer nothing";
+  auto made = request(1, counters);
+  made->request.more_come = true;
+  ASSERT_TRUE(inbox.post_request(made, {}));
+  inbox.flush(std::chrono::microseconds(50));
+  EXPECT_EQ(offers, 1);
+  EXPECT_EQ(errands, 2);
+}
+
+TEST(Inbox, WhateverIsDecidedTakesABurstAlong) {
+  const auto counters = std::make_shared<Counters>();
+  Inbox inbox(8);
+  std::atomic<std::size_t> seen = 0;
+  const Serving serving(inbox, [&](const std::vector<Message>& messages, Inbox::Offer*) {
+    seen += messages.size();
+    return kNever;
+  });
+  wait_until_served(inbox);
+  auto made = request(1, counters);
+  made->request.more_come = true;
+  ASSERT_TRUE(inbox.post_request(made, {}));
+  ASSERT_TRUE(inbox.post_withdrawal(RequestId{7}));
+  while (seen < 3) std::this_thread::yield();
+  EXPECT_EQ(inbox.depth(), 0);
 }
 
 TEST(PendingRequest, AnswersWithInternalWhenItIsDestroyedUnanswered) {

@@ -27,6 +27,7 @@ struct InferRequest {
   std::vector<InputData> inputs;  // in the order of the model's signature
   std::int64_t rows = 1;          // rows along the batch dimension; one request is never split
   FlowId flow{};                  // who asks: flows of the same class take turns
+  bool more_come = false;         // whoever submits it calls flush() soon
   std::vector<Slot> holds;        // the slots that `inputs` look into; released with the request
 };
 
@@ -72,6 +73,12 @@ class InferenceClient {
   // reports. A request that already runs is not called back early when its deadline passes: the
   // caller keeps its own timer.
   virtual RequestId submit(InferRequest request, InferCompletion done) = 0;
+
+  // Requests with `more_come` wait for this, so that those of one moment are decided on together.
+  // Whatever else is decided meanwhile takes them along. A batch that usually takes no longer than
+  // `spare` may run on the calling thread, where its model is in this process: for a short one, waking
+  // another thread costs more than running it.
+  virtual void flush(Duration /*spare*/) {}
 
   // Withdraws a request that still waits (it completes with `cancelled`); one that runs, runs to
   // its end.

@@ -89,6 +89,7 @@ struct EngineStats {
   // Accepted, but gave way to more urgent ones while they waited; by PriorityClass.
   std::array<std::uint64_t, kPriorityClassCount> shed_by_class{};
   std::uint64_t batches = 0;              // handed to an instance, retries not counted
+  std::uint64_t batches_by_callers = 0;   // that ran on a thread of InferenceClient::flush
   std::uint64_t rows = 0;                 // of those batches
   std::uint64_t batches_failed = 0;       // runs that ended with an error, retries included
   std::uint64_t retries_memory = 0;       // runs of a part after out_of_memory

@@ -61,6 +61,7 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
     run->rows += static_cast<int>(member->request.rows);
   }
   slot.run = run;
+  if (run_by_offer(slot, run)) return;
   const Result<void> taken = slot.instance->submit(
       run->samples, [run, inbox = inbox_, counters = counters_](BatchOutcome outcome) {
         finish_run(run, std::move(outcome), *inbox, *counters);
@@ -71,6 +72,21 @@ void Dispatcher::start_run(InstanceId id, PendingRequests members, bool may_spli
     for (const auto& member : run->members) --member->runs_lost;  // it has not run
   }
   settle_failure(id, *run, taken.error().within(run->model->label()));
+}
+
+// On the thread that has the turn, after it.
+bool Dispatcher::run_by_offer(const InstanceSlot& slot, const std::shared_ptr<RunningBatch>& run) {
+  const bool fits = offer_ != nullptr && slot.remote == nullptr && slot.usual > Duration{} &&
+                    slot.usual <= offer_->spare;
+  if (!fits) return false;
+  offer_->spare -= slot.usual;
+  // Nothing is started on the instance, and it isn't destroyed, until the run has ended.
+  offer_->errands.emplace_back(
+      [run, instance = slot.instance.get(), inbox = inbox_, counters = counters_] {
+        finish_run(run, instance->run(run->samples), *inbox, *counters);
+      });
+  ++counters_->batches_by_callers;
+  return true;
 }
 
 // The scheduler starts nothing on them until they are back.

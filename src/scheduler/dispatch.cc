@@ -242,7 +242,8 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
   ++statistics_.batches;
   statistics_.started += instance.requests.size();
   out_->emplace_back(StartBatch{instance.batch, model.id, InstanceId{instance_index},
-                                instance.requests, batch.rows, instance.expected_end});
+                                instance.requests, batch.rows, instance.expected_end,
+                                replica.profile.p50(batch.rows)});
   model_changed(model);
 }
 

@@ -95,6 +95,7 @@ struct RequestArrived {
   std::int64_t bytes = 0;  // of input, against queue_bytes_max
   // Among requests of one class without a deadline, flows take turns: each gets as many rows.
   FlowId flow{};
+  bool more_come = false;  // another request follows at once: nothing starts before that
 };
 
 // Announces the critical requests of one flow: at least `min_interval` apart, each with this
@@ -154,6 +155,7 @@ struct StartBatch {
       requests;  // most urgent first; valid until the batch completed or its instance was lost
   int rows = 0;
   TimePoint expected_end;  // now + p99 of the profile; now while the profile is unknown
+  Duration usual{};        // p50 of the profile; 0 while the profile is unknown
 };
 
 enum class RefusalReason : std::uint8_t {

@@ -71,6 +71,17 @@ Duration Scheduler::expected_p99(ModelId model, DeviceId device, int rows) const
   return found == nullptr ? Duration{} : found->profile.p99(rows);
 }
 
+Duration Scheduler::usual(ModelId model, int rows) const {
+  const ModelState* const found = state_->find(model);
+  Duration least{};
+  if (found == nullptr) return least;
+  for (const Replica& replica : found->replicas) {
+    const Duration p50 = replica.profile.p50(rows);
+    if (least == Duration{} || (p50 > Duration{} && p50 < least)) least = p50;
+  }
+  return least;
+}
+
 Duration Scheduler::longest(ModelId model, DeviceId device, int rows) const {
   const Replica* const found = state_->find(model, device);
   return found == nullptr ? Duration{} : found->profile.longest(rows);
@@ -113,15 +124,20 @@ void Scheduler::State::apply(const Event& event, TimePoint now, std::vector<Acti
   out_ = &actions_out;
   now_ = std::max(now_, now);
   if (armed_ <= now_) armed_ = kNever;
-  touched_.clear();
   expire_due();
   if (raise_at_ <= now_) raise_limits();
   std::visit([this](const auto& happened) { on(happened); }, event);
+  const auto* const arrived = std::get_if<RequestArrived>(&event);
+  if (arrived != nullptr && arrived->more_come) {
+    out_ = nullptr;
+    return;
+  }
   while (!holds_.empty() && holds_.top_key() <= now_) {
     touched_.push_back(holds_.top());
     holds_.erase(holds_.top());
   }
   dispatch_touched();
+  touched_.clear();
   finish_drains();
   arm_timer();
   out_ = nullptr;

@@ -85,6 +85,8 @@ class Scheduler {
   // zero while unknown.
   [[nodiscard]] Duration expected_p99(ModelId model, int rows) const;
   [[nodiscard]] Duration expected_p99(ModelId model, DeviceId device, int rows) const;
+  // The p50, where it is shortest; zero while unknown.
+  [[nodiscard]] Duration usual(ModelId model, int rows) const;
   // The longest of the last executions of such a batch there; zero while unknown.
   [[nodiscard]] Duration longest(ModelId model, DeviceId device, int rows) const;
   // To be kept, and given to merge_profile when the model is loaded again; empty if unknown.

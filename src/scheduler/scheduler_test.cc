@@ -32,6 +32,25 @@ TEST(Scheduler, BatchesWhatWaitedWhileTheInstanceWasBusy) {
   EXPECT_THAT(line.only_started().requests, ElementsAre(2, 3, 4));
 }
 
+TEST(Scheduler, BatchesWhatArrivesTogether) {
+  Line line;
+  line.add(0, {0, 1}, limits(3), hundred_and_fifty());
+  for (const std::uint64_t id : {1, 2}) {
+    line.apply(RequestArrived{.request = RequestId{id}, .model = ModelId{0}, .more_come = true});
+  }
+  EXPECT_THAT(line.all<StartBatch>(), SizeIs(0));
+  line.arrive(3, 0);
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1, 2, 3));
+}
+
+TEST(Scheduler, WhatArrivesWithTheLastIsStartedWhereThatIsRefused) {
+  Line line;
+  line.add(0, {0}, limits(3), hundred_and_fifty());
+  line.apply(RequestArrived{.request = RequestId{1}, .model = ModelId{0}, .more_come = true});
+  line.arrive(2, 7);  // of a model that isn't there
+  EXPECT_THAT(line.only_started().requests, ElementsAre(1));
+}
+
 TEST(Scheduler, CountsRowsNotRequestsAgainstBatchMax) {
   Line line;
   line.add(0, {0}, limits(4), hundred_and_fifty());

@@ -58,6 +58,7 @@ struct InferCall {
   bool sequence = false;         // asks for a sequence, which takt doesn't have
   bool binary_outputs = false;   // HTTP: binary_data_output
   bool raw = false;              // HTTP: of the only input the bytes alone, see InferService
+  bool more_come = false;        // as InferRequest
   std::vector<CallInput> inputs;
   std::vector<CallOutput> outputs;  // empty: all of the model's
   std::vector<Slot> slots;          // that the inputs lie in

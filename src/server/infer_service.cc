@@ -315,6 +315,7 @@ ApiResult<void> InferService::prepare(const ModelCard& card, InferCall& call,
   request.rows = *rows;
   request.priority = class_of(call.priority);
   request.deadline = deadline_of(call);
+  request.more_come = call.more_come;
   request.inputs.reserve(specs.size());
   for (const CallInput* input : *inputs) {
     std::span<const std::byte> bytes = input->bytes;

@@ -35,6 +35,9 @@ struct InferOptions {
   // lower classes an eighth earlier each, so that they leave room for more urgent ones.
   std::size_t in_flight_max = 1024;
   std::size_t request_bytes_max = std::size_t{64} << 20;
+  // Batches that usually take no longer run on the thread that read their requests, where their model is
+  // in this process; 0: none.
+  Duration own_run_max = std::chrono::microseconds(50);
 };
 
 // A call on its way. cancel() withdraws it where it still waits; its completion is called all the same.
@@ -68,6 +71,9 @@ class InferService {
   // short. Errors that reach it are typed and say what was expected; nothing of the call is kept
   // afterwards but what the answer holds.
   InferTicket submit(InferCall call, Completion done);
+
+  // As InferenceClient::flush.
+  void flush() { client_.flush(options_.own_run_max); }
 
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_; }
 

@@ -118,18 +118,24 @@ class FakeClient final : public InferenceClient {
     std::unique_lock lock(mutex_);
     const RequestId id{++last_id_};
     note(request);
-    Waiting made{id, std::move(request), std::move(done)};
-    if (mode_ == Mode::at_once) {
-      lock.unlock();
-      answer(std::move(made));
-      return id;
-    }
-    waiting_.push_back(std::move(made));
+    const bool more_come = request.more_come;
+    burst_.push_back({id, std::move(request), std::move(done)});
     lock.unlock();
-    changed_.notify_all();
+    if (!more_come) flush({});
     return id;
   }
+  // A front end that forgets it gets no answer.
+  void flush(Duration /*spare*/) override {
+    std::unique_lock lock(mutex_);
+    std::vector<Waiting> burst = std::exchange(burst_, {});
+    const bool at_once = mode_ == Mode::at_once;
+    if (!at_once) std::ranges::move(burst, std::back_inserter(waiting_));
+    lock.unlock();
+    if (!at_once) return changed_.notify_all();
+    for (Waiting& each : burst) answer(std::move(each));
+  }
   void cancel(RequestId request) override {
+    flush({});
     std::unique_lock lock(mutex_);
     ++cancels_;
     const auto found = std::ranges::find(waiting_, request, &Waiting::id);
@@ -231,6 +237,7 @@ class FakeClient final : public InferenceClient {
   std::uint64_t last_id_ = 0;
   std::size_t cancels_ = 0;
   std::vector<Seen> seen_;
+  std::vector<Waiting> burst_;  // until flush()
   std::deque<Waiting> waiting_;
   std::thread thread_;
 };

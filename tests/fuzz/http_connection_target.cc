@@ -123,8 +123,8 @@ World& world() {
   return one;
 }
 
-net::awaitable<void> serve(net::ip::tcp::socket socket) {
-  http::Connection connection(std::move(socket), world().shared);
+http::Awaitable<void> serve(http::Socket socket, http::Exchange& exchange) {
+  http::Connection connection(std::move(socket), world().shared, exchange);
   co_await connection.serve();
 }
 
@@ -151,9 +151,10 @@ net::awaitable<void> ask(net::local::stream_protocol::socket socket,
 
 std::string exchange_with_server(std::array<std::string_view, 2> pieces) {
   static net::io_context context(1);
+  static http::Exchange exchange(context.get_executor(), &world().service);
   std::array<int, 2> ends{};
   require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0, "sockets");
-  net::ip::tcp::socket mine(context);
+  http::Socket mine(context);
   mine.assign(net::ip::tcp::v4(), ends[0]);
   net::local::stream_protocol::socket theirs(context, net::local::stream_protocol(), ends[1]);
   std::string answers;
@@ -161,7 +162,7 @@ std::string exchange_with_server(std::array<std::string_view, 2> pieces) {
     require(thrown == nullptr, "nothing is thrown");
   };
   context.restart();
-  net::co_spawn(context, serve(std::move(mine)), ended);
+  net::co_spawn(context, serve(std::move(mine), exchange), ended);
   net::co_spawn(context, ask(std::move(theirs), pieces, answers), ended);
   context.run();
   return answers;

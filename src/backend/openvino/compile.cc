@@ -17,6 +17,9 @@
 #include <utility>
 #include <vector>
 
+// Where the program that loads this module has mimalloc for its allocator.
+extern "C" void mi_collect(bool force) __attribute__((weak));
+
 namespace takt::ov_backend {
 namespace {
 
@@ -273,6 +276,7 @@ void Compilations::release_memory() const {
     if (variants.batched) variants.batched->release_memory();
   }
   ::malloc_trim(0);
+  if (::mi_collect != nullptr) ::mi_collect(true);
 }
 
 }  // namespace takt::ov_backend

@@ -100,6 +100,24 @@ TEST_F(OpenVino, AnswersTheSameAfterItsCachesWereFreed) {
   }
 }
 
+// Its tensors stay bound from batch to batch, and large ones of a request take their place.
+TEST_F(OpenVino, AnswersTheSameWhateverItRanBefore) {
+  LoadOptions options = options_of(conv_net());
+  options.batch_max = 16;
+  const auto model = load("conv_net", options);
+  ASSERT_TRUE(model.has_value()) << model.error().message;
+  const auto used = (*model)->open_instance({"cpu", 0}).value();
+  std::uint64_t seed = 0;
+  for (const std::int64_t rows : {1, 3, 2, 16, 3, 1, 16, 16, 1, 1, 2, 2, 5}) {
+    Request here = make_request((*model)->signature(), ++seed, rows);
+    Request alone = make_request((*model)->signature(), seed, rows);
+    ASSERT_TRUE(run(*used, here).status.has_value());
+    const auto fresh = (*model)->open_instance({"cpu", 0}).value();
+    ASSERT_TRUE(run(*fresh, alone).status.has_value());
+    EXPECT_TRUE(std::ranges::equal(here.floats(1), alone.floats(1))) << rows << " rows";
+  }
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)  // they bring their own allocator
 std::size_t resident_bytes() {

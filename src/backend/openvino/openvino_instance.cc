@@ -31,11 +31,21 @@ Result<void> for_each_sample(BatchView batch, Body body) {
   return {};
 }
 
+// Below, copying is cheaper than telling OpenVINO of other memory.
+constexpr std::size_t kCopiedBytesMax = 16384;
+
+bool is_known(const std::optional<std::size_t>& bytes) {
+  return bytes.has_value();
+}
+bool is_small(const std::optional<std::size_t>& bytes) {
+  return bytes && *bytes <= kCopiedBytesMax;
+}
+
 // With all shapes known and one request, the model writes straight into the request's room.
 bool writes_in_place(const BatchRules& rules, BatchView batch) {
   return batch.size() == 1 && batch.front().rows == 1 &&
-         std::ranges::all_of(rules.output_row_bytes,
-                             [](const auto& bytes) { return bytes.has_value(); });
+         std::ranges::all_of(rules.output_row_bytes, &is_known) &&
+         !std::ranges::all_of(rules.output_row_bytes, &is_small);
 }
 
 void place_outputs(ov::InferRequest& request, const BatchRules& rules, const Sample& sample) {
@@ -103,9 +113,11 @@ Result<std::unique_ptr<Instance>> OpenVinoInstance::open(CompiledVariants varian
   const auto requests = [&]() -> Result<void> {
     // create_infer_request is a non-const member of a handle that is shared by value.
     ov::CompiledModel single = made->variants_.single;
-    made->single_ = single.create_infer_request();
+    const std::size_t inputs = made->rules_->signature.inputs.size();
+    made->single_ = {single.create_infer_request(), std::vector<Runner::Input>(inputs), {}};
+    made->keep_outputs(made->single_);
     if (std::optional<ov::CompiledModel> batched = made->variants_.batched) {
-      made->batched_ = batched->create_infer_request();
+      made->batched_ = {batched->create_infer_request(), std::vector<Runner::Input>(inputs), {}};
     }
     return {};
   };
@@ -143,8 +155,9 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
   outcome.status = guarded(ErrorKind::internal, [&]() -> Result<void> {
     std::int64_t rows = 0;
     for (const Sample& sample : batch) rows += sample.rows;
-    ov::InferRequest& request = rows > 1 && batched_ ? *batched_ : single_;
-    if (Result<void> gathered = gather(request, batch, rows); !gathered) return gathered;
+    Runner& runner = rows > 1 && batched_ ? *batched_ : single_;
+    ov::InferRequest& request = runner.request;
+    if (Result<void> gathered = gather(runner, batch, rows); !gathered) return gathered;
     const bool in_place = writes_in_place(rules, batch);
     if (in_place) place_outputs(request, rules, batch.front());
     times.compute_start = times.compute_end = clock.now();
@@ -152,7 +165,8 @@ BatchOutcome OpenVinoInstance::run_checked(BatchView batch) {
     request.infer();
     times.compute_end = clock.now();
     for (std::size_t i = 0; !in_place && i < rules.signature.outputs.size(); ++i) {
-      const ov::Tensor tensor = request.get_output_tensor(i);
+      const ov::Tensor tensor =
+          runner.outputs.empty() ? request.get_output_tensor(i) : runner.outputs[i];
       if (Result<void> done = scatter_output(tensor, i, rules, batch, rows); !done) return done;
     }
     return {};
@@ -168,21 +182,43 @@ void OpenVinoInstance::free_caches() {
   for (ov::Tensor& memory : staging_) memory = {};
   // A failure to free is no failure of the batch, which has failed already.
   static_cast<void>(guarded(ErrorKind::internal, [this]() -> Result<void> {
+    if (batched_) {
+      for (std::size_t i = 0; i < batched_->inputs.size(); ++i) {
+        ov::Tensor& own = batched_->inputs[i].own;
+        if (!own || !batched_->inputs[i].bound) continue;
+        ov::Shape row = own.get_shape();
+        row.front() = 1;
+        own = ov::Tensor(own.get_element_type(), row);
+        batched_->request.set_input_tensor(i, own);
+      }
+    }
     all_->release_memory();
     return {};
   }));
 }
 
-Result<void> OpenVinoInstance::gather(ov::InferRequest& request, BatchView batch,
-                                      std::int64_t rows) {
+// Where no output varies in size and all are small, they are copied from where the model leaves them.
+void OpenVinoInstance::keep_outputs(Runner& runner) const {
+  if (!std::ranges::all_of(rules_->output_row_bytes, &is_small)) return;
+  for (std::size_t i = 0; i < rules_->signature.outputs.size(); ++i) {
+    runner.outputs.push_back(runner.request.get_output_tensor(i));
+  }
+}
+
+Result<void> OpenVinoInstance::gather(Runner& runner, BatchView batch, std::int64_t rows) {
   for (std::size_t i = 0; i < rules_->signature.inputs.size(); ++i) {
-    const Result<ov::Tensor> tensor =
-        rules_->images[i] ? gather_images(i, batch, rows) : gather_tensors(i, batch, rows);
-    if (!tensor) {
-      return std::unexpected(
-          tensor.error().within("input '" + rules_->signature.inputs[i].name + "'"));
+    Result<void> gathered;
+    if (!rules_->images[i]) {
+      gathered = gather_tensors(runner, i, batch, rows);
+    } else if (Result<ov::Tensor> images = gather_images(i, batch, rows); images) {
+      runner.request.set_input_tensor(i, *images);
+    } else {
+      gathered = std::unexpected(std::move(images).error());
     }
-    request.set_input_tensor(i, *tensor);
+    if (!gathered) {
+      return std::unexpected(
+          std::move(gathered).error().within("input '" + rules_->signature.inputs[i].name + "'"));
+    }
   }
   return {};
 }
@@ -219,37 +255,46 @@ Result<ov::Tensor> OpenVinoInstance::gather_images(std::size_t input, BatchView 
   return ov::Tensor(ov::element::u8, shape, bytes.data());
 }
 
-Result<ov::Tensor> OpenVinoInstance::gather_tensors(std::size_t input, BatchView batch,
-                                                    std::int64_t rows) {
+Result<void> OpenVinoInstance::gather_tensors(Runner& runner, std::size_t input, BatchView batch,
+                                              std::int64_t rows) const {
   const auto& first = std::get<TensorView>(batch.front().inputs[input]);
   const ov::element::Type type = to_ov(first.type);
   Shape shape = first.shape;
-  if (batch.size() == 1) {
+  Runner::Input& kept = runner.inputs[input];
+  if (batch.size() == 1 && first.bytes.size() > kCopiedBytesMax) {
     const auto address = reinterpret_cast<std::uintptr_t>(first.bytes.data());
     if (address % element_bytes(first.type) == 0) {
-      return ov::Tensor(type, ov_shape(shape), as_mutable(first.bytes.data()));
+      kept.bound = false;
+      runner.request.set_input_tensor(
+          input, ov::Tensor(type, ov_shape(shape), as_mutable(first.bytes.data())));
+      return {};
     }
   }
-  std::size_t total = 0;
-  for (const Sample& sample : batch) {
+  for (const Sample& sample : batch.subspan(1)) {
     const auto& tensor = std::get<TensorView>(sample.inputs[input]);
-    if (!std::ranges::equal(tensor.shape.begin() + 1, tensor.shape.end(), shape.begin() + 1,
-                            shape.end())) {
-      return fail(ErrorKind::invalid_input,
-                  "the requests of a batch differ in shape: " + to_string(shape) + " and " +
-                      to_string(tensor.shape));
+    if (std::ranges::equal(tensor.shape.begin() + 1, tensor.shape.end(), shape.begin() + 1,
+                           shape.end())) {
+      continue;
     }
-    total += tensor.bytes.size();
-  }
-  const std::span<std::uint8_t> bytes = staging(input, total);
-  std::size_t at = 0;
-  for (const Sample& sample : batch) {
-    const auto& tensor = std::get<TensorView>(sample.inputs[input]);
-    std::memcpy(bytes.data() + at, tensor.bytes.data(), tensor.bytes.size());
-    at += tensor.bytes.size();
+    return fail(ErrorKind::invalid_input, "the requests of a batch differ in shape: " +
+                                              to_string(shape) + " and " + to_string(tensor.shape));
   }
   if (rules_->signature.batch_max > 0) shape.front() = rows;
-  return ov::Tensor(type, ov_shape(shape), bytes.data());
+  const ov::Shape whole = ov_shape(shape);
+  if (!kept.own) {
+    kept.own = ov::Tensor(type, whole);
+  } else if (kept.own.get_shape() != whole) {
+    kept.own.set_shape(whole);
+  }
+  auto* into = static_cast<std::byte*>(kept.own.data());
+  for (const Sample& sample : batch) {
+    const auto& tensor = std::get<TensorView>(sample.inputs[input]);
+    if (!tensor.bytes.empty()) std::memcpy(into, tensor.bytes.data(), tensor.bytes.size());
+    into += tensor.bytes.size();
+  }
+  if (!kept.bound) runner.request.set_input_tensor(input, kept.own);
+  kept.bound = true;
+  return {};
 }
 
 std::span<std::uint8_t> OpenVinoInstance::staging(std::size_t input, std::size_t bytes) {

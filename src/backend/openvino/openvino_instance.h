@@ -31,10 +31,24 @@ class OpenVinoInstance final : public Instance {
   OpenVinoInstance(CompiledVariants variants, std::shared_ptr<const Compilations> all,
                    std::shared_ptr<const BatchRules> rules);
 
+  // A compiled variant's request and the tensors that it keeps, because binding one anew costs more than
+  // copying a few bytes.
+  struct Runner {
+    ov::InferRequest request;
+    struct Input {
+      ov::Tensor own;  // grows to the largest batch and stays
+      bool bound = false;
+    };
+    std::vector<Input> inputs;
+    std::vector<ov::Tensor> outputs;  // empty: asked for after each run
+  };
+
   BatchOutcome run_checked(BatchView batch);
-  Result<void> gather(ov::InferRequest& request, BatchView batch, std::int64_t rows);
+  void keep_outputs(Runner& runner) const;
+  Result<void> gather(Runner& runner, BatchView batch, std::int64_t rows);
   Result<ov::Tensor> gather_images(std::size_t input, BatchView batch, std::int64_t rows);
-  Result<ov::Tensor> gather_tensors(std::size_t input, BatchView batch, std::int64_t rows);
+  Result<void> gather_tensors(Runner& runner, std::size_t input, BatchView batch,
+                              std::int64_t rows) const;
   std::span<std::uint8_t> staging(std::size_t input, std::size_t bytes);
   void free_caches();
 
@@ -44,9 +58,9 @@ class OpenVinoInstance final : public Instance {
   const std::shared_ptr<const Compilations> all_;  // of the model
 
   // Of whoever runs a batch.
-  ov::InferRequest single_;
-  std::optional<ov::InferRequest> batched_;
-  std::vector<ov::Tensor> staging_;  // one an input, u8, grows to the largest batch and stays
+  Runner single_;
+  std::optional<Runner> batched_;
+  std::vector<ov::Tensor> staging_;  // images of an input, u8, grows to the largest batch and stays
   Resampler resampler_;
 
   std::unique_ptr<BatchThread> thread_;  // last: ends before what it uses

@@ -271,6 +271,8 @@ class InferOnce final : public UnaryCall {
   void take(const ReceivedMessage& message) override {
     ApiResult<InferCall> call = read_call(message);
     if (!call) return end(std::move(call).error());
+    call->more_come = true;
+    shared_.poller->want_pause();
     keep(shared_.service.submit(std::move(*call), [this](ApiResult<InferAnswer> answer) {
       shared_.poller->post(
           [this, answer = std::move(answer)]() mutable { finish(std::move(answer)); });
@@ -337,6 +339,8 @@ class InferStream final : public Call {
     std::string id = read_request_id(message->pieces());
     ApiResult<InferCall> call = read_call(*message);
     if (!call) return settle(number, to_buffer(write_stream_error(id, call.error().message)));
+    call->more_come = true;
+    shared_.poller->want_pause();
     keep(number, shared_.service.submit(
                      std::move(*call), [this, number, id](ApiResult<InferAnswer> answer) mutable {
                        shared_.poller->post([this, number, id = std::move(id),

@@ -113,6 +113,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, Infer
                     state->shared.options.tls ? "; or the certificate and key don't match" : ""));
   }
   for (int i = 0; i < kOpenPlaces; ++i) open_place(state->shared);
+  state->shared.poller->at_pauses([raw = state.get()] { raw->shared.service.flush(); });
   state->shared.poller->every(kSweepInterval, [raw = state.get()] { sweep(raw->shared); });
   state->shared.poller->start();
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(state)));

@@ -41,7 +41,18 @@ void Poller::run() {
   set_beat();
   void* tag = nullptr;
   bool ok = false;
-  while (queue_->Next(&tag, &ok)) static_cast<Event*>(tag)->happened(ok);
+  while (next(&tag, &ok)) static_cast<Event*>(tag)->happened(ok);
+}
+
+bool Poller::next(void** tag, bool* ok) {
+  if (pause_wanted_) {
+    using Queue = ::grpc::CompletionQueue;
+    const Queue::NextStatus status = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+    if (status != Queue::TIMEOUT) return status == Queue::GOT_EVENT;
+    pause_wanted_ = false;
+    pause_work_();
+  }
+  return queue_->Next(tag, ok);
 }
 
 // One alarm wakes the thread for all that is handed over until it looks.

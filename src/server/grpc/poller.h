@@ -40,6 +40,10 @@ class Poller {
   // Calls `work` again and again on the poller's thread, until it stops. Before start(), once.
   void every(std::chrono::milliseconds interval, std::function<void()> work);
   void start();
+  // Of the poller's thread: once no further event has come, `work` is called, which may be given once
+  // before start().
+  void at_pauses(std::function<void()> work) { pause_work_ = std::move(work); }
+  void want_pause() noexcept { pause_wanted_ = true; }
   // Runs `work` on the poller's thread, in the order of the calls.
   void post(Work work);
   // After the server has shut down: waits for the last event.
@@ -66,6 +70,7 @@ class Poller {
   };
 
   void run();
+  [[nodiscard]] bool next(void** tag, bool* ok);
   void set_beat();
   void work();
 
@@ -76,6 +81,8 @@ class Poller {
   ::grpc::Alarm beat_alarm_;
   std::chrono::milliseconds beat_interval_{0};  // 0: none
   std::function<void()> beat_work_;
+  std::function<void()> pause_work_;
+  bool pause_wanted_ = false;  // of the poller's thread
   std::thread thread_;
   std::mutex mutex_;
   // Guarded by mutex_:

@@ -3,10 +3,8 @@
 
 #include "server/http/json_answer.h"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/read.hpp>
@@ -27,9 +25,7 @@ namespace net = boost::asio;
 namespace beast = boost::beast;
 namespace bhttp = boost::beast::http;
 using boost::system::error_code;
-using net::awaitable;
 
-constexpr auto kTuple = net::as_tuple(net::use_awaitable);
 // What is left of a body after an error is read away up to here; beyond, the connection is closed.
 constexpr std::uint64_t kDropBytesMax = std::uint64_t{1} << 20;
 constexpr std::size_t kCompressBytesMin = 1024;
@@ -99,9 +95,10 @@ InferCall raw_call(Slot slot, std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Connection::Connection(net::ip::tcp::socket socket, Shared& shared)
+Connection::Connection(Socket socket, Shared& shared, Exchange& exchange)
     : stream_(std::move(socket), shared.tls ? &*shared.tls : nullptr),
       shared_(shared),
+      exchange_(exchange),
       buffer_(shared.options.header_bytes_max),
       room_([&shared](std::size_t bytes) { return shared.service->room(bytes); }) {}
 
@@ -149,7 +146,7 @@ void Connection::abort() {
   stream_.close();
 }
 
-awaitable<void> Connection::serve() {
+Awaitable<void> Connection::serve() {
   bool open = co_await shake_hands();
   while (open && !shared_.stopping) {
     enter(Phase::idle);
@@ -180,7 +177,7 @@ awaitable<void> Connection::serve() {
 }
 
 // True where there is nothing to be done. A client that is refused is told why by an alert.
-awaitable<bool> Connection::shake_hands() {
+Awaitable<bool> Connection::shake_hands() {
   if (!stream_.is_tls()) co_return true;
   enter(Phase::handshake);
   const auto [failure] = co_await stream_.async_handshake(kTuple);
@@ -193,15 +190,15 @@ awaitable<bool> Connection::shake_hands() {
   co_return false;
 }
 
-awaitable<void> Connection::leave() {
+Awaitable<void> Connection::leave() {
   if (secured_ && !ended_ && stream_.is_open()) {
     // Every answer says how long it is, so that nothing is missing where a client doesn't do its part.
     enter(Phase::leaving);
     static_cast<void>(co_await stream_.async_shutdown(kTuple));
   }
-  net::ip::tcp::socket& socket = stream_.socket();
+  Socket& socket = stream_.socket();
   error_code ignored;
-  static_cast<void>(socket.shutdown(net::ip::tcp::socket::shutdown_send, ignored));
+  static_cast<void>(socket.shutdown(Socket::shutdown_send, ignored));
   if (!deaf_ || ended_) co_return;
   enter(Phase::leaving);
   std::array<std::byte, 4096> nowhere;
@@ -272,7 +269,7 @@ ApiResult<void> Connection::check_access(const Head& head, Need need) const {
   return access != nullptr ? access->check(need, head.authorization) : ApiResult<void>();
 }
 
-awaitable<bool> Connection::handle(HeadParser& parser) {
+Awaitable<bool> Connection::handle(HeadParser& parser) {
   enter(Phase::body);
   Head head = read_head(parser);
   if (const auto wrong = check_head(parser, head))
@@ -313,7 +310,7 @@ HttpReply Connection::answer_of(const HttpRequest& request) noexcept try {
   return error_reply({ApiCode::internal, "the request failed inside the server"});
 }
 
-awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
+Awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
   if (++shared_.slow_waiting > kSlowWaitingMax) {
     --shared_.slow_waiting;
     co_return error_reply({ApiCode::resource_exhausted,
@@ -321,7 +318,7 @@ awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
   }
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
-  co_await net::post(net::bind_executor(shared_.slow, net::use_awaitable));
+  co_await net::post(net::bind_executor(shared_.slow, kAwaitable));
   HttpReply answer;
   if (shared_.stopping) {
     answer = error_reply({ApiCode::unavailable, "the server is stopping"});
@@ -329,12 +326,12 @@ awaitable<HttpReply> Connection::answer_elsewhere(HttpRequest request) {
     answer = answer_of(request);
   }
   --shared_.slow_waiting;
-  co_await net::post(net::bind_executor(home, net::use_awaitable));
+  co_await net::post(net::bind_executor(home, kAwaitable));
   co_return answer;
 }
 
 // Resumes on the connection's own thread, whoever answers.
-awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
+Awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
   enter(Phase::answering);
   const auto home = co_await net::this_coro::executor;
   const auto start = [this, home](auto handler, HttpRequest asked) {
@@ -352,11 +349,11 @@ awaitable<HttpReply> Connection::answer_later(HttpRequest request) {
       done(error_reply({ApiCode::internal, "the request failed inside the server"}));
     }
   };
-  co_return co_await net::async_initiate<decltype(net::use_awaitable), void(HttpReply)>(
-      start, net::use_awaitable, std::move(request));
+  co_return co_await net::async_initiate<decltype(kAwaitable), void(HttpReply)>(start, kAwaitable,
+                                                                                std::move(request));
 }
 
-awaitable<bool> Connection::infer(Head& head, HeadParser& parser, std::string model,
+Awaitable<bool> Connection::infer(Head& head, HeadParser& parser, std::string model,
                                   std::string version) {
   ApiResult<InferCall> call = co_await read_call(head, parser);
   if (!stream_.is_open()) co_return false;
@@ -370,28 +367,57 @@ awaitable<bool> Connection::infer(Head& head, HeadParser& parser, std::string mo
 }
 
 // Resumes on the connection's own thread, whoever answers.
-awaitable<ApiResult<InferAnswer>> Connection::ask(InferCall call) {
+Awaitable<ApiResult<InferAnswer>> Connection::ask(InferCall call) {
   enter(Phase::answering);
-  const auto home = co_await net::this_coro::executor;
-  const auto start = [this, home](auto handler, InferCall asked) {
-    ticket_ = shared_.service->submit(std::move(asked), [home, handler = std::move(handler)](
-                                                            ApiResult<InferAnswer> answer) mutable {
-      net::post(home, [handler = std::move(handler), answer = std::move(answer)]() mutable {
-        std::move(handler)(std::move(answer));
-      });
+  call.more_come = true;
+  const auto start = [this](auto handler, InferCall asked) {
+    resume_ = std::move(handler);
+    ticket_ = shared_.service->submit(std::move(asked), [this](ApiResult<InferAnswer> answer) {
+      exchange_.add(*this, std::move(answer));
     });
     if (gone_) ticket_.cancel();
+    exchange_.flush_later();
   };
   ApiResult<InferAnswer> answer =
-      co_await net::async_initiate<decltype(net::use_awaitable), void(ApiResult<InferAnswer>)>(
-          start, net::use_awaitable, std::move(call));
+      co_await net::async_initiate<decltype(kAwaitable), void(ApiResult<InferAnswer>)>(
+          start, kAwaitable, std::move(call));
   ticket_ = {};
   co_return answer;
 }
 
+void Connection::answered(ApiResult<InferAnswer> answer) {
+  std::exchange(resume_, nullptr)(std::move(answer));
+}
+
+void Exchange::flush_later() {
+  if (std::exchange(flushes_, true)) return;
+  net::post(thread_, [this] {
+    flushes_ = false;
+    service_->flush();
+  });
+}
+
+void Exchange::add(Connection& connection, ApiResult<InferAnswer> answer) {
+  {
+    const std::scoped_lock lock(mutex_);
+    answers_.push_back({&connection, std::move(answer)});
+    if (answers_.size() > 1) return;
+  }
+  net::post(thread_, [this] { deliver(); });
+}
+
+void Exchange::deliver() {
+  {
+    const std::scoped_lock lock(mutex_);
+    taken_.swap(answers_);
+  }
+  for (Answered& each : taken_) each.connection->answered(std::move(each.answer));
+  taken_.clear();
+}
+
 // Requests -----------------------------------------------------------------------------------------
 
-awaitable<ApiResult<InferCall>> Connection::read_call(Head& head, HeadParser& parser) {
+Awaitable<ApiResult<InferCall>> Connection::read_call(Head& head, HeadParser& parser) {
   if (!head.chunked && head.coding == Coding::identity) co_return co_await read_plain_call(head);
   ApiResult<std::string> body = co_await read_body(head, parser);
   if (!body) co_return std::unexpected(std::move(body).error());
@@ -399,7 +425,7 @@ awaitable<ApiResult<InferCall>> Connection::read_call(Head& head, HeadParser& pa
 }
 
 // From the socket into slots, without a copy of the whole in between.
-awaitable<ApiResult<InferCall>> Connection::read_plain_call(Head& head) {
+Awaitable<ApiResult<InferCall>> Connection::read_plain_call(Head& head) {
   if (head.json_length == 0) co_return co_await read_raw_call(head);
   const std::uint64_t json_length = head.json_length.value_or(head.unread);
   if (json_length > head.unread) co_return std::unexpected(too_long(json_length, head.unread));
@@ -419,7 +445,7 @@ awaitable<ApiResult<InferCall>> Connection::read_plain_call(Head& head) {
   co_return std::move(read->call);
 }
 
-awaitable<ApiResult<InferCall>> Connection::read_raw_call(Head& head) {
+Awaitable<ApiResult<InferCall>> Connection::read_raw_call(Head& head) {
   ApiResult<Slot> slot = room_(head.unread);
   if (!slot) co_return std::unexpected(std::move(slot).error());
   const std::span<std::byte> bytes = slot->bytes().first(head.unread);
@@ -456,7 +482,7 @@ ApiResult<InferCall> Connection::call_from(std::string body, const Head& head) {
 }
 
 // The whole body, unpacked.
-awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& parser) {
+Awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& parser) {
   const std::size_t bytes_max = shared_.options.body_bytes_max;
   if (!co_await go_on(head)) co_return std::unexpected(cut_off());
   std::string body;
@@ -482,7 +508,7 @@ awaitable<ApiResult<std::string>> Connection::read_body(Head& head, HeadParser& 
   co_return decompress(body, *head.coding, bytes_max);
 }
 
-awaitable<bool> Connection::go_on(Head& head) {
+Awaitable<bool> Connection::go_on(Head& head) {
   if (!std::exchange(head.waits, false)) co_return true;
   constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
   const auto [failure, bytes] =
@@ -491,7 +517,7 @@ awaitable<bool> Connection::go_on(Head& head) {
 }
 
 // Takes memory for what comes, not for what was announced.
-awaitable<bool> Connection::read_text(std::string& text, std::size_t bytes) {
+Awaitable<bool> Connection::read_text(std::string& text, std::size_t bytes) {
   text.clear();
   while (text.size() < bytes) {
     const std::size_t had = text.size();
@@ -504,7 +530,7 @@ awaitable<bool> Connection::read_text(std::string& text, std::size_t bytes) {
 }
 
 // What came with the headers first, then the socket.
-awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
+Awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
   const std::size_t here = std::min(into.size(), buffer_.size());
   if (here > 0) {
     std::memcpy(into.data(), buffer_.data().data(), here);
@@ -520,7 +546,7 @@ awaitable<bool> Connection::read_exactly(std::span<std::byte> into) {
 
 // So that the next request can be read. False where it isn't known where that begins, or would take
 // too long.
-awaitable<bool> Connection::drop_body(Head& head) {
+Awaitable<bool> Connection::drop_body(Head& head) {
   if (ended_ || head.waits || head.chunked || head.unread > kDropBytesMax) co_return false;
   std::array<std::byte, 4096> nowhere;
   while (head.unread > 0) {
@@ -533,7 +559,7 @@ awaitable<bool> Connection::drop_body(Head& head) {
 
 // Answers ------------------------------------------------------------------------------------------
 
-awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
+Awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
   if (!co_await drop_body(head)) deaf_ = true;
   if (deaf_) head.keep_alive = false;
   if (!is_worth_packing(reply)) head.accepted = Coding::identity;
@@ -545,7 +571,7 @@ awaitable<bool> Connection::reply(Head& head, const HttpReply& reply) {
 }
 
 // Until the stream ends, the client goes or the server stops.
-awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
+Awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
   if (!co_await drop_body(head)) deaf_ = true;
   if (deaf_ || head.old) head.keep_alive = false;
   enter(Phase::writing);
@@ -557,7 +583,7 @@ awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
   if (failure || head.method == "HEAD") co_return !failure && head.keep_alive;
   EventStream& events = *reply.stream;
   const auto home = co_await net::this_coro::executor;
-  listening_ = std::make_shared<net::steady_timer>(home);
+  listening_ = std::make_shared<Timer>(home);
   events.on_change([home, timer = std::weak_ptr(listening_)] {
     net::post(home, [timer] {
       if (const auto waiting = timer.lock()) waiting->cancel();
@@ -587,7 +613,7 @@ awaitable<bool> Connection::stream(Head& head, const HttpReply& reply) {
 }
 
 // Nothing: the end.
-awaitable<bool> Connection::send_part(const Head& head, std::string_view part) {
+Awaitable<bool> Connection::send_part(const Head& head, std::string_view part) {
   enter(Phase::writing);
   const std::string length = fmt::format("{:x}\r\n", part.size());
   std::vector<net::const_buffer> buffers;
@@ -599,7 +625,7 @@ awaitable<bool> Connection::send_part(const Head& head, std::string_view part) {
   co_return !failure;
 }
 
-awaitable<bool> Connection::reply(Head& head, const InferAnswer& answer) {
+Awaitable<bool> Connection::reply(Head& head, const InferAnswer& answer) {
   json_.clear();
   binary_.clear();
   if (const ApiResult<void> written = write_answer(answer, json_, binary_); !written) {
@@ -620,7 +646,7 @@ awaitable<bool> Connection::reply(Head& head, const InferAnswer& answer) {
   co_return written;
 }
 
-awaitable<bool> Connection::write(Head& head, int status, std::string_view headers,
+Awaitable<bool> Connection::write(Head& head, int status, std::string_view headers,
                                   std::span<const std::string_view> body) {
   enter(Phase::writing);
   std::size_t bytes = 0;

@@ -14,10 +14,8 @@
 #include "server/http/transport.h"
 #include "server/infer_service.h"
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -26,7 +24,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -63,18 +63,50 @@ struct Shared {
   std::atomic<std::uint64_t> requests{0};
 };
 
+class Connection;
+
+// Between the connections of one thread and the engine: what they submit while the thread reads what has
+// come for them is decided on together, and answers come in as many at once as there are.
+// Thread-safe: add(); all else is of the thread.
+class Exchange {
+ public:
+  Exchange(Executor thread, InferService* service)
+      : thread_(std::move(thread)), service_(service) {}
+
+  // Behind what the thread has to do now, everything submitted until then is flushed.
+  void flush_later();
+  // Of a connection that waits in ask().
+  void add(Connection& connection, ApiResult<InferAnswer> answer);
+
+ private:
+  struct Answered {
+    Connection* connection;
+    ApiResult<InferAnswer> answer;
+  };
+  void deliver();
+
+  const Executor thread_;
+  InferService* const service_;
+  bool flushes_ = false;         // that is among the thread's work already
+  std::vector<Answered> taken_;  // by deliver()
+  std::mutex mutex_;
+  std::vector<Answered> answers_;  // guarded by mutex_; not empty: the thread will see to them
+};
+
 class Connection {
  public:
-  Connection(boost::asio::ip::tcp::socket socket, Shared& shared);
+  // `exchange` is of the thread that serves it.
+  Connection(Socket socket, Shared& shared, Exchange& exchange);
 
-  boost::asio::awaitable<void> serve();
+  Awaitable<void> serve();
 
   // Called every now and then, on its thread: ends what takes too long, and withdraws what a client
   // that has gone was waiting for.
   void sweep(TimePoint now);
   // Ends it as soon as the request under way is answered, or at once when it is idle.
   void finish();
-  void abort();  // closes the socket and withdraws its request
+  void abort();                                  // closes the socket and withdraws its request
+  void answered(ApiResult<InferAnswer> answer);  // what ask() waits for
 
  private:
   using HeadParser = boost::beast::http::request_parser<boost::beast::http::empty_body>;
@@ -101,36 +133,36 @@ class Connection {
   };
 
   void enter(Phase phase);
-  boost::asio::awaitable<bool> shake_hands();
+  Awaitable<bool> shake_hands();
   [[nodiscard]] static Head read_head(const HeadParser& parser);
   [[nodiscard]] std::optional<ApiError> check_head(const HeadParser& parser, Head& head) const;
   [[nodiscard]] ApiResult<void> check_access(const Head& head, Need need) const;
-  boost::asio::awaitable<bool> handle(HeadParser& parser);
-  boost::asio::awaitable<bool> infer(Head& head, HeadParser& parser, std::string model,
-                                     std::string version);
-  boost::asio::awaitable<ApiResult<InferCall>> read_call(Head& head, HeadParser& parser);
-  boost::asio::awaitable<ApiResult<InferCall>> read_plain_call(Head& head);
-  boost::asio::awaitable<ApiResult<InferCall>> read_raw_call(Head& head);
+  Awaitable<bool> handle(HeadParser& parser);
+  Awaitable<bool> infer(Head& head, HeadParser& parser, std::string model, std::string version);
+  Awaitable<ApiResult<InferCall>> read_call(Head& head, HeadParser& parser);
+  Awaitable<ApiResult<InferCall>> read_plain_call(Head& head);
+  Awaitable<ApiResult<InferCall>> read_raw_call(Head& head);
   ApiResult<InferCall> call_from(std::string body, const Head& head);
-  boost::asio::awaitable<ApiResult<std::string>> read_body(Head& head, HeadParser& parser);
-  boost::asio::awaitable<bool> go_on(Head& head);
-  boost::asio::awaitable<bool> read_text(std::string& text, std::size_t bytes);
-  boost::asio::awaitable<bool> read_exactly(std::span<std::byte> into);
-  boost::asio::awaitable<ApiResult<InferAnswer>> ask(InferCall call);
+  Awaitable<ApiResult<std::string>> read_body(Head& head, HeadParser& parser);
+  Awaitable<bool> go_on(Head& head);
+  Awaitable<bool> read_text(std::string& text, std::size_t bytes);
+  Awaitable<bool> read_exactly(std::span<std::byte> into);
+  Awaitable<ApiResult<InferAnswer>> ask(InferCall call);
   HttpReply answer_of(const HttpRequest& request) noexcept;
-  boost::asio::awaitable<HttpReply> answer_elsewhere(HttpRequest request);
-  boost::asio::awaitable<HttpReply> answer_later(HttpRequest request);
-  boost::asio::awaitable<bool> drop_body(Head& head);
-  boost::asio::awaitable<bool> reply(Head& head, const HttpReply& reply);
-  boost::asio::awaitable<bool> reply(Head& head, const InferAnswer& answer);
-  boost::asio::awaitable<bool> stream(Head& head, const HttpReply& reply);
-  boost::asio::awaitable<bool> send_part(const Head& head, std::string_view part);
-  boost::asio::awaitable<bool> write(Head& head, int status, std::string_view headers,
-                                     std::span<const std::string_view> body);
-  boost::asio::awaitable<void> leave();
+  Awaitable<HttpReply> answer_elsewhere(HttpRequest request);
+  Awaitable<HttpReply> answer_later(HttpRequest request);
+  Awaitable<bool> drop_body(Head& head);
+  Awaitable<bool> reply(Head& head, const HttpReply& reply);
+  Awaitable<bool> reply(Head& head, const InferAnswer& answer);
+  Awaitable<bool> stream(Head& head, const HttpReply& reply);
+  Awaitable<bool> send_part(const Head& head, std::string_view part);
+  Awaitable<bool> write(Head& head, int status, std::string_view headers,
+                        std::span<const std::string_view> body);
+  Awaitable<void> leave();
 
   Transport stream_;
   Shared& shared_;
+  Exchange& exchange_;
   boost::beast::flat_buffer buffer_;
   const RoomSource room_;
   JsonCallReader json_reader_;
@@ -145,8 +177,9 @@ class Connection {
   bool deaf_ = false;       // it may go on sending what nobody reads
   bool ended_ = false;      // nothing more comes; Asio would wait for it in vain
   InferTicket ticket_;
+  std::move_only_function<void(ApiResult<InferAnswer>)> resume_;  // ask()
   // Of a client that listens to events; runs out when there is something to do for it.
-  std::shared_ptr<boost::asio::steady_timer> listening_;
+  std::shared_ptr<Timer> listening_;
 };
 
 }  // namespace takt::server::http

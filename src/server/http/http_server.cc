@@ -3,14 +3,11 @@
 
 #include "server/http/connection.h"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <netinet/tcp.h>
 #include <pthread.h>
 
@@ -28,21 +25,22 @@ namespace {
 
 namespace net = boost::asio;
 using boost::system::error_code;
-using net::awaitable;
 using net::ip::tcp;
 
-constexpr auto kTuple = net::as_tuple(net::use_awaitable);
 constexpr auto kVanishedMore = std::chrono::seconds(5);
 constexpr auto kSweepInterval = std::chrono::milliseconds(100);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);  // where no descriptor is left
 
 // A thread with the connections that it serves.
 struct IoThread {
+  explicit IoThread(InferService* service) : exchange(context.get_executor(), service) {}
+
   net::io_context context{1};
   net::executor_work_guard<net::io_context::executor_type> work{context.get_executor()};
-  net::steady_timer timer{context};
+  Timer timer{context};
   std::set<Connection*> connections;  // of the thread
-  bool ended = false;                 // of the thread: no further sweeps
+  Exchange exchange;
+  bool ended = false;  // of the thread: no further sweeps
   std::thread thread;
 };
 
@@ -61,7 +59,7 @@ class Listed {
   Connection& connection_;
 };
 
-awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
+Awaitable<void> serve(Socket socket, Shared& shared, IoThread& io) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   // A client that has vanished is noticed by what it doesn't acknowledge; later than one that only
@@ -70,7 +68,7 @@ awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
   const auto unheard = std::chrono::duration_cast<std::chrono::milliseconds>(
       2 * shared.options.write_timeout + kVanishedMore);
   socket.set_option(UserTimeout(static_cast<int>(unheard.count())), ignored);
-  Connection connection(std::move(socket), shared);
+  Connection connection(std::move(socket), shared, io.exchange);
   const Listed listed(io, connection);
   co_await connection.serve();
 }
@@ -79,19 +77,19 @@ awaitable<void> serve(tcp::socket socket, Shared& shared, IoThread& io) {
 
 struct HttpServer::State {
   State(HttpOptions options, InferService* service, Endpoints& endpoints)
-      : shared(std::move(options), service, endpoints), threads(make_threads(shared.options)) {}
+      : shared(std::move(options), service, endpoints), threads(make_threads(shared)) {}
 
-  static std::vector<std::unique_ptr<IoThread>> make_threads(const HttpOptions& options) {
+  static std::vector<std::unique_ptr<IoThread>> make_threads(const Shared& shared) {
     std::vector<std::unique_ptr<IoThread>> made;
-    for (int i = 0; i < std::max(1, options.threads); ++i) {
-      made.push_back(std::make_unique<IoThread>());
+    for (int i = 0; i < std::max(1, shared.options.threads); ++i) {
+      made.push_back(std::make_unique<IoThread>(shared.service));
     }
     return made;
   }
 
-  awaitable<void> accept() {
+  Awaitable<void> accept() {
     std::size_t next = 0;
-    net::steady_timer pause(threads.front()->context);
+    Timer pause(threads.front()->context);
     while (acceptor.is_open()) {
       IoThread& io = *threads[next++ % threads.size()];
       auto [failure, socket] = co_await acceptor.async_accept(io.context, kTuple);
@@ -112,7 +110,7 @@ struct HttpServer::State {
     }
   }
 
-  awaitable<void> sweep(IoThread& io) {
+  Awaitable<void> sweep(IoThread& io) {
     while (!io.ended) {
       io.timer.expires_after(kSweepInterval);
       co_await io.timer.async_wait(kTuple);

@@ -32,8 +32,32 @@ struct Wrong {
   ApiError error;
 };
 
-[[noreturn]] void wrong(const std::string& place, const std::string& what) {
-  throw Wrong{{ApiCode::invalid_argument, place.empty() ? what : place + ": " + what}};
+// Where in the request something stands, "inputs[0].shape": put into words only where that is wrong.
+// Views what it is made of.
+class Place {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): a name is a place.
+  Place(std::string_view name) : name_(name) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Place(const char* name) : name_(name) {}
+  Place(const Place& whole, std::string_view field) : whole_(&whole), name_(field) {}
+  Place(const Place& list, std::size_t index) : whole_(&list), index_(index) {}
+
+  [[nodiscard]] std::string text() const {
+    const std::string whole = whole_ == nullptr ? "" : whole_->text();
+    if (index_) return fmt::format("{}[{}]", whole, *index_);
+    return whole.empty() ? std::string(name_) : fmt::format("{}.{}", whole, name_);
+  }
+
+ private:
+  const Place* whole_ = nullptr;
+  std::string_view name_;
+  std::optional<std::size_t> index_;
+};
+
+[[noreturn]] void wrong(const Place& place, const std::string& what) {
+  const std::string text = place.text();
+  throw Wrong{{ApiCode::invalid_argument, text.empty() ? what : text + ": " + what}};
 }
 
 template <typename T>
@@ -42,7 +66,7 @@ T take(ApiResult<T> result) {
   return std::move(*result);
 }
 
-std::uint64_t get_count(json::value value, const std::string& place) {
+std::uint64_t get_count(json::value value, const Place& place) {
   std::uint64_t count = 0;
   if (value.get_uint64().get(count) != simdjson::SUCCESS) {
     wrong(place, "expected a number of 0 or more");
@@ -50,24 +74,16 @@ std::uint64_t get_count(json::value value, const std::string& place) {
   return count;
 }
 
-std::string get_text(json::value value, const std::string& place) {
+std::string get_text(json::value value, const Place& place) {
   std::string_view text;
   if (value.get_string().get(text) != simdjson::SUCCESS) wrong(place, "expected a string");
   return std::string(text);
 }
 
-bool get_flag(json::value value, const std::string& place) {
+bool get_flag(json::value value, const Place& place) {
   bool flag = false;
   if (value.get_bool().get(flag) != simdjson::SUCCESS) wrong(place, "expected true or false");
   return flag;
-}
-
-// Nothing: the object has no such field. Any other error ends the reading, because simdjson can't go
-// on after it.
-std::optional<json::value> find(json::object& object, const char* key) {
-  simdjson::simdjson_result<json::value> found = object.find_field_unordered(key);
-  if (found.error() == simdjson::NO_SUCH_FIELD) return std::nullopt;
-  return found.value();
 }
 
 // The parameters of an input or output.
@@ -78,13 +94,15 @@ struct TensorParameters {
   int classes = 0;
 };
 
-TensorParameters read_parameters(json::object object, const std::string& place) {
+TensorParameters read_parameters(json::value parameters, const Place& place) {
+  json::object object;
+  if (parameters.get_object().get(object) != simdjson::SUCCESS) wrong(place, "expected an object");
   TensorParameters read;
   SharedPlace shared;
   bool has_bytes = false;
   for (auto field : object) {
-    const std::string key(std::string_view(field.unescaped_key()));
-    const std::string where = place + "." + key;
+    const std::string_view key = field.unescaped_key();
+    const Place where(place, key);
     json::value value = field.value();
     if (key == "shared_memory_region") {
       shared.region = get_text(value, where);
@@ -113,7 +131,7 @@ TensorParameters read_parameters(json::object object, const std::string& place) 
 // Writes one value after the other, checking that there are as many as the shape says.
 class Values {
  public:
-  Values(std::span<std::byte> room, std::size_t count, const std::string& place)
+  Values(std::span<std::byte> room, std::size_t count, const Place& place)
       : room_(room), count_(count), place_(place) {}
 
   template <typename T>
@@ -148,7 +166,7 @@ class Values {
 
   const std::span<std::byte> room_;
   const std::size_t count_;
-  const std::string& place_;
+  const Place& place_;
   std::size_t used_ = 0;
   std::size_t put_ = 0;
 };
@@ -253,7 +271,7 @@ class Reading {
       wrong("", "failed to parse the request JSON buffer: expected an object");
     }
     for (auto field : object) {
-      const std::string key(std::string_view(field.unescaped_key()));
+      const std::string_view key = field.unescaped_key();
       json::value value = field.value();
       note(key);
       if (key == "id") {
@@ -262,11 +280,10 @@ class Reading {
         read_request_parameters(value);
       } else if (key == "inputs") {
         read_list(value, "inputs",
-                  [this](json::object item, const std::string& place) { read_input(item, place); });
+                  [this](json::object item, const Place& place) { read_input(item, place); });
       } else if (key == "outputs") {
-        read_list(value, "outputs", [this](json::object item, const std::string& place) {
-          read_output(item, place);
-        });
+        read_list(value, "outputs",
+                  [this](json::object item, const Place& place) { read_output(item, place); });
       }
     }
     if (!has_inputs_) wrong("", "unable to find 'inputs' in the request");
@@ -286,7 +303,7 @@ class Reading {
   InferCall& call() { return read_.call; }
 
   // Which of two lists of inputs counts, servers don't agree on.
-  void note(const std::string& key) {
+  void note(std::string_view key) {
     bool* const came = key == "inputs"       ? &has_inputs_
                        : key == "outputs"    ? &has_outputs_
                        : key == "parameters" ? &has_parameters_
@@ -303,13 +320,13 @@ class Reading {
   }
 
   template <typename Read>
-  static void read_list(json::value value, const std::string& name, Read read) {
+  static void read_list(json::value value, const Place& list, Read read) {
     json::array array;
-    if (value.get_array().get(array) != simdjson::SUCCESS) wrong(name, "expected an array");
+    if (value.get_array().get(array) != simdjson::SUCCESS) wrong(list, "expected an array");
     std::size_t index = 0;
     for (auto element : array) {
-      if (index == kTensorsMax) wrong(name, fmt::format("more than {}", kTensorsMax));
-      const std::string place = fmt::format("{}[{}]", name, index++);
+      if (index == kTensorsMax) wrong(list, fmt::format("more than {}", kTensorsMax));
+      const Place place(list, index++);
       json::object item;
       if (element.get_object().get(item) != simdjson::SUCCESS) wrong(place, "expected an object");
       read(item, place);
@@ -322,8 +339,9 @@ class Reading {
       wrong("parameters", "expected an object");
     }
     for (auto field : object) {
-      const std::string key(std::string_view(field.unescaped_key()));
-      const std::string where = "parameters." + key;
+      const std::string_view key = field.unescaped_key();
+      const Place parameters("parameters");
+      const Place where(parameters, key);
       json::value parameter = field.value();
       if (key == "priority") {
         call().priority = get_count(parameter, where);
@@ -342,34 +360,80 @@ class Reading {
     }
   }
 
-  void read_input(json::object item, const std::string& place) {
+  // What has come of an input. Fields are taken in the order in which they come: looking for one by its
+  // name isn't safe on text that is no JSON.
+  struct InputFields {
+    bool name = false;
+    bool type = false;
+    bool shape = false;
+    bool parameters = false;
+    bool data = false;
+    bool data_read = false;
+  };
+
+  static void note_field(bool& came, const Place& where) {
+    if (std::exchange(came, true)) wrong(where, "comes twice");
+  }
+
+  void read_input(json::object item, const Place& place) {
     CallInput input;
-    input.name = need_text(item, "name", place);
-    const Result<DataType> type = parse_data_type(need_text(item, "datatype", place));
-    if (!type) wrong(place + ".datatype", type.error().message);
-    input.type = *type;
-    input.shape = read_shape(item, place + ".shape");
-    const TensorParameters parameters = parameters_of(item, place);
-    const std::optional<json::value> data = find(item, "data");
-    if (data.has_value() + parameters.shared.has_value() + parameters.binary_bytes.has_value() >
-        1) {
+    InputFields came;
+    TensorParameters parameters;
+    for (auto field : item) {
+      const std::string_view key = field.unescaped_key();
+      read_input_field(key, field.value(), place, came, input, parameters);
+    }
+    if (!came.name) wrong(place, "unable to find 'name'");
+    if (!came.type) wrong(place, "unable to find 'datatype'");
+    if (!came.shape) wrong(Place(place, "shape"), "expected an array of dimensions");
+    if (came.data && !came.data_read) read_late_data(item, place, input);
+    if (came.data + parameters.shared.has_value() + parameters.binary_bytes.has_value() > 1) {
       wrong(place, "expected either 'data', binary data or shared memory, got two of them");
     }
     if (parameters.shared) {
-      input.shared = parameters.shared;
+      input.shared = std::move(parameters.shared);
     } else if (parameters.binary_bytes) {
       read_.binary.push_back(make_binary_room(input, *parameters.binary_bytes, place));
-    } else if (data) {
-      read_values(input, *data, place + ".data");
-    } else {
+    } else if (!came.data) {
       wrong(place, "must have 'data', the parameter binary_data_size, or a shared memory region");
     }
     call().inputs.push_back(std::move(input));
   }
 
+  void read_input_field(std::string_view key, json::value value, const Place& place,
+                        InputFields& came, CallInput& input, TensorParameters& parameters) {
+    if (key == "name") {
+      note_field(came.name, Place(place, "name"));
+      input.name = get_text(value, Place(place, "name"));
+    } else if (key == "datatype") {
+      note_field(came.type, Place(place, "datatype"));
+      const Result<DataType> type = parse_data_type(get_text(value, Place(place, "datatype")));
+      if (!type) wrong(Place(place, "datatype"), type.error().message);
+      input.type = *type;
+    } else if (key == "shape") {
+      note_field(came.shape, Place(place, "shape"));
+      input.shape = read_shape(value, Place(place, "shape"));
+    } else if (key == "parameters") {
+      note_field(came.parameters, Place(place, "parameters"));
+      parameters = read_parameters(value, Place(place, "parameters"));
+    } else if (key == "data") {
+      note_field(came.data, Place(place, "data"));
+      came.data_read = came.type && came.shape;
+      if (came.data_read) read_values(input, value, Place(place, "data"));
+    }
+  }
+
+  // Of an input that says only behind its data how they are to be read.
+  void read_late_data(json::object& item, const Place& place, CallInput& input) {
+    static_cast<void>(item.reset().value());
+    for (auto field : item) {
+      const std::string_view key = field.unescaped_key();
+      if (key == "data") read_values(input, field.value(), Place(place, "data"));
+    }
+  }
+
   // Memory only for what is there.
-  std::span<std::byte> make_binary_room(CallInput& input, std::uint64_t bytes,
-                                        const std::string& place) {
+  std::span<std::byte> make_binary_room(CallInput& input, std::uint64_t bytes, const Place& place) {
     if (bytes > binary_bytes_ - binary_stated_) {
       wrong(place, fmt::format("{} bytes of binary data, but {} are left of the {} that follow the "
                                "JSON",
@@ -388,7 +452,7 @@ class Reading {
     return part;
   }
 
-  void read_values(CallInput& input, json::value data, const std::string& place) {
+  void read_values(CallInput& input, json::value data, const Place& place) {
     const Result<std::size_t> count = element_count(input.shape);
     if (!count) wrong(place, count.error().message);
     // No element takes less than two characters, but the last; so what doesn't fit is known early.
@@ -411,10 +475,22 @@ class Reading {
     return text;
   }
 
-  void read_output(json::object item, const std::string& place) {
+  void read_output(json::object item, const Place& place) {
     CallOutput output;
-    output.name = need_text(item, "name", place);
-    TensorParameters parameters = parameters_of(item, place);
+    TensorParameters parameters;
+    bool has_name = false;
+    bool has_parameters = false;
+    for (auto field : item) {
+      const std::string_view key = field.unescaped_key();
+      if (key == "name") {
+        note_field(has_name, Place(place, "name"));
+        output.name = get_text(field.value(), Place(place, "name"));
+      } else if (key == "parameters") {
+        note_field(has_parameters, Place(place, "parameters"));
+        parameters = read_parameters(field.value(), Place(place, "parameters"));
+      }
+    }
+    if (!has_name) wrong(place, "unable to find 'name'");
     output.classes = parameters.classes;
     output.shared = std::move(parameters.shared);
     if (parameters.binary) {
@@ -424,26 +500,9 @@ class Reading {
     call().outputs.push_back(std::move(output));
   }
 
-  static TensorParameters parameters_of(json::object& item, const std::string& place) {
-    std::optional<json::value> value = find(item, "parameters");
-    if (!value) return {};
-    json::object object;
-    if (value->get_object().get(object) != simdjson::SUCCESS) {
-      wrong(place + ".parameters", "expected an object");
-    }
-    return read_parameters(object, place + ".parameters");
-  }
-
-  static std::string need_text(json::object& item, const char* key, const std::string& place) {
-    const std::optional<json::value> value = find(item, key);
-    if (!value) wrong(place, fmt::format("unable to find '{}'", key));
-    return get_text(*value, place + "." + key);
-  }
-
-  static Shape read_shape(json::object& item, const std::string& place) {
-    std::optional<json::value> value = find(item, "shape");
+  static Shape read_shape(json::value value, const Place& place) {
     json::array array;
-    if (!value || value->get_array().get(array) != simdjson::SUCCESS) {
+    if (value.get_array().get(array) != simdjson::SUCCESS) {
       wrong(place, "expected an array of dimensions");
     }
     Shape shape;

@@ -4,23 +4,39 @@
 // Owns: the socket.
 #pragma once
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <utility>
 
 namespace takt::server::http {
 
+// Everything of a connection happens in an io_context; naming its executor spares Asio one that could
+// be any, which costs a call and a count at each step.
+using Executor = boost::asio::io_context::executor_type;
+template <typename T>
+using Awaitable = boost::asio::awaitable<T, Executor>;
+using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Executor>;
+using Timer = boost::asio::basic_waitable_timer<
+    std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
+constexpr boost::asio::use_awaitable_t<Executor> kAwaitable;
+constexpr auto kTuple = boost::asio::as_tuple(kAwaitable);
+
 // Which of both it is is asked once an operation, so that the code above exists once and costs a plain
 // connection no more than this question.
 class Transport {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
-  using executor_type = Socket::executor_type;
+  using executor_type = Executor;
 
   // `context` outlives the transport; null: plain.
   Transport(Socket socket, boost::asio::ssl::context* context) : socket_(std::move(socket)) {
