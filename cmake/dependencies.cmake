@@ -70,7 +70,6 @@ endif()
 # Linked from a folder without TBB's binding to NUMA nodes: with it, every inference lets its thread use
 # all CPUs of the node and confines it again, two system calls, while takt has chosen its CPU already.
 set(takt_openvino_libs ${CMAKE_BINARY_DIR}/openvino-libs)
-file(REMOVE_RECURSE ${takt_openvino_libs})
 file(MAKE_DIRECTORY ${takt_openvino_libs})
 file(GLOB takt_openvino_files ${takt_site_packages}/openvino/libs/*.so*)
 foreach(library IN LISTS takt_openvino_files)

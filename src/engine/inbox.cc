@@ -83,9 +83,9 @@ Result<void> Inbox::post_request(std::unique_ptr<PendingRequest>& request,
     return fail(ErrorKind::overloaded, "the engine's inbox is full (inbox_depth_max " +
                                            std::to_string(requests_max_) +
                                            "); send less, or raise inbox_depth_max");
-  const bool more_come = request->request.more_come;
+  const bool leave = request->request.more_come && messages_.size() < requests_max_ / 8;
   messages_.emplace_back(Submitted{std::move(request), arrival});
-  if (!more_come) begin(lock, true);
+  if (!leave) begin(lock, true);
   return {};
 }
 

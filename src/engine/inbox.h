@@ -110,7 +110,7 @@ class Inbox {
   // What comes from callers is bounded; each class leaves an eighth more of the room than the one
   // above it, so that a burst of lower classes leaves room for critical requests. On failure the
   // request is left where it was. Errors: overloaded (full), unavailable (closed). May take the turn, as
-  // post_withdrawal, post_end and flush; with `more_come` it is left to flush().
+  // post_withdrawal, post_end and flush; with `more_come` it is left to flush(), while there is room for plenty.
   [[nodiscard]] Result<void> post_request(std::unique_ptr<PendingRequest>& request,
                                           const scheduler::RequestArrived& arrival);
   void flush(Duration spare);

@@ -283,7 +283,7 @@ TEST(Inbox, NoMessageIsLostAndNoneOvertakesWhereverItIsWorkedOn) {
 
 TEST(Inbox, RequestsOfABurstAreWorkedOnTogetherWhenItEnds) {
   const auto counters = std::make_shared<Counters>();
-  Inbox inbox(8);
+  Inbox inbox(64);
   std::atomic<bool> here = false;   // the dispatcher's thread has ended its turn
   std::vector<std::size_t> rounds;  // of this thread
   const Serving serving(
@@ -315,7 +315,7 @@ TEST(Inbox, RequestsOfABurstAreWorkedOnTogetherWhenItEnds) {
 
 TEST(Inbox, WhoeverFlushesDoesTheErrandThatItOffersTimeFor) {
   const auto counters = std::make_shared<Counters>();
-  Inbox inbox(8);
+  Inbox inbox(64);
   std::atomic<bool> here = false;
   int offers = 0;
   int errands = 0;
@@ -351,7 +351,7 @@ TEST(Inbox, WhoeverFlushesDoesTheErrandThatItOffersTimeFor) {
 
 TEST(Inbox, WhateverIsDecidedTakesABurstAlong) {
   const auto counters = std::make_shared<Counters>();
-  Inbox inbox(8);
+  Inbox inbox(64);
   std::atomic<std::size_t> seen = 0;
   const Serving serving(inbox, [&](const std::vector<Message>& messages, Inbox::Offer*) {
     seen += messages.size();

@@ -62,9 +62,9 @@ class InferenceClient {
   [[nodiscard]] virtual Result<ModelInfo> find(std::string_view model,
                                                std::optional<std::int64_t> version = {}) const = 0;
 
-  // `done` is called exactly once, on any thread of the engine or on one that submits or withdraws
-  // something at that moment: a thread that finds nobody deciding what runs next does it itself. So
-  // hold no lock while submitting or withdrawing that any `done` takes. Be short in `done`, don't
+  // `done` is called exactly once, on any thread of the engine or on one that submits, flushes or
+  // withdraws something at that moment: a thread that finds nobody deciding what runs next does it itself. So
+  // hold no lock while submitting, flushing or withdrawing that any `done` takes. Be short in `done`, don't
   // block, don't throw; it may submit and cancel, but not add or remove models and not stop the
   // engine. Errors that reach it: invalid_input (inputs that
   // don't fit), overloaded (queue full), unavailable (model removed, stopping), deadline_exceeded (refused at

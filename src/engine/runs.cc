@@ -13,7 +13,7 @@ namespace {
 // How often a request waits again after its worker or device was lost under it.
 constexpr int kMovesMax = 1;
 
-// Called by the instance, on a thread of its own. What waits for the instance goes first, so that its
+// Called by the instance, on a thread of its own, or by who ran the batch. What waits for the instance goes first, so that its
 // next batch is under way while the answers are given; where nothing waits, the answers do.
 void finish_run(const std::shared_ptr<RunningBatch>& run, BatchOutcome outcome, Inbox& inbox,
                 const Counters& counters) {

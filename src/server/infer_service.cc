@@ -315,7 +315,8 @@ ApiResult<void> InferService::prepare(const ModelCard& card, InferCall& call,
   request.rows = *rows;
   request.priority = class_of(call.priority);
   request.deadline = deadline_of(call);
-  request.more_come = call.more_come;
+  // A critical one is decided on at once.
+  request.more_come = call.more_come && request.priority != PriorityClass::critical;
   request.inputs.reserve(specs.size());
   for (const CallInput* input : *inputs) {
     std::span<const std::byte> bytes = input->bytes;

@@ -184,12 +184,12 @@ void OpenVinoInstance::free_caches() {
   static_cast<void>(guarded(ErrorKind::internal, [this]() -> Result<void> {
     if (batched_) {
       for (std::size_t i = 0; i < batched_->inputs.size(); ++i) {
-        ov::Tensor& own = batched_->inputs[i].own;
-        if (!own || !batched_->inputs[i].bound) continue;
-        ov::Shape row = own.get_shape();
+        const Runner::Input large = std::exchange(batched_->inputs[i], {});
+        if (!large.bound) continue;
+        // The request would keep its memory until it is told of another.
+        ov::Shape row = large.own.get_shape();
         row.front() = 1;
-        own = ov::Tensor(own.get_element_type(), row);
-        batched_->request.set_input_tensor(i, own);
+        batched_->request.set_input_tensor(i, ov::Tensor(large.own.get_element_type(), row));
       }
     }
     all_->release_memory();
@@ -284,7 +284,10 @@ Result<void> OpenVinoInstance::gather_tensors(Runner& runner, std::size_t input,
   if (!kept.own) {
     kept.own = ov::Tensor(type, whole);
   } else if (kept.own.get_shape() != whole) {
-    kept.own.set_shape(whole);
+    // Where growing fails, what is left of it is not kept.
+    Runner::Input grown = std::exchange(kept, {});
+    grown.own.set_shape(whole);
+    kept = std::move(grown);
   }
   auto* into = static_cast<std::byte*>(kept.own.data());
   for (const Sample& sample : batch) {

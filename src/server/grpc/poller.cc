@@ -45,11 +45,13 @@ void Poller::run() {
 }
 
 bool Poller::next(void** tag, bool* ok) {
-  if (pause_wanted_) {
+  if (events_to_pause_ > 0) {
     using Queue = ::grpc::CompletionQueue;
-    const Queue::NextStatus status = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
-    if (status != Queue::TIMEOUT) return status == Queue::GOT_EVENT;
-    pause_wanted_ = false;
+    if (--events_to_pause_ > 0) {
+      const Queue::NextStatus status = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+      if (status != Queue::TIMEOUT) return status == Queue::GOT_EVENT;
+    }
+    events_to_pause_ = 0;
     pause_work_();
   }
   return queue_->Next(tag, ok);

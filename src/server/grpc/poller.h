@@ -40,10 +40,12 @@ class Poller {
   // Calls `work` again and again on the poller's thread, until it stops. Before start(), once.
   void every(std::chrono::milliseconds interval, std::function<void()> work);
   void start();
-  // Of the poller's thread: once no further event has come, `work` is called, which may be given once
-  // before start().
+  // Of the poller's thread: once no further event has come, or after a few, `work` is called, which may
+  // be given once before start().
   void at_pauses(std::function<void()> work) { pause_work_ = std::move(work); }
-  void want_pause() noexcept { pause_wanted_ = true; }
+  void want_pause() noexcept {
+    if (events_to_pause_ == 0) events_to_pause_ = kEventsMax;
+  }
   // Runs `work` on the poller's thread, in the order of the calls.
   void post(Work work);
   // After the server has shut down: waits for the last event.
@@ -69,6 +71,8 @@ class Poller {
     Poller& poller_;
   };
 
+  static constexpr int kEventsMax = 32;
+
   void run();
   [[nodiscard]] bool next(void** tag, bool* ok);
   void set_beat();
@@ -82,7 +86,7 @@ class Poller {
   std::chrono::milliseconds beat_interval_{0};  // 0: none
   std::function<void()> beat_work_;
   std::function<void()> pause_work_;
-  bool pause_wanted_ = false;  // of the poller's thread
+  int events_to_pause_ = 0;  // at most; 0: none is wanted. Of the poller's thread
   std::thread thread_;
   std::mutex mutex_;
   // Guarded by mutex_:

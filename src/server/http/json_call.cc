@@ -545,7 +545,9 @@ std::size_t JsonCallReader::padding() noexcept {
 ApiResult<JsonCall> JsonCallReader::read(std::span<const char> text, std::uint64_t binary_bytes,
                                          const RoomSource& room) {
   try {
-    if (parser_->parser.allocate(text.size(), kDepthMax) != simdjson::SUCCESS) {
+    // simdjson has room for each string once, and doesn't look whether that is enough; the keys of an
+    // input whose data come early are read twice.
+    if (parser_->parser.allocate(2 * text.size(), kDepthMax) != simdjson::SUCCESS) {
       return refuse(ApiCode::resource_exhausted, "no memory to read the request");
     }
     const simdjson::padded_string_view padded(text.data(), text.size(), text.size() + padding());

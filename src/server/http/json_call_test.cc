@@ -442,6 +442,14 @@ TEST_F(JsonCallTest, AFieldOfAnInputOrOutputComesOnce) {
             "outputs[0].parameters: comes twice");
 }
 
+// Each is read twice, while simdjson keeps what it has read without looking for room.
+TEST_F(JsonCallTest, LongKeysBesideDataThatComeEarlyFindRoom) {
+  const std::string key(1 << 20, 'k');
+  const InferCall call =
+      call_with(R"("name":"A","data":[7],")" + key + R"(":0,"shape":[1],"datatype":"INT8")");
+  EXPECT_THAT(values_of<std::int8_t>(call.inputs[0].bytes), ElementsAre(7));
+}
+
 // Found by the fuzzer: simdjson looks no further than a value's first character when it skips it.
 TEST_F(JsonCallTest, WhatIsNoJsonBetweenTheFieldsIsNoInput) {
   EXPECT_NE(error_with(R"("name":"A","shape":[4],"datatype":"INT8","parameters":{"a[n":"in",)"
