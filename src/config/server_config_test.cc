@@ -52,7 +52,7 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
   const auto loaded = parse_server(
       "{name: triton, address: ::1, models: [a, b], isolation: thread, backends: [simulated], "
       "model_control: true, shared_memory: false, deadline: 2s, priorities: [critical, background],"
-      " in_flight_max: 7, request_bytes_max: 2MiB,"
+      " in_flight_max: 7, request_bytes_max: 2MiB, own_run_max: 30us,"
       " http: {port: 81, threads: 3, connections_max: 5, header_bytes_max: 8KiB,"
       " body_bytes_max: 1MiB, header_timeout: 1s, body_timeout: 2s, idle_timeout: 3s,"
       " write_timeout: 4s}, grpc: {port: 83, calls_max: 9, connection_calls_max: 8, "
@@ -73,6 +73,7 @@ TEST(ServerConfig, EveryKeyReachesItsPlace) {
   EXPECT_THAT(server.infer.priorities,
               ElementsAre(PriorityClass::critical, PriorityClass::background));
   EXPECT_EQ(server.infer.in_flight_max, 7);
+  EXPECT_EQ(server.infer.own_run_max, std::chrono::microseconds(30));
   EXPECT_EQ(server.infer.request_bytes_max, 2 << 20);
   EXPECT_EQ(server.http.port, 81);
   EXPECT_EQ(server.http.threads, 3);

@@ -43,6 +43,15 @@ void wait_until_served(Inbox& inbox) {
   while (inbox.depth() > 0) std::this_thread::yield();
 }
 
+// `here`: set by a round on this thread, which has found that the dispatcher's thread has ended its own.
+void wait_until_turn_is_free(Inbox& inbox, const std::atomic<bool>& here) {
+  wait_until_served(inbox);
+  while (!here) {
+    static_cast<void>(inbox.post_withdrawal(RequestId{7}));  // full where that thread is slow
+    std::this_thread::yield();
+  }
+}
+
 TEST(Inbox, GivesMessagesInTheOrderTheyCame) {
   Inbox inbox(4);
   ASSERT_TRUE(inbox.post_withdrawal(RequestId{1}));
@@ -293,12 +302,7 @@ TEST(Inbox, RequestsOfABurstAreWorkedOnTogetherWhenItEnds) {
         rounds.push_back(messages.size());
         return kNever;
       });
-  wait_until_served(inbox);
-  while (!here) {
-    static_cast<void>(
-        inbox.post_withdrawal(RequestId{7}));  // full: while another thread has the turn
-    std::this_thread::yield();
-  }
+  wait_until_turn_is_free(inbox, here);
   rounds.clear();
   for (const std::uint64_t id : {1, 2, 3}) {
     auto made = request(id, counters);
@@ -334,12 +338,7 @@ TEST(Inbox, WhoeverFlushesDoesTheErrandThatItOffersTimeFor) {
         }
         return kNever;
       });
-  wait_until_served(inbox);
-  while (!here) {
-    static_cast<void>(
-        inbox.post_withdrawal(RequestId{7}));  // full: while another thread has the turn
-    std::this_thread::yield();
-  }
+  wait_until_turn_is_free(inbox, here);
   EXPECT_EQ(offers, 0) << "those that don't flush offer nothing";
   auto made = request(1, counters);
   made->request.more_come = true;
