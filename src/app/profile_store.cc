@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <system_error>
 
 namespace takt::app {
@@ -86,10 +87,20 @@ json points_json(const std::vector<ProfilePoint>& points) {
 // Readers throw json::exception for what is missing or of another type, and this for the rest.
 struct Nonsense {};
 
-Duration duration(const json& value) {
+// Whole numbers alone: the conversion of another may overflow.
+std::int64_t count_up_to(std::int64_t max, const json& value) {
+  if (!value.is_number_integer()) throw Nonsense{};
   const auto count = value.get<std::int64_t>();
-  if (!value.is_number_integer() || count < 0 || count > kDurationMaxNs) throw Nonsense{};
-  return Duration(count);
+  if (count < 0 || count > max) throw Nonsense{};
+  return count;
+}
+
+Duration duration(const json& value) {
+  return Duration(count_up_to(kDurationMaxNs, value));
+}
+
+int small_count(const json& value) {
+  return static_cast<int>(count_up_to(std::numeric_limits<int>::max(), value));
 }
 
 std::vector<ProfilePoint> parse_points(const json& list) {
@@ -97,15 +108,15 @@ std::vector<ProfilePoint> parse_points(const json& list) {
   if (!list.is_array() || list.size() > kPointsMax) throw Nonsense{};
   for (const json& entry : list) {
     ProfilePoint& point = points.emplace_back();
-    point.batch = entry.at("batch").get<int>();
+    point.batch = small_count(entry.at("batch"));
     point.p50 = duration(entry.at("p50_ns"));
     point.p99 = duration(entry.at("p99_ns"));
     point.longest = duration(entry.at("longest_ns"));
-    point.executions = entry.at("executions").get<std::int64_t>();
+    point.executions =
+        count_up_to(std::numeric_limits<std::int64_t>::max(), entry.at("executions"));
     for (const json& value : entry.at("window_ns")) point.window.push_back(duration(value));
-    if (point.batch < 1 || point.executions < 0 || point.p99 < point.p50 ||
-        point.longest < point.p99 || point.p99 <= Duration{} ||
-        point.window.size() > scheduler::SlidingQuantiles::kCapacity ||
+    if (point.batch < 1 || point.p99 < point.p50 || point.longest < point.p99 ||
+        point.p99 <= Duration{} || point.window.size() > scheduler::SlidingQuantiles::kCapacity ||
         !std::ranges::is_sorted(point.window)) {
       throw Nonsense{};
     }
@@ -116,8 +127,7 @@ std::vector<ProfilePoint> parse_points(const json& list) {
 
 StoredProfile parse(const json& file) {
   StoredProfile profile;
-  profile.batch_max = file.at("batch_max").get<int>();
-  if (profile.batch_max < 0) throw Nonsense{};
+  profile.batch_max = small_count(file.at("batch_max"));
   profile.learned = parse_points(file.at("learned"));
   if (!file.contains("measured")) return profile;
   const json& measured = file.at("measured");

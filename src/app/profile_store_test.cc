@@ -118,6 +118,7 @@ TEST_F(ProfileStoreTest, ValuesThatMakeNoSenseAreRefused) {
       {R"("p50_ns":1000000)", R"("p50_ns":9000000)"},
       {R"("batch":4)", R"("batch":0)"},
       {R"("batch":4)", R"("batch":"4")"},
+      {R"("batch":4)", R"("batch":4294967300)"},  // 4 in 32 bits
       {R"("executions":300)", R"("executions":-300)"},
       {R"([1000000,1000000,3000000])", R"([3000000,1000000])"},
       {R"("contention":1.25)", R"("contention":0.5)"},
