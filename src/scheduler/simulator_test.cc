@@ -12,7 +12,7 @@
 namespace takt::scheduler {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+#if defined(TAKT_SANITIZED) || !defined(NDEBUG)
 constexpr std::uint64_t kWorkloadsDefault = 300;
 #else
 constexpr std::uint64_t kWorkloadsDefault = 4000;

@@ -13,11 +13,11 @@
 
 extern "C" {
 NOT_INSTRUMENTED const char* __asan_default_options() {
-  return "detect_stack_use_after_return=1:strict_string_checks=1";
+  return "detect_stack_use_after_return=1:strict_string_checks=1:allow_addr2line=1";
 }
 
 NOT_INSTRUMENTED const char* __ubsan_default_options() {
-  return "print_stacktrace=1";
+  return "print_stacktrace=1:allow_addr2line=1";
 }
 
 NOT_INSTRUMENTED const char* __tsan_default_options() {

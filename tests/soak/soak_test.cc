@@ -34,7 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TAKT_SANITIZED
 constexpr std::size_t kRequests = 20'000;
 #else
 constexpr std::size_t kRequests = 100'000;

@@ -26,7 +26,7 @@ no boards here
 PYTEST = """<testsuites><testsuite name="pytest">
 <testcase classname="e2e.test_demo" name="test_ok"/>
 <testcase classname="e2e.test_demo" name="test_bad"><failure message="assert"/></testcase>
-<testcase classname="e2e.test_demo" name="test_setup"><error message="fixture"/></testcase>
+<testcase classname="e2e.test_demo" name="test_setup"><error message="error&#10;at fixture"/></testcase>
 <testcase classname="e2e.test_demo" name="test_skip"><skipped message="no boards"/></testcase>
 </testsuite></testsuites>"""
 
@@ -67,7 +67,7 @@ def test_a_ctest_report_is_counted_with_the_reason_of_a_skip():
 def test_a_pytest_report_is_counted_with_errors_as_failures():
     outcome = run.run_suite(reporting(PYTEST, 1), jobs=1)
     assert outcome.passed == 1
-    assert outcome.failed == ["e2e.test_demo: test_bad", "e2e.test_demo: test_setup"]
+    assert outcome.failed == ["e2e.test_demo: test_bad (assert)", "e2e.test_demo: test_setup (error)"]
     assert outcome.skipped == ["e2e.test_demo: test_skip (no boards)"]
 
 

@@ -118,8 +118,7 @@ TEST_F(OpenVino, AnswersTheSameWhateverItRanBefore) {
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)  // they bring their own allocator
+#ifndef TAKT_SANITIZED  // sanitizers bring their own allocator
 std::size_t resident_bytes() {
   std::size_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages >> pages;
