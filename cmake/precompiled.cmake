@@ -9,7 +9,7 @@ endif()
 add_compile_definitions(_GLIBCXX_USE_CXX11_ABI=1)
 
 # One source for each owner: CMake makes precompiled headers for a target that compiles something.
-file(WRITE ${CMAKE_BINARY_DIR}/gen/precompiled.cc "")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/gen/precompiled.cc CONTENT "// Empty.\n")
 
 # Layers: nothing that takes long to read and that few use. Not with GCC 12, which then warns about the
 # insides of std::string (GCC bug 105329) as if they were the layers'.

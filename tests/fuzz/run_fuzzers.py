@@ -37,7 +37,7 @@ def targets(wanted: list[str]) -> list[str]:
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(BUILD / f"takt-fuzz-{name}"), f"-timeout={INPUT_SECONDS_MAX}",
-               f"-rss_limit_mb={RSS_MIB_MAX}", *arguments]
+               f"-rss_limit_mb={RSS_MIB_MAX}", f"-artifact_prefix={WORK / 'found' / name}/", *arguments]
     return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace")
 
@@ -49,7 +49,6 @@ def fuzz(name: str) -> tuple[int, str]:
     words = WORDS / f"{name}.dict"
     done = run(name, *([f"-dict={words}"] if words.exists() else []),
                f"-max_total_time={SECONDS}", f"-seed={SEED}", "-print_final_stats=1",
-               f"-artifact_prefix={WORK / 'found' / name}/",
                str(WORK / "corpus" / name), str(KEPT / name))
     if done.returncode != TIMEOUT_EXIT_CODE:
         return done.returncode, done.stdout
