@@ -18,6 +18,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -71,6 +72,23 @@ class FakeEngine final : public InferenceClient {
     held_ = true;
   }
 
+  // Requests wait where they come, in submit(), until `gate` opens.
+  void block(std::shared_future<void> gate) {
+    const std::scoped_lock lock(mutex_);
+    gate_ = std::move(gate);
+  }
+
+  // How many requests had come at the count-th flush(), which it waits for; 0: there was none.
+  [[nodiscard]] std::size_t submitted_at_flush(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    const bool came = changed_.wait_for(lock, kWaitMax, [&] { return flushes_.size() >= count; });
+    return came ? flushes_[count - 1] : 0;
+  }
+  [[nodiscard]] std::size_t flushes() {
+    const std::scoped_lock lock(mutex_);
+    return flushes_.size();
+  }
+
   // Waits until `count` requests have come since the beginning.
   [[nodiscard]] bool wait_for(std::size_t count) {
     std::unique_lock lock(mutex_);
@@ -106,15 +124,25 @@ class FakeEngine final : public InferenceClient {
   RequestId submit(InferRequest request, InferCompletion done) override {
     std::size_t index = 0;
     bool now = false;
+    std::shared_future<void> gate;
     {
       const std::scoped_lock lock(mutex_);
       index = requests_.size();
       requests_.push_back({std::move(request), std::move(done), false});
       now = !held_;
+      gate = gate_;
     }
     changed_.notify_all();
+    if (gate.valid()) gate.wait_for(kWaitMax);
     if (now) answer(index);
     return RequestId{index};
+  }
+  void flush(Duration /*spare*/) override {
+    {
+      const std::scoped_lock lock(mutex_);
+      flushes_.push_back(requests_.size());
+    }
+    changed_.notify_all();
   }
   void cancel(RequestId request) override {
     const bool was_waiting = finish(request.value, [](const InferRequest& /*request*/) {
@@ -189,6 +217,8 @@ class FakeEngine final : public InferenceClient {
   std::deque<Waiting> requests_;  // all that came
   std::size_t withdrawn_ = 0;
   bool held_ = false;
+  std::shared_future<void> gate_;
+  std::vector<std::size_t> flushes_;  // how many requests had come
 };
 
 class FakeCatalog final : public ModelCatalog {

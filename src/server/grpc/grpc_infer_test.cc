@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <deque>
 #include <future>
 #include <thread>
 
@@ -53,6 +54,66 @@ TEST_F(GrpcInfer, AnswersWhatTheModelMakesOfTheInputs) {
   EXPECT_EQ(response.outputs(1).name(), "OUTPUT1");
   EXPECT_EQ(response.raw_output_contents(0), raw(Numbers(4, 9)));
   EXPECT_EQ(response.raw_output_contents(1), raw(Numbers(4, 5)));
+}
+
+// A client with a connection of its own, whose request lies in the server's socket once send() returns.
+class SingleClient {
+ public:
+  explicit SingleClient(std::shared_ptr<grpc::Channel> channel) : generic_(std::move(channel)) {}
+
+  void send(const inference::ModelInferRequest& request) {
+    const grpc::Slice slice(request.SerializeAsString());
+    call_ = generic_.PrepareCall(&context_, kModelInfer, &queue_);
+    call_->StartCall(nullptr);
+    EXPECT_TRUE(ended());
+    call_->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    EXPECT_TRUE(ended());
+  }
+
+  grpc::Status answer() {
+    grpc::ByteBuffer response;
+    call_->Read(&response, nullptr);
+    EXPECT_TRUE(ended());
+    grpc::Status status;
+    call_->Finish(&status, nullptr);
+    EXPECT_TRUE(ended());
+    return status;
+  }
+
+ private:
+  bool ended() {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto until = std::chrono::system_clock::now() + kWaitMax;
+    return queue_.AsyncNext(&tag, &ok, until) == grpc::CompletionQueue::GOT_EVENT && ok;
+  }
+
+  grpc::GenericStub generic_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+};
+
+// gRPC looks at one socket at a time; each request that was decided on alone cost twice as much.
+TEST_F(GrpcInfer, RequestsThatHaveComeOnSeveralConnectionsAreDecidedOnTogether) {
+  constexpr std::size_t kClients = 6;
+  start();
+  std::deque<SingleClient> clients;
+  for (std::size_t i = 0; i < kClients; ++i) {
+    connect();
+    ASSERT_TRUE(refusal(echo("connected")).ok());
+    clients.emplace_back(channel);
+  }
+  std::promise<void> gate;
+  engine.block(gate.get_future().share());
+  clients.front().send(echo("first"));
+  ASSERT_TRUE(engine.wait_for(kClients + 1));  // the server's thread waits in it
+  const std::size_t flushes_before = engine.flushes();
+  for (std::size_t i = 1; i < kClients; ++i) clients[i].send(echo("next"));
+  gate.set_value();
+  ASSERT_TRUE(engine.wait_for(2 * kClients));
+  for (SingleClient& client : clients) EXPECT_TRUE(client.answer().ok());
+  EXPECT_EQ(engine.submitted_at_flush(flushes_before + 1), 2 * kClients);
 }
 
 TEST_F(GrpcInfer, TakesContentsByTypeAndGivesTheOutputsAskedFor) {

@@ -47,7 +47,8 @@ void Poller::run() {
 bool Poller::next(void** tag, bool* ok) {
   if (events_to_pause_ > 0) {
     using Queue = ::grpc::CompletionQueue;
-    if (--events_to_pause_ > 0) {
+    --events_to_pause_;
+    for (int looks = events_to_pause_ > 0 ? kLooks : 0; looks > 0; --looks) {
       const Queue::NextStatus status = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
       if (status != Queue::TIMEOUT) return status == Queue::GOT_EVENT;
     }

@@ -72,6 +72,10 @@ class Poller {
   };
 
   static constexpr int kEventsMax = 32;
+  // Without anything for us, until nothing has come. gRPC's AsyncNext takes the news of one connection,
+  // which may be no more than a ping; and the first after an operation that ended on this thread, as the
+  // read of a message that had come already, returns without looking.
+  static constexpr int kLooks = 4;
 
   void run();
   [[nodiscard]] bool next(void** tag, bool* ok);
