@@ -53,12 +53,13 @@ function(takt_add_program name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS} Threads::Threads)
 endfunction()
 
-# takt_add_tests(<layer> SOURCES a_test.cc... [LAYERS ...] [LIBS ...] [TIMEOUT_S n])
+# takt_add_tests(<layer> SOURCES a_test.cc... [LAYERS ...] [LIBS ...] [TIMEOUT_S n] [WHOLE])
 # Executable takt-<layer>-tests with gtest_main and gmock, each test registered with ctest under
-# the label `unit`. Links takt_<layer> itself where that is a target. Tests find files of the
-# checkout (models/, examples/) under TAKT_SOURCE_DIR.
+# the label `unit`; with WHOLE all of them as one, where starting the program takes longer than they
+# do. Links takt_<layer> itself where that is a target. Tests find files of the checkout (models/,
+# examples/) under TAKT_SOURCE_DIR.
 function(takt_add_tests layer)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT_S" "SOURCES;LAYERS;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "WHOLE" "TIMEOUT_S" "SOURCES;LAYERS;LIBS")
   set(name takt-${layer}-tests)
   if(NOT arg_TIMEOUT_S)
     set(arg_TIMEOUT_S 60)
@@ -78,6 +79,12 @@ function(takt_add_tests layer)
   # PRE_TEST: the build only links; discovery runs when ctest does. Sanitizers are slower.
   if(TAKT_SANITIZE)
     math(EXPR arg_TIMEOUT_S "${arg_TIMEOUT_S} * 5")
+  endif()
+  if(arg_WHOLE)
+    add_test(NAME "${layer}: all" COMMAND ${name} --gtest_brief=1
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties("${layer}: all" PROPERTIES LABELS unit TIMEOUT ${arg_TIMEOUT_S})
+    return()
   endif()
   gtest_discover_tests(
     ${name}

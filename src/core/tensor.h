@@ -37,6 +37,13 @@ enum class DataType : std::uint8_t {
 [[nodiscard]] Result<DataType> parse_data_type(
     std::string_view name);  // the same names; also "TYPE_FP32"
 [[nodiscard]] std::size_t element_bytes(DataType type) noexcept;  // 0 for bytes (variable length)
+[[nodiscard]] constexpr bool is_floating(DataType type) noexcept {
+  return type == DataType::fp16 || type == DataType::bf16 || type == DataType::fp32 ||
+         type == DataType::fp64;
+}
+[[nodiscard]] constexpr bool is_integer(DataType type) noexcept {  // BOOL is none
+  return !is_floating(type) && type != DataType::boolean && type != DataType::bytes;
+}
 
 // Row-major, outermost dimension first; -1 stands for "any" in a signature, never in a tensor.
 using Shape = std::vector<std::int64_t>;

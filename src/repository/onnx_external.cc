@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "repository/onnx_external.h"
 
+#include "repository/onnx_sniff.h"
 #include "repository/read_file.h"
 
+#include <fcntl.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <onnx/onnx.pb.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +25,42 @@ namespace takt::repository {
 namespace {
 
 namespace fs = std::filesystem;
+namespace io = google::protobuf::io;
+
+std::unexpected<Error> refuse(const fs::path& file, const std::string& message) {
+  return fail(ErrorKind::invalid_input, file.string() + ": " + message);
+}
+
+Result<void> check_head(const fs::path& file, std::uint64_t size) {
+  if (size == 0) return refuse(file, "empty; expected an ONNX model");
+  std::string head(std::min<std::uint64_t>(size, 256), '\0');
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream.read(head.data(), static_cast<std::streamsize>(head.size()))) {
+    return refuse(file, "can't be read");
+  }
+  if (const std::string foreign = foreign_format(head); !foreign.empty()) {
+    return refuse(file, "not an ONNX model but " + foreign);
+  }
+  return {};
+}
+
+// Straight from the file: a second copy of the weights in memory would double the peak.
+Result<void> parse_file(const fs::path& file, std::uint64_t size, onnx::ModelProto& model) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return refuse(file, std::string("can't be opened: ") + std::strerror(errno));
+  io::FileInputStream stream(descriptor);
+  stream.SetCloseOnDelete(true);
+  io::CodedInputStream coded(&stream);
+  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
+  if (!model.ParsePartialFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
+    if (stream.GetErrno() != 0) {
+      return fail(ErrorKind::internal,
+                  file.string() + ": reading failed: " + std::strerror(stream.GetErrno()));
+    }
+    return refuse(file, explain_damage(file, size));
+  }
+  return {};
+}
 
 struct ExternalPlace {
   std::string location;
@@ -57,28 +102,57 @@ bool lies_inside(const fs::path& file, const fs::path& folder) {
   return end == real_folder.end();
 }
 
-Result<void> check_tensor(const onnx::TensorProto& tensor, const fs::path& folder) {
-  if (!is_external(tensor)) return {};
-  const std::string who = "the weights '" + printable(tensor.name()) + "' are external data";
-  const Result<ExternalPlace> place = read_place(tensor);
-  if (!place) return std::unexpected(place.error().within(who));
+std::string described(const onnx::TensorProto& tensor) {
+  return "the weights '" + printable(tensor.name()) + "' are external data";
+}
+
+std::unexpected<Error> refuse_range(const ExternalPlace& place, std::uint64_t length,
+                                    std::uint64_t size) {
+  return fail(ErrorKind::invalid_input, "at bytes " + std::to_string(place.offset) + " + " +
+                                            std::to_string(length) + " of '" +
+                                            printable(place.location) + "', but that file has " +
+                                            std::to_string(size) + "; copy it again");
+}
+
+// Where an external tensor lies: inside the folder, and in a file that is large enough for what is
+// stated and for `length_expected`.
+Result<ExternalPlace> find_place(const onnx::TensorProto& tensor, const fs::path& folder,
+                                 std::uint64_t length_expected) {
+  Result<ExternalPlace> place = read_place(tensor);
+  if (!place) return place;
   const fs::path location(place->location);
   const bool bad = place->location.empty() || location.is_absolute() ||
                    place->location.find('\0') != std::string::npos ||
                    !lies_inside(folder / location, folder);
   if (bad) {
-    return fail(ErrorKind::invalid_input, who + " at '" + printable(place->location) +
-                                              "', which is not inside the model's folder");
+    return fail(ErrorKind::invalid_input,
+                "at '" + printable(place->location) + "', which is not inside the model's folder");
   }
   const Result<std::uint64_t> size = regular_file_size(folder / location, UINT64_MAX);
-  if (!size) return std::unexpected(size.error().within(who));
-  if (place->offset > *size || place->length > *size - place->offset) {
-    return fail(ErrorKind::invalid_input, who + " at bytes " + std::to_string(place->offset) +
-                                              " + " + std::to_string(place->length) + " of '" +
-                                              printable(place->location) + "', but that file has " +
-                                              std::to_string(*size) + "; copy it again");
+  if (!size) return std::unexpected(size.error());
+  const std::uint64_t length = std::max(place->length, length_expected);
+  if (place->offset > *size || length > *size - place->offset) {
+    return refuse_range(*place, length, *size);
   }
+  return place;
+}
+
+Result<void> check_tensor(const onnx::TensorProto& tensor, const fs::path& folder) {
+  if (!is_external(tensor)) return {};
+  const Result<ExternalPlace> place = find_place(tensor, folder, 0);
+  if (!place) return std::unexpected(place.error().within(described(tensor)));
   return {};
+}
+
+Result<std::vector<std::byte>> read_bytes(const fs::path& file, std::uint64_t offset,
+                                          std::size_t length) {
+  std::ifstream stream(file, std::ios::binary);
+  std::vector<std::byte> bytes(length);
+  if (!stream || !stream.seekg(static_cast<std::streamoff>(offset)) ||
+      !stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(length))) {
+    return fail(ErrorKind::internal, file.string() + ": reading failed");
+  }
+  return bytes;
 }
 
 Result<void> check_graph(const onnx::GraphProto& graph, const fs::path& folder);
@@ -121,6 +195,13 @@ Result<void> check_graph(const onnx::GraphProto& graph, const fs::path& folder) 
 
 }  // namespace
 
+Result<void> parse_onnx(const fs::path& file, const Limits& limits, onnx::ModelProto& model) {
+  const Result<std::uint64_t> size = regular_file_size(file, limits.onnx_bytes_max);
+  if (!size) return std::unexpected(size.error());
+  if (Result<void> head = check_head(file, *size); !head) return head;
+  return parse_file(file, *size, model);
+}
+
 bool is_external(const onnx::TensorProto& tensor) noexcept {
   return tensor.data_location() == onnx::TensorProto::EXTERNAL || tensor.external_data_size() > 0;
 }
@@ -131,6 +212,20 @@ Result<void> check_external_data(const onnx::ModelProto& model, const fs::path& 
     if (checked) checked = check_nodes(function.node(), folder);
   }
   return checked;
+}
+
+Result<std::vector<std::byte>> read_external_data(const onnx::TensorProto& tensor,
+                                                  const fs::path& folder,
+                                                  std::size_t bytes_expected) {
+  const Result<ExternalPlace> place = find_place(tensor, folder, bytes_expected);
+  if (!place) return std::unexpected(place.error().within(described(tensor)));
+  if (place->length != 0 && place->length != bytes_expected) {
+    return fail(ErrorKind::invalid_input,
+                described(tensor) + " of " + std::to_string(place->length) +
+                    " bytes, but the tensor has " + std::to_string(bytes_expected) +
+                    "; export the model again");
+  }
+  return read_bytes(folder / place->location, place->offset, bytes_expected);
 }
 
 }  // namespace takt::repository

@@ -2,19 +2,11 @@
 #include "repository/onnx_model.h"
 
 #include "repository/onnx_external.h"
-#include "repository/onnx_sniff.h"
 #include "repository/onnx_types.h"
 #include "repository/read_file.h"
 
-#include <fcntl.h>
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <onnx/onnx.pb.h>
-#include <unistd.h>
 
-#include <cstring>
-#include <fstream>
-#include <limits>
 #include <set>
 #include <utility>
 
@@ -22,46 +14,10 @@ namespace takt::repository {
 namespace {
 
 namespace fs = std::filesystem;
-namespace io = google::protobuf::io;
 
 constexpr int kTensorsMax = 256;
 constexpr int kRankMax = 16;
 constexpr std::size_t kNameBytesMax = 1024;
-
-std::unexpected<Error> refuse(const fs::path& file, const std::string& message) {
-  return fail(ErrorKind::invalid_input, file.string() + ": " + message);
-}
-
-Result<void> check_head(const fs::path& file, std::uint64_t size) {
-  if (size == 0) return refuse(file, "empty; expected an ONNX model");
-  std::string head(std::min<std::uint64_t>(size, 256), '\0');
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream.read(head.data(), static_cast<std::streamsize>(head.size()))) {
-    return refuse(file, "can't be read");
-  }
-  if (const std::string foreign = foreign_format(head); !foreign.empty()) {
-    return refuse(file, "not an ONNX model but " + foreign);
-  }
-  return {};
-}
-
-// Straight from the file: a second copy of the weights in memory would double the peak.
-Result<void> parse_file(const fs::path& file, std::uint64_t size, onnx::ModelProto& model) {
-  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return refuse(file, std::string("can't be opened: ") + std::strerror(errno));
-  io::FileInputStream stream(descriptor);
-  stream.SetCloseOnDelete(true);
-  io::CodedInputStream coded(&stream);
-  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
-  if (!model.ParsePartialFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
-    if (stream.GetErrno() != 0) {
-      return fail(ErrorKind::internal,
-                  file.string() + ": reading failed: " + std::strerror(stream.GetErrno()));
-    }
-    return refuse(file, explain_damage(file, size));
-  }
-  return {};
-}
 
 Result<OnnxTensor> read_value(const onnx::ValueInfoProto& value, const std::string& where) {
   if (value.name().empty() || value.name().size() > kNameBytesMax) {
@@ -155,11 +111,8 @@ Result<OnnxModel> read_signature(const onnx::ModelProto& model) {
 }  // namespace
 
 Result<OnnxModel> read_onnx(const fs::path& file, const Limits& limits) {
-  const Result<std::uint64_t> size = regular_file_size(file, limits.onnx_bytes_max);
-  if (!size) return std::unexpected(size.error());
-  if (Result<void> head = check_head(file, *size); !head) return std::unexpected(head.error());
   onnx::ModelProto model;
-  if (Result<void> parsed = parse_file(file, *size, model); !parsed) {
+  if (Result<void> parsed = parse_onnx(file, limits, model); !parsed) {
     return std::unexpected(parsed.error());
   }
   Result<OnnxModel> result = read_signature(model);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Element types of ONNX in takt's words. Thread-safe: pure functions. Owns: nothing.
-// Private to this layer.
+// Element types of ONNX in takt's words.
+// Thread-safe: pure functions.
+// Owns: nothing.
 #pragma once
 
 #include "core/tensor.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small files as a whole, with a limit. Thread-safe: pure functions. Owns: the bytes read.
-// Private to this layer.
+// Small files as a whole, with a limit; names from files, fit for a message.
+// Thread-safe: pure functions.
+// Owns: the bytes read.
 #pragma once
 
 #include "core/result.h"
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace takt::repository {
 

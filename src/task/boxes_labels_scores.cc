@@ -35,10 +35,10 @@ bool carries_name(const RoleRule& rule, const TensorSpec& output) {
 bool fits(Role role, const TensorSpec& output, const TensorSpec* boxes) {
   if (role == kBoxes) {
     const auto shape = sample_shape(output.shape, 2);
-    if (!shape || !is_float(output.type)) return false;
+    if (!shape || !is_floating(output.type)) return false;
     return (*shape)[1] == 4 || ((*shape)[1] == -1 && carries_name(kRules[kBoxes], output));
   }
-  const bool type_fits = role == kLabels ? is_integer(output.type) : is_float(output.type);
+  const bool type_fits = role == kLabels ? is_label_type(output.type) : is_floating(output.type);
   return type_fits && output.shape.size() + 1 == boxes->shape.size();
 }
 

@@ -105,7 +105,7 @@ class Detr final : public Postprocessor {
 
 bool fits(const TensorSpec& output, std::int64_t columns) {
   const auto shape = sample_shape(output.shape, 2);
-  return is_float(output.type) && shape && ((*shape)[1] == columns || (*shape)[1] == -1);
+  return is_floating(output.type) && shape && ((*shape)[1] == columns || (*shape)[1] == -1);
 }
 
 // By name where the exporter gave one, else the only output of the shape.

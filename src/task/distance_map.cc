@@ -186,7 +186,7 @@ class DistanceMap final : public Postprocessor {
 Made make_distance_map(const PostprocessSpec& spec, const Signature& signature) {
   if (auto checked = check_layout(spec, {}); !checked) return std::unexpected(checked.error());
   const auto& outputs = signature.outputs;
-  const bool fits = outputs.size() == 1 && is_float(outputs[0].type) &&
+  const bool fits = outputs.size() == 1 && is_floating(outputs[0].type) &&
                     (sample_shape(outputs[0].shape, 2).has_value() ||
                      (outputs[0].shape.size() == 4 && outputs[0].shape[1] == 1));
   if (!fits) {

@@ -107,7 +107,7 @@ Made make_embedding_distance(const PostprocessSpec& spec, const Signature& signa
   const auto& outputs = signature.outputs;
   bool fits = (outputs.size() == 1 && may_be_one_value(outputs[0].shape)) ||
               (outputs.size() == 2 && !known_and_different(outputs[0].shape, outputs[1].shape));
-  for (const TensorSpec& output : outputs) fits = fits && is_float(output.type);
+  for (const TensorSpec& output : outputs) fits = fits && is_floating(output.type);
   if (!fits) {
     return fail(ErrorKind::invalid_input,
                 "the model has " + describe(signature) +

@@ -54,12 +54,7 @@ std::optional<Shape> sample_shape(const Shape& shape, std::size_t rank) {
   return std::nullopt;
 }
 
-bool is_float(DataType type) noexcept {
-  return type == DataType::fp32 || type == DataType::fp16 || type == DataType::bf16 ||
-         type == DataType::fp64;
-}
-
-bool is_integer(DataType type) noexcept {
+bool is_label_type(DataType type) noexcept {
   return type == DataType::int64 || type == DataType::int32 || type == DataType::uint8;
 }
 

@@ -19,8 +19,7 @@ namespace takt::postprocess {
 // `shape` with exactly `rank` dimensions: as it is, or without a leading batch of 1 or "any".
 [[nodiscard]] std::optional<Shape> sample_shape(const Shape& shape, std::size_t rank);
 
-[[nodiscard]] bool is_float(DataType type) noexcept;
-[[nodiscard]] bool is_integer(DataType type) noexcept;
+[[nodiscard]] bool is_label_type(DataType type) noexcept;
 
 // "output 'boxes' FP32 [300,4]"
 [[nodiscard]] std::string describe(const TensorSpec& output);

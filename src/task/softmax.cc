@@ -74,7 +74,7 @@ Made make_softmax(const PostprocessSpec& spec, const Signature& signature) {
     return std::unexpected(checked.error());
   }
   const auto classes = static_cast<std::int64_t>(spec.classes.size());
-  const bool one = signature.outputs.size() == 1 && is_float(signature.outputs[0].type);
+  const bool one = signature.outputs.size() == 1 && is_floating(signature.outputs[0].type);
   const std::int64_t values = one ? values_of(signature.outputs[0], signature) : 0;
   if (!one || (classes != 0 && values != -1 && values != classes)) {
     return fail(ErrorKind::invalid_input,

@@ -50,7 +50,7 @@ std::vector<Head> heads_of(const PostprocessSpec& spec, const Signature& signatu
   std::vector<Head> heads;
   for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
     const auto shape = sample_shape(signature.outputs[i].shape, 2);
-    if (!shape || !is_float(signature.outputs[i].type)) continue;
+    if (!shape || !is_floating(signature.outputs[i].type)) continue;
     for (const Layout& layout : kLayouts) {
       if (spec.layout != "auto" && spec.layout != layout.name) continue;
       const std::int64_t found = (*shape)[layout.anchors_first ? 1 : 0];

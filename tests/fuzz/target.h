@@ -37,6 +37,7 @@ struct Target {
 [[nodiscard]] Target infer_request();
 [[nodiscard]] Target json_call();
 [[nodiscard]] Target model_config();
+[[nodiscard]] Target onnx_import();
 [[nodiscard]] Target picture();
 [[nodiscard]] Target review_decision();
 [[nodiscard]] Target ring();

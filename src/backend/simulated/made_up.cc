@@ -92,11 +92,6 @@ bool add_strings(OutputBuffer& buffer, std::size_t count, std::uint64_t seed) {
   return true;
 }
 
-bool is_floating(DataType type) {
-  return type == DataType::fp16 || type == DataType::bf16 || type == DataType::fp32 ||
-         type == DataType::fp64;
-}
-
 }  // namespace
 
 std::uint64_t digest_image(std::span<const std::uint8_t> row, const ImageInput& image) {
