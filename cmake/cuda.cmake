@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# Finds nvcc. Without it everything else builds; `takt doctor` says at run time what is missing.
-set(TAKT_CUDA AUTO CACHE STRING "CUDA parts: AUTO (when nvcc is found), ON or OFF")
-set_property(CACHE TAKT_CUDA PROPERTY STRINGS AUTO ON OFF)
-
-set(TAKT_NVCC_SUMMARY "not used (TAKT_CUDA=OFF)")
-if(NOT TAKT_CUDA STREQUAL "OFF")
-  find_program(TAKT_NVCC nvcc HINTS /usr/local/cuda/bin)
-  mark_as_advanced(TAKT_NVCC)
-  if(TAKT_NVCC)
-    execute_process(COMMAND ${TAKT_NVCC} --version OUTPUT_VARIABLE nvcc_output ERROR_QUIET)
-    string(REGEX MATCH "release [0-9]+\\.[0-9]+" nvcc_release "${nvcc_output}")
-    set(TAKT_NVCC_SUMMARY "${TAKT_NVCC} (${nvcc_release})")
-  elseif(TAKT_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "TAKT_CUDA=ON, but nvcc was not found. Put it on PATH, or use "
-                        "TAKT_CUDA=AUTO to build without the CUDA parts.")
-  else()
-    set(TAKT_NVCC_SUMMARY "not found")
+# The headers of the CUDA driver and of its runtime compiler (NVRTC), from the wheels in the
+# project's own Python environment, as the imported target cuda::headers. Nothing is linked: the
+# libraries are opened at run time, and kernels are compiled then.
+set(TAKT_CUDA_INCLUDE "${takt_site_packages}/nvidia/cu13/include")
+foreach(header cuda.h nvrtc.h)
+  if(NOT EXISTS "${TAKT_CUDA_INCLUDE}/${header}")
+    message(FATAL_ERROR "${header} (wheels nvidia-cuda-runtime and nvidia-cuda-nvrtc) is not in "
+                        "${TAKT_VENV}; ${TAKT_SETUP_HINT}")
   endif()
-endif()
+endforeach()
+add_library(cuda::headers INTERFACE IMPORTED GLOBAL)
+target_include_directories(cuda::headers INTERFACE ${TAKT_CUDA_INCLUDE})
+
+file(STRINGS "${TAKT_CUDA_INCLUDE}/cuda.h" cuda_version_line REGEX "^#define CUDA_VERSION ")
+string(REGEX REPLACE "^#define CUDA_VERSION ([0-9]+)0([0-9])0$" "\\1.\\2" TAKT_CUDA_SUMMARY
+       "${cuda_version_line}")

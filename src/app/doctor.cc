@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/doctor.h"
 
+#include "app/doctor_gpu.h"
 #include "worker/backends.h"
 #include "worker/topology.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <thread>
 
@@ -89,32 +91,6 @@ Finding examine_openvino() {
   return {Level::ok, "openvino", (*backend)->version(), ""};
 }
 
-Finding examine_gpu_driver() {
-  constexpr const char* kCost = "models run on the CPU backend; nothing else is lost";
-  void* library = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (library == nullptr) return {Level::note, "gpu driver", "libcuda.so.1 not found", kCost};
-  using DriverVersion = int (*)(int*);
-  const auto driver_version =
-      reinterpret_cast<DriverVersion>(::dlsym(library, "cuDriverGetVersion"));
-  int version = 0;
-  const bool answered = driver_version != nullptr && driver_version(&version) == 0;
-  ::dlclose(library);
-  if (!answered) return {Level::note, "gpu driver", "libcuda.so.1 does not answer", kCost};
-  return {Level::ok, "gpu driver", fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10),
-          "the cuda backend is not part of this version yet: models run on the CPU"};
-}
-
-Finding examine_gpu_library(const char* what, std::initializer_list<const char*> names) {
-  for (const char* name : names) {
-    if (void* library = ::dlopen(name, RTLD_LAZY | RTLD_LOCAL); library != nullptr) {
-      ::dlclose(library);
-      return {Level::ok, what, name, ""};
-    }
-  }
-  return {Level::note, what, fmt::format("{} not found", *names.begin()),
-          "needed only to run models on an NVIDIA GPU"};
-}
-
 Finding examine_cache(const std::filesystem::path& directory) {
   std::error_code failure;
   std::filesystem::create_directories(directory, failure);
@@ -127,15 +103,11 @@ Finding examine_cache(const std::filesystem::path& directory) {
 }  // namespace
 
 std::vector<Finding> examine(const std::filesystem::path& cache_dir) {
-  return {examine_cpu(),
-          examine_topology(),
-          examine_memory(),
-          examine_shared_memory(),
-          examine_openvino(),
-          examine_cache(cache_dir),
-          examine_gpu_driver(),
-          examine_gpu_library("gpu library", {"libcudnn.so.9"}),
-          examine_gpu_library("gpu monitor", {"libnvidia-ml.so.1"})};
+  std::vector<Finding> findings{examine_cpu(),      examine_topology(),
+                                examine_memory(),   examine_shared_memory(),
+                                examine_openvino(), examine_cache(cache_dir)};
+  std::ranges::move(examine_gpus(), std::back_inserter(findings));
+  return findings;
 }
 
 int run_doctor(const std::filesystem::path& cache_dir) {

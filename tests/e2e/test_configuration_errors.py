@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wrong takt.yaml is refused with the place, what was expected and what to try."""
 
+import re
+
 import pytest
 
 import pictures
@@ -89,7 +91,17 @@ def test_a_wrong_command_line_is_refused(takt, arguments):
 def test_help_and_version_need_no_configuration(takt):
     assert "inspect" in takt.run("--help").ok().out
     assert takt.run("version").ok().out.startswith("takt ")
-    assert takt.run("doctor").ok().out
+
+
+def test_doctor_says_what_there_is_for_a_gpu_or_what_to_do(takt):
+    said = takt.run("doctor").ok().out
+    found = re.search(r"^(ok|note) +gpu driver +(.*)\n +(.*)$", said, re.MULTILINE)
+    assert found, said
+    level, driver, remedy = found.groups()
+    if level == "ok":
+        assert driver.startswith("CUDA 1") and "gpu 0" in said
+    else:
+        assert "models run on the CPU" in driver and "libcuda.so.1" in remedy
 
 
 def test_a_missing_image_folder_names_the_line(takt, config):

@@ -16,7 +16,7 @@ CODE_NAMES = {"CMakeLists.txt", "Makefile"}
 # Libraries whose headers stay inside the layer that uses them.
 VENDOR_HEADERS = re.compile(
     r"^(openvino/|SQLiteCpp/|sqlite3|yaml-cpp/|onnx/|google/protobuf/|spng\.h|turbojpeg\.h|jpeglib"
-    r"|stb/|CLI/|hwloc|prometheus/|grpc/|grpcpp/)|\.pb\.h$")
+    r"|stb/|CLI/|hwloc|prometheus/|grpc/|grpcpp/|cuda\.h|nvrtc|cudnn|nvml)|\.pb\.h$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 # Split, so that the rule doesn't find itself.

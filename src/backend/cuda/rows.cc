@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/rows.h"
+
+#include "backend/cuda/index_space.h"
+#include "backend/cuda/pointwise_expressions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace takt::cuda {
+namespace {
+
+using graph::ReduceKind;
+
+constexpr std::int64_t kWarp = 32;
+constexpr std::int64_t kThreadsMax = 256;
+
+// A block has x threads side by side, each at a row of its own, and y that share each of these rows.
+struct Layout {
+  IndexSpace outer;
+  IndexSpace inner;
+  std::int64_t rows = 1;
+  std::int64_t length = 1;
+  std::int64_t x = 1;
+  std::int64_t y = 1;
+};
+
+IndexSpace part(const Shape& shape, std::span<const Access* const> accesses, std::size_t first) {
+  IndexSpace space{shape, {}};
+  for (const Access* access : accesses) {
+    const auto begin = access->strides.begin() + static_cast<std::ptrdiff_t>(first);
+    space.strides.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(shape.size()));
+  }
+  return space;
+}
+
+// In the order of the first tensor's strides, which is the one that is read most.
+IndexSpace ordered_by_first(IndexSpace space) {
+  std::ranges::reverse(space.strides);
+  space = compacted(std::move(space));
+  std::ranges::reverse(space.strides);
+  return space;
+}
+
+std::int64_t power_of_two_up_to(std::int64_t value) {
+  std::int64_t power = 1;
+  while (2 * power <= value) power *= 2;
+  return power;
+}
+
+// Neighbouring threads read neighbours: along the row where its elements lie side by side, and otherwise
+// across rows.
+Layout plan(const RowSpace& space, std::span<const Access* const> accesses) {
+  Layout layout;
+  layout.outer = ordered_by_first(part(space.outer, accesses, 0));
+  layout.inner = ordered_by_first(part(space.inner, accesses, space.outer.size()));
+  layout.rows = product(space.outer);
+  layout.length = product(space.inner);
+  const bool along = layout.inner.strides.front().back() <= layout.outer.strides.front().back() ||
+                     layout.rows == 1;
+  if (!along) layout.x = std::min(kWarp, power_of_two_up_to(layout.rows));
+  layout.y = std::min(kThreadsMax / layout.x,
+                      power_of_two_up_to(std::max<std::int64_t>(1, layout.length)));
+  return layout;
+}
+
+// Declares `name` as the tensor's offset at the place that `index` counts in the space.
+std::string offset_text(const IndexSpace& space, std::size_t tensor, std::string_view name,
+                        std::string_view index) {
+  std::string sum;
+  std::string rest(index);
+  for (std::size_t dim = space.shape.size(); dim-- > 0;) {
+    const std::int64_t stride = space.strides[tensor][dim];
+    const std::string place = dim == 0 ? rest : fmt::format("{} % {}u", rest, space.shape[dim]);
+    if (stride != 0) sum += fmt::format("{}({}) * {}ull", sum.empty() ? "" : " + ", place, stride);
+    rest = fmt::format("{} / {}u", rest, space.shape[dim]);
+  }
+  return fmt::format("const unsigned long long {} = {};", name, sum.empty() ? "0" : sum);
+}
+
+std::string head(const Layout& layout, std::string_view name, const std::string& parameters) {
+  return fmt::format(
+      "extern \"C\" __global__ void __launch_bounds__({0}) {1}({2}) {{\n"
+      "  const unsigned row = blockIdx.x * {3}u + threadIdx.x;\n"
+      "  const bool inside = row < {4}u;\n",
+      layout.x * layout.y, name, parameters, layout.x, layout.rows);
+}
+
+// A loop over the thread's elements of the row; `body` uses j and the offsets that it declares.
+std::string loop(const Layout& layout, const std::string& body) {
+  return fmt::format("  for (unsigned j = threadIdx.y; inside && j < {}u; j += {}u) {{\n{}  }}\n",
+                     layout.length, layout.y, body);
+}
+
+// `variable` of the threads that share a row becomes that of all of them together.
+std::string combine(const Layout& layout, std::string_view type, std::string_view variable,
+                    const std::string& combined) {
+  if (layout.y == 1) return "";
+  return fmt::format(
+      "  {{\n    __shared__ {0} parts[{1}][{2}];\n"
+      "    parts[threadIdx.y][threadIdx.x] = {3};\n"
+      "    for (unsigned half = {1} / 2; half > 0; half /= 2) {{\n"
+      "      __syncthreads();\n"
+      "      if (threadIdx.y < half) {{\n"
+      "        const {0} a = parts[threadIdx.y][threadIdx.x];\n"
+      "        const {0} b = parts[threadIdx.y + half][threadIdx.x];\n"
+      "        parts[threadIdx.y][threadIdx.x] = {4};\n      }}\n    }}\n"
+      "    __syncthreads();\n    {3} = parts[0][threadIdx.x];\n  }}\n",
+      type, layout.y, layout.x, variable, combined);
+}
+
+KernelSource finish(const Layout& layout, std::string name, std::string text) {
+  const auto blocks = static_cast<unsigned>((layout.rows + layout.x - 1) / layout.x);
+  return {std::move(name), std::move(text), blocks, static_cast<unsigned>(layout.x),
+          static_cast<unsigned>(layout.y)};
+}
+
+// What a type is summed in: integers in 64 bits.
+DataType summed_as(DataType type) {
+  if (is_floating(type)) return type;
+  return type == DataType::uint64 ? type : DataType::int64;
+}
+
+// Roots and logarithms of integers are computed as real numbers.
+DataType reduced_as(ReduceKind kind, DataType type) {
+  const bool real =
+      kind == ReduceKind::l2 || kind == ReduceKind::log_sum || kind == ReduceKind::log_sum_exp;
+  return real && !is_floating(type) ? DataType::fp64 : summed_as(type);
+}
+
+std::string parameter(const Access& access, std::string_view name, bool written) {
+  return fmt::format("{}{}* {}", written ? "" : "const ", stored_type(access.type), name);
+}
+
+// How a reduction begins, takes an element x, joins two parts a and b, and ends.
+struct Reduction {
+  std::string start;
+  std::string taken;
+  std::string joined;
+  std::string ended;
+};
+
+// In numbers of `type`. log_sum_exp is not here: it needs the largest element first.
+Reduction reduction(ReduceKind kind, DataType type, std::int64_t length) {
+  const std::string_view f = type == DataType::fp64 ? "" : "f";
+  const std::string zero = literal(type, 0);
+  const std::string sum = "a + b";
+  switch (kind) {
+    case ReduceKind::mean:
+      return {zero, "sum + x", sum,
+              fmt::format("sum / {}", literal(type, static_cast<double>(length)))};
+    case ReduceKind::max:
+      return {lowest(type), "(x != x || x > sum ? x : sum)", "(a != a || a > b ? a : b)", "sum"};
+    case ReduceKind::min:
+      return {highest(type), "(x != x || x < sum ? x : sum)", "(a != a || a < b ? a : b)", "sum"};
+    case ReduceKind::prod:
+      return {literal(type, 1), "sum * x", "a * b", "sum"};
+    case ReduceKind::l1:
+      return {zero,
+              is_floating(type) ? fmt::format("sum + fabs{}(x)", f) : "sum + (x < 0 ? -x : x)", sum,
+              "sum"};
+    case ReduceKind::l2:
+      return {zero, "sum + x * x", sum, fmt::format("sqrt{}(sum)", f)};
+    case ReduceKind::sum_square:
+      return {zero, "sum + x * x", sum, "sum"};
+    case ReduceKind::log_sum:
+      return {zero, "sum + x", sum, fmt::format("log{}(sum)", f)};
+    case ReduceKind::sum:
+    case ReduceKind::log_sum_exp:
+      break;
+  }
+  return {zero, "sum + x", sum, "sum"};
+}
+
+// The row's elements as x, one after the other, in numbers of `type`.
+std::string element(const Layout& layout, std::size_t tensor, const Access& access, DataType type,
+                    std::string_view name) {
+  return fmt::format("    {0}\n    const {1} {2} = static_cast<{1}>({3});\n",
+                     offset_text(layout.inner, tensor, fmt::format("{}_at", name), "j"),
+                     computed_type(type), name,
+                     loaded(access.type, fmt::format("{0}_row[{0}_at]", name)));
+}
+
+std::string row_pointer(const Layout& layout, std::size_t tensor, const Access& access,
+                        std::string_view name, std::string_view pointer, bool written) {
+  return fmt::format("  {}\n  {}{}* const {}_row = {} + {}_begin;\n",
+                     offset_text(layout.outer, tensor, fmt::format("{}_begin", name), "row"),
+                     written ? "" : "const ", stored_type(access.type), name, pointer, name);
+}
+
+std::string largest_of_row(const Layout& layout, const Access& input, DataType type) {
+  const Reduction max = reduction(ReduceKind::max, type, 1);
+  return fmt::format("  {} top = {};\n", computed_type(type), max.start) +
+         loop(layout,
+              element(layout, 0, input, type, "x") + "    top = x != x || x > top ? x : top;\n") +
+         combine(layout, computed_type(type), "top", max.joined);
+}
+
+std::string store_result(const Access& output, std::string_view value) {
+  return fmt::format("  if (inside && threadIdx.y == 0) y_row[0] = {};\n",
+                     stored(output.type, value));
+}
+
+}  // namespace
+
+KernelSource reduce_kernel(const ReduceRows& reduce, std::string name) {
+  const Access* const accesses[] = {&reduce.input, &reduce.output};
+  const Layout layout = plan(reduce.space, accesses);
+  const DataType type = reduced_as(reduce.kind, reduce.input.type);
+  const std::string_view f = type == DataType::fp64 ? "" : "f";
+  Reduction how = reduction(reduce.kind, type, layout.length);
+  std::string text =
+      head(layout, name,
+           parameter(reduce.input, "in", false) + ", " + parameter(reduce.output, "out", true));
+  text += row_pointer(layout, 0, reduce.input, "x", "in", false);
+  text += row_pointer(layout, 1, reduce.output, "y", "out", true);
+  if (reduce.kind == ReduceKind::log_sum_exp) {
+    text += largest_of_row(layout, reduce.input, type);
+    // Of nothing but -infinity the logarithm is that too; of +infinity likewise.
+    text += fmt::format("  const {} shift = isinf(top) ? 0 : top;\n", computed_type(type));
+    how.taken = fmt::format("sum + exp{}(x - shift)", f);
+    how.ended = fmt::format("log{}(sum) + shift", f);
+  }
+  const bool saturates = is_floating(type) && !is_floating(reduce.output.type);
+  if (saturates) {
+    how.ended = fmt::format("takt::saturate<{}>({})", computed_type(reduce.output.type), how.ended);
+  }
+  text += fmt::format("  {} sum = {};\n", computed_type(type), how.start);
+  text += loop(layout, element(layout, 0, reduce.input, type, "x") +
+                           fmt::format("    sum = {};\n", how.taken));
+  text += combine(layout, computed_type(type), "sum", how.joined);
+  text += store_result(reduce.output, how.ended) + "}\n";
+  return finish(layout, std::move(name), std::move(text));
+}
+
+KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, std::string name) {
+  const Access* const accesses[] = {&reduce.input, &reduce.output};
+  const Layout layout = plan(reduce.space, accesses);
+  const std::string_view as = computed_type(summed_as(reduce.input.type));
+  const char better = reduce.maximum ? '>' : '<';
+  const char first = reduce.last_of_equals ? '>' : '<';
+  // The first NaN is larger and smaller than everything, as numpy has it.
+  const auto beats = [&](std::string_view a, std::string_view b) {
+    return fmt::format(
+        "({1}.at < 0 || ({0}.at >= 0 && ({0}.value {2} {1}.value || "
+        "({0}.value != {0}.value && {1}.value == {1}.value) || "
+        "(({0}.value == {1}.value || ({0}.value != {0}.value && {1}.value != "
+        "{1}.value)) && {0}.at {3} {1}.at))))",
+        a, b, better, first);
+  };
+  std::string text = fmt::format("struct {}_found {{ {} value; long long at; }};\n", name, as);
+  text += head(layout, name,
+               parameter(reduce.input, "in", false) + ", " + parameter(reduce.output, "out", true));
+  text += row_pointer(layout, 0, reduce.input, "x", "in", false);
+  text += row_pointer(layout, 1, reduce.output, "y", "out", true);
+  text += fmt::format("  {0}_found best = {{0, -1}};\n", name);
+  text += loop(layout, element(layout, 0, reduce.input, summed_as(reduce.input.type), "x") +
+                           fmt::format("    const {}_found here = {{x, j}};\n"
+                                       "    if {} best = here;\n",
+                                       name, beats("here", "best")));
+  text += combine(layout, name + "_found", "best", fmt::format("{} ? a : b", beats("a", "b")));
+  text += store_result(reduce.output, "best.at") + "}\n";
+  return finish(layout, std::move(name), std::move(text));
+}
+
+KernelSource softmax_kernel(const SoftmaxRows& softmax, std::string name) {
+  const Access* const accesses[] = {&softmax.input, &softmax.output};
+  const Layout layout = plan(softmax.space, accesses);
+  const std::string_view as = computed_type(summed_as(softmax.input.type));
+  const std::string_view f = softmax.input.type == DataType::fp64 ? "" : "f";
+  const std::string x = element(layout, 0, softmax.input, summed_as(softmax.input.type), "x");
+  std::string text =
+      head(layout, name,
+           parameter(softmax.input, "in", false) + ", " + parameter(softmax.output, "out", true));
+  text += row_pointer(layout, 0, softmax.input, "x", "in", false);
+  text += row_pointer(layout, 1, softmax.output, "y", "out", true);
+  text += largest_of_row(layout, softmax.input, summed_as(softmax.input.type));
+  text += fmt::format("  {} sum = 0;\n", as);
+  text += loop(layout, x + fmt::format("    sum += exp{}(x - top);\n", f));
+  text += combine(layout, as, "sum", "a + b");
+  const std::string result =
+      softmax.log ? fmt::format("x - top - log{}(sum)", f) : fmt::format("exp{}(x - top) / sum", f);
+  text += loop(layout,
+               x + "    " + offset_text(layout.inner, 1, "y_at", "j") +
+                   fmt::format("\n    y_row[y_at] = {};\n", stored(softmax.output.type, result)));
+  return finish(layout, std::move(name), text + "}\n");
+}
+
+KernelSource normalize_kernel(const NormalizeRows& normalize, std::string name) {
+  std::vector<const Access*> accesses{&normalize.input, &normalize.scale};
+  if (normalize.bias) accesses.push_back(&*normalize.bias);
+  accesses.push_back(&normalize.output);
+  const std::size_t y = accesses.size() - 1;
+  const Layout layout = plan(normalize.space, accesses);
+  const DataType type = summed_as(normalize.input.type);
+  const std::string_view as = computed_type(type);
+  const std::string_view f = normalize.input.type == DataType::fp64 ? "" : "f";
+  const std::string x = element(layout, 0, normalize.input, type, "x");
+  std::string parameters = parameter(normalize.input, "in", false) + ", " +
+                           parameter(normalize.scale, "scale", false) + ", ";
+  if (normalize.bias) parameters += parameter(*normalize.bias, "bias", false) + ", ";
+  std::string text = head(layout, name, parameters + parameter(normalize.output, "out", true));
+  text += row_pointer(layout, 0, normalize.input, "x", "in", false);
+  text += row_pointer(layout, 1, normalize.scale, "s", "scale", false);
+  if (normalize.bias) text += row_pointer(layout, 2, *normalize.bias, "b", "bias", false);
+  text += row_pointer(layout, y, normalize.output, "y", "out", true);
+  text += fmt::format("  {} mean = 0;\n", as) + loop(layout, x + "    mean += x;\n");
+  text += combine(layout, as, "mean", "a + b");
+  text += fmt::format("  mean /= {};\n  {} variance = 0;\n", layout.length, as);
+  text += loop(layout, x + "    variance += (x - mean) * (x - mean);\n");
+  text += combine(layout, as, "variance", "a + b");
+  text += fmt::format(
+      "  const {0} factor = static_cast<{0}>(1) / sqrt{1}(variance / {2} + "
+      "static_cast<{0}>({3:.17g}));\n",
+      as, f, layout.length, normalize.epsilon);
+  std::string body = x + element(layout, 1, normalize.scale, type, "s");
+  if (normalize.bias) body += element(layout, 2, *normalize.bias, type, "b");
+  body += "    " + offset_text(layout.inner, y, "y_at", "j");
+  const std::string result = fmt::format("(x - mean) * factor * s{}", normalize.bias ? " + b" : "");
+  body += fmt::format("\n    y_row[y_at] = {};\n", stored(normalize.output.type, result));
+  return finish(layout, std::move(name), text + loop(layout, body) + "}\n");
+}
+
+}  // namespace takt::cuda
