@@ -45,7 +45,6 @@ class Composition {
   void refuse(std::string message);
   [[nodiscard]] bool failed() const noexcept { return error_.has_value(); }
 
-  // References until the next addition.
   [[nodiscard]] const TensorType& type(ValueId id) const { return builder_.type(id); }
   [[nodiscard]] const Shape& shape(ValueId id) const { return builder_.shape(id); }
   // The outputs, or the first error.

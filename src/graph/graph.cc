@@ -62,6 +62,13 @@ ValueId GraphBuilder::add_value(std::string name, TensorType type, ConstantPtr c
   return ValueId{static_cast<std::uint32_t>(values_.size() - 1)};
 }
 
+bool GraphBuilder::takes_rows_as_they_are(const Operator& op,
+                                          std::span<const ValueId> inputs) const {
+  const Gather* const gather = std::get_if<Gather>(&op);
+  const bool columns = gather != nullptr && gather->axis > 0 && !rows_vary(inputs[1]);
+  return columns || std::holds_alternative<Unary>(op) || std::holds_alternative<Cast>(op);
+}
+
 Result<std::vector<ValueId>> GraphBuilder::add_all(Operator op, std::vector<ValueId> inputs) {
   std::vector<TensorType> input_types;
   std::vector<const Constant*> constants;
@@ -69,6 +76,9 @@ Result<std::vector<ValueId>> GraphBuilder::add_all(Operator op, std::vector<Valu
     input_types.push_back(type(input));
     if (constant(input) != nullptr) constants.push_back(constant(input));
   }
+  const bool varies = std::ranges::any_of(inputs, [this](ValueId id) { return rows_vary(id); });
+  if (varies && !takes_rows_as_they_are(op, inputs))
+    return fail(ErrorKind::invalid_input, kRowsVary);
   Result<std::vector<TensorType>> types = infer_types(op, input_types);
   if (!types) return std::unexpected(std::move(types).error());
   const Result<std::size_t> bytes = total_bytes(*types);
@@ -86,6 +96,7 @@ Result<std::vector<ValueId>> GraphBuilder::add_all(Operator op, std::vector<Valu
   Node& node = nodes_.emplace_back(Node{node_name_, std::move(op), std::move(inputs), {}});
   for (TensorType& type : *types) {
     node.outputs.push_back(add_value({}, std::move(type), nullptr, &node));
+    values_.back().rows_vary = varies || std::holds_alternative<NonMaxSuppression>(node.op);
   }
   return node.outputs;
 }

@@ -78,6 +78,12 @@ struct Graph {
 [[nodiscard]] Result<std::vector<Constant>> evaluate(const Graph& graph,
                                                      std::span<const Constant> inputs);
 
+// What an operator answers that would need to know how many boxes NonMaxSuppression finds.
+inline constexpr const char* kRowsVary =
+    "its sizes depend on the data: on how many boxes NonMaxSuppression finds; run the model on the "
+    "openvino "
+    "backend (backends: [cuda, openvino])";
+
 // Adds to a graph; what can be computed now, is. Nodes get the name given last. References and pointers that
 // it gives stay valid while it lives.
 class GraphBuilder {
@@ -96,7 +102,8 @@ class GraphBuilder {
   ValueId add_input(std::string name, TensorType type);
   ValueId add_constant(Constant constant, std::string name = {});
   ValueId add_constant(ConstantPtr constant, std::string name = {});
-  // The outputs of `op`. Errors: as infer_types and evaluate.
+  // The outputs of `op`. Errors: as infer_types and evaluate; kRowsVary where an input's rows vary, but for
+  // operators that take each row as it is.
   [[nodiscard]] Result<std::vector<ValueId>> add_all(Operator op, std::vector<ValueId> inputs);
   // Of one with a single output.
   [[nodiscard]] Result<ValueId> add(Operator op, std::vector<ValueId> inputs);
@@ -107,6 +114,8 @@ class GraphBuilder {
   [[nodiscard]] const Constant* constant(ValueId id) const { return value(id).constant.get(); }
   // The node that computes it, null for inputs and constants.
   [[nodiscard]] const Node* producer(ValueId id) const { return values_.at(id.value).producer; }
+  // That it has as many rows as NonMaxSuppression finds boxes, of which the type says the most.
+  [[nodiscard]] bool rows_vary(ValueId id) const { return values_.at(id.value).rows_vary; }
   void set_name(ValueId id, std::string name) { values_.at(id.value).value.name = std::move(name); }
 
   // With these outputs, and without what they don't need.
@@ -116,11 +125,14 @@ class GraphBuilder {
   struct Entry {
     Value value;
     const Node* producer = nullptr;
+    bool rows_vary = false;
   };
 
   [[nodiscard]] const Value& value(ValueId id) const { return values_.at(id.value).value; }
   ValueId add_value(std::string name, TensorType type, ConstantPtr constant,
                     const Node* producer = nullptr);
+  [[nodiscard]] bool takes_rows_as_they_are(const Operator& op,
+                                            std::span<const ValueId> inputs) const;
   [[nodiscard]] Result<std::vector<ValueId>> fold(const Operator& op,
                                                   std::span<const Constant* const> inputs);
 

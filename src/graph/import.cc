@@ -23,10 +23,6 @@ namespace fs = std::filesystem;
 using repository::printable;
 using takt::to_string;
 
-std::unexpected<Error> refuse(std::string message) {
-  return fail(ErrorKind::invalid_input, std::move(message));
-}
-
 // "[batch,3,height,?]"
 std::string describe(const onnx::TensorShapeProto& shape) {
   std::string text;
@@ -135,6 +131,16 @@ Result<void> check_names(const std::vector<const onnx::ValueInfoProto*>& inputs,
     if (known.contains(name)) continue;
     return refuse(
         fmt::format("input_shapes: no input '{}'; the model has {}", printable(name), names));
+  }
+  std::set<std::string_view> dimensions;
+  for (const onnx::ValueInfoProto* input : inputs) {
+    for (const auto& dim : input->type().tensor_type().shape().dim()) {
+      dimensions.insert(dim.dim_param());
+    }
+  }
+  for (const auto& [name, size] : options.dimensions) {
+    if (dimensions.contains(name)) continue;
+    return refuse(fmt::format("dimensions: no dimension '{}' of an input", printable(name)));
   }
   return {};
 }

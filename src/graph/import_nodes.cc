@@ -20,10 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using repository::printable;
 
-std::unexpected<Error> refuse(std::string message) {
-  return fail(ErrorKind::invalid_input, std::move(message));
-}
-
 bool is_default(std::string_view domain) {
   return domain.empty() || domain == "ai.onnx";
 }
@@ -181,6 +177,9 @@ Result<void> NodeImporter::add_nodes(const Nodes& nodes, const Names& needed, Sc
   Names given;
   for (const auto& [name, unused] : scope.names) given.insert(name);
   for (const onnx::NodeProto& node : nodes) {
+    if (++node_count_ > kNodesMax) {
+      return refuse(fmt::format("the model has more than {} nodes", kNodesMax));
+    }
     for (const std::string& output : node.output()) {
       if (output.empty() || given.insert(output).second) continue;
       return refuse(fmt::format("{}: its output '{}' is the name of another value",
@@ -198,9 +197,6 @@ Result<void> NodeImporter::add_nodes(const Nodes& nodes, const Names& needed, Sc
 
 Result<void> NodeImporter::add_node(const onnx::NodeProto& node, const Names& needed,
                                     Scope& scope) {
-  if (++node_count_ > kNodesMax) {
-    return refuse(fmt::format("the model has more than {} nodes", kNodesMax));
-  }
   const std::size_t used = used_outputs(node, needed);
   const Result<std::vector<ValueId>> outputs = translate(node, used, scope);
   if (!outputs) return std::unexpected(outputs.error());

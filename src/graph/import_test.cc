@@ -6,6 +6,7 @@
 #include <onnx/onnx.pb.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -570,6 +571,50 @@ TEST_F(Import, GatherLooksAtIndicesItKnows) {
   onnx::NodeProto& node = add("Gather", {"x", "indices"}, {"y"});
   set_integer(node, "axis", 1);
   EXPECT_THAT(refusal(), HasSubstr("index 3 of 3 elements"));
+}
+
+TEST_F(Import, GatherNdLooksAtIndicesItKnows) {
+  set_integers(*graph().add_initializer(), "rows", {0, 2, 1, 3});
+  graph().mutable_initializer(0)->mutable_dims()->Clear();
+  graph().mutable_initializer(0)->add_dims(2);
+  graph().mutable_initializer(0)->add_dims(2);
+  add("GatherND", {"x", "rows"}, {"y"});
+  EXPECT_THAT(refusal(), HasSubstr("index 3 of 3 elements"));
+}
+
+TEST_F(Import, ADimensionThatNoInputHasIsNamed) {
+  set_input({"n", 3});
+  add("Relu", {"x"}, {"y"});
+  EXPECT_THAT(refusal({.input_shapes = {}, .dimensions = {{"hieght", 640}}, .batch = 1}),
+              HasSubstr("no dimension 'hieght'"));
+}
+
+// As a product with ones and zeros, infinity would make everything NaN.
+TEST_F(Import, RunningSumsKeepInfinityToThemselves) {
+  set_floats(*graph().add_initializer(), "c", {1, 4}, {1, INFINITY, 2, 3});
+  add_integers("axis", {1});
+  add("CumSum", {"c", "axis"}, {"s"});
+  add("Add", {"s", "s"}, {"y"});
+  const Graph found = imported();
+  const Constant* const sums = found.value(found.outputs[0]).constant.get();
+  ASSERT_NE(sums, nullptr);
+  EXPECT_THAT(sums->view().as<float>(), ElementsAre(2, INFINITY, INFINITY, INFINITY));
+}
+
+// How many boxes there are is known only afterwards.
+TEST_F(Import, RefusesToComputeWithTheNumberOfBoxesFound) {
+  set_input({1, 6, 4});
+  set_value(*graph().add_input(), "scores", {1, 2, 6});
+  add_integers("most", {3});
+  any_output_type();
+  add("NonMaxSuppression", {"x", "scores", "most"}, {"found"});
+  add("Shape", {"found"}, {"y"});
+  EXPECT_THAT(refusal(), HasSubstr("on how many boxes NonMaxSuppression finds"));
+  graph().mutable_node(1)->set_op_type("Neg");
+  EXPECT_EQ(imported().nodes.size(), 2U) << "each row as it is";
+  graph().mutable_node(1)->set_op_type("TopK");
+  graph().mutable_node(1)->add_input("most");
+  EXPECT_THAT(refusal(), HasSubstr("on how many boxes NonMaxSuppression finds"));
 }
 
 TEST_F(Import, TrianglesAreSelected) {

@@ -10,14 +10,6 @@
 namespace takt::graph {
 namespace {
 
-std::unexpected<Error> refuse(std::string message) {
-  return fail(ErrorKind::invalid_input, std::move(message));
-}
-
-Inferred one(DataType type, Shape shape) {
-  return std::vector<TensorType>{{type, std::move(shape)}};
-}
-
 Inferred same_as(const TensorType& type) {
   return std::vector<TensorType>{type};
 }
@@ -31,11 +23,6 @@ Result<void> check_count(std::size_t count, std::size_t least, std::size_t most)
   const std::string wanted =
       least == most ? fmt::format("{}", least) : fmt::format("{} to {}", least, most);
   return refuse(fmt::format("{} inputs; expected {}", count, wanted));
-}
-
-Result<void> check_axis(int axis, const Shape& shape) {
-  if (axis >= 0 && std::cmp_less(axis, shape.size())) return {};
-  return refuse(fmt::format("no axis {} in {}", axis, takt::to_string(shape)));
 }
 
 Inferred infer(const Unary& op, InputTypes inputs) {
@@ -383,6 +370,11 @@ Arity arity(const Dequantize& /*op*/) {
 }
 
 }  // namespace
+
+Result<void> check_axis(int axis, const Shape& shape) {
+  if (axis >= 0 && std::cmp_less(axis, shape.size())) return {};
+  return refuse(fmt::format("no axis {} in {}", axis, takt::to_string(shape)));
+}
 
 Result<Shape> broadcast(const Shape& a, const Shape& b) {
   Shape shape(std::max(a.size(), b.size()), 1);

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace takt::graph {
@@ -15,6 +17,14 @@ using Inferred = Result<std::vector<TensorType>>;
 using InputTypes = std::span<const TensorType>;
 
 inline constexpr std::int64_t kDimensionMax = std::int64_t{1} << 31;
+
+inline std::unexpected<Error> refuse(std::string message) {
+  return fail(ErrorKind::invalid_input, std::move(message));
+}
+inline Inferred one(DataType type, Shape shape) {
+  return std::vector<TensorType>{{type, std::move(shape)}};
+}
+[[nodiscard]] Result<void> check_axis(int axis, const Shape& shape);
 
 // The shape of what is computed element by element from both, as numpy has it.
 [[nodiscard]] Result<Shape> broadcast(const Shape& a, const Shape& b);

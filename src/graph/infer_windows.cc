@@ -13,14 +13,6 @@ namespace {
 
 constexpr std::size_t kSpatial = 2;  // the first spatial dimension
 
-std::unexpected<Error> refuse(std::string message) {
-  return fail(ErrorKind::invalid_input, std::move(message));
-}
-
-Inferred one(DataType type, Shape shape) {
-  return std::vector<TensorType>{{type, std::move(shape)}};
-}
-
 Result<void> check_window(const Window& window, const TensorType& x) {
   const std::size_t rank = window.kernel.size();
   const bool complete = window.strides.size() == rank && window.dilations.size() == rank &&
@@ -81,11 +73,6 @@ std::unexpected<Error> refuse_channels(InputTypes inputs, std::int64_t groups) {
   return refuse(fmt::format("the channels of the input {} and the weights {} don't fit {} groups",
                             takt::to_string(inputs[0].shape), takt::to_string(inputs[1].shape),
                             groups));
-}
-
-Result<void> check_axis(int axis, const Shape& shape) {
-  if (axis >= 0 && std::cmp_less(axis, shape.size())) return {};
-  return refuse(fmt::format("no axis {} in {}", axis, takt::to_string(shape)));
 }
 
 double elements(const Shape& shape) {

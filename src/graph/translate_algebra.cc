@@ -14,8 +14,8 @@ namespace {
 // A vector on the left is a row, one on the right a column; the product loses that dimension again.
 Values translate_matmul(const NodeReader& node) {
   if (auto checked = node.check_inputs(2, 2); !checked) return std::unexpected(checked.error());
-  const Shape a = node.shape(0);  // copies: what is added to the graph moves its values
-  const Shape b = node.shape(1);
+  const Shape& a = node.shape(0);
+  const Shape& b = node.shape(1);
   if (a.empty() || b.empty()) {
     return NodeReader::refuse(fmt::format("a product of {} and {}; expected one dimension and more",
                                           takt::to_string(a), takt::to_string(b)));
@@ -138,51 +138,41 @@ Values translate_arg_min(const NodeReader& node) {
   return translate_arg(node, false);
 }
 
-// The matrix of a sum over n elements has n * n.
-constexpr std::int64_t kSummedMax = 4096;
-
-// Column j has ones for the elements that go into sum j.
-ValueId summing_matrix(Composition& made, DataType type, std::int64_t count, bool exclusive,
-                       bool reverse) {
-  std::vector<double> ones;
-  ones.reserve(static_cast<std::size_t>(count * count));
-  for (std::int64_t i = 0; i < count; ++i) {
-    for (std::int64_t j = 0; j < count; ++j) {
-      const bool before = reverse ? i > j : i < j;
-      ones.push_back(before || (i == j && !exclusive) ? 1 : 0);
-    }
-  }
-  return made.constant(type, {count, count}, ones);
-}
-
 Result<int> summed_axis(const NodeReader& node) {
   const Result<std::vector<std::int64_t>> said = node.integers_of(1);
   if (!said) return std::unexpected(said.error());
   if (said->size() != 1) return NodeReader::refuse("more than one axis; expected one");
-  const Result<int> axis = node.axis(said->front(), node.rank(0));
-  if (!axis) return axis;
-  const std::int64_t count = node.shape(0)[static_cast<std::size_t>(*axis)];
-  if (count <= kSummedMax) return axis;
-  return NodeReader::refuse(
-      fmt::format("sums over {} elements; at most {} are supported", count, kSummedMax));
+  return node.axis(said->front(), node.rank(0));
 }
 
+// x moved by `places` along an axis, away from its beginning or towards it; zeros follow.
+ValueId moved(Composition& made, ValueId x, std::size_t axis, std::int64_t places, bool towards) {
+  const Shape shape = made.shape(x);
+  Slice slice{std::vector<std::int64_t>(shape.size(), 0),
+              std::vector<std::int64_t>(shape.size(), 1), shape};
+  slice.sizes[axis] -= places;
+  slice.starts[axis] = towards ? places : 0;
+  Pad pad{std::vector<std::int64_t>(shape.size(), 0), std::vector<std::int64_t>(shape.size(), 0)};
+  (towards ? pad.ends : pad.begins)[axis] = places;
+  return made.add(std::move(pad), {made.add(std::move(slice), {x})});
+}
+
+// Sums of one element, of two, of four ...: each step adds those that end where the present ones begin
+// (Hillis and Steele, "Data Parallel Algorithms", 1986).
 Values translate_cum_sum(const NodeReader& node) {
   if (auto checked = node.check_inputs(2, 2); !checked) return std::unexpected(checked.error());
-  const Result<int> axis = summed_axis(node);
-  if (!axis) return std::unexpected(axis.error());
-  const TensorType x = node.type(0);
-  const std::int64_t count = x.shape[static_cast<std::size_t>(*axis)];
-  std::vector<int> last = first_axes(node.rank(0));
-  std::swap(last[static_cast<std::size_t>(*axis)], last.back());  // its own inverse
+  const Result<int> said = summed_axis(node);
+  if (!said) return std::unexpected(said.error());
+  const auto axis = static_cast<std::size_t>(*said);
+  const std::int64_t count = node.shape(0)[axis];
+  const bool reverse = node.integer("reverse", 0) != 0;
   Composition made(node.builder());
-  const ValueId moved = made.transpose(node.input(0), last);
-  const Shape moved_shape = made.shape(moved);
-  const std::int64_t rows = product(std::span(moved_shape).first(moved_shape.size() - 1));
-  const ValueId matrix = summing_matrix(made, x.type, count, node.integer("exclusive", 0) != 0,
-                                        node.integer("reverse", 0) != 0);
-  const ValueId sums = made.add(MatMul{}, {made.reshape(moved, {rows, count}), matrix});
-  return made.finish({made.transpose(made.reshape(sums, moved_shape), last)});
+  ValueId sums = node.input(0);
+  for (std::int64_t step = 1; step < count; step *= 2) {
+    sums = made.binary(BinaryKind::add, sums, moved(made, sums, axis, step, reverse));
+  }
+  const bool exclusive = node.integer("exclusive", 0) != 0 && count > 0;
+  return made.finish({exclusive ? moved(made, sums, axis, 1, reverse) : sums});
 }
 
 Values translate_top_k(const NodeReader& node) {

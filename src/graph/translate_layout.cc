@@ -249,6 +249,23 @@ Result<void> check_indices(const NodeReader& node, std::int64_t size) {
   return {};
 }
 
+// The same of rows of indices, each number for a dimension of its own.
+Result<void> check_rows_of_indices(const NodeReader& node, std::int64_t batch_dims) {
+  const Constant* indices = node.builder().constant(node.input(1));
+  if (indices == nullptr || indices->type.shape.back() == 0) return {};
+  const Shape& data = node.shape(0);
+  const std::int64_t width = indices->type.shape.back();
+  if (width > static_cast<std::int64_t>(data.size()) - batch_dims)
+    return {};  // infer_types says so
+  const std::vector<std::int64_t> numbers = integers_in(*indices);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto dim = static_cast<std::size_t>(batch_dims + static_cast<std::int64_t>(i) % width);
+    if (numbers[i] >= -data[dim] && numbers[i] < data[dim]) continue;
+    return NodeReader::refuse(fmt::format("index {} of {} elements", numbers[i], data[dim]));
+  }
+  return {};
+}
+
 Values gather(const NodeReader& node) {
   if (Result<void> checked = node.check_inputs(2, 2); !checked) {
     return std::unexpected(std::move(checked).error());
@@ -285,6 +302,9 @@ Values gather_nd(const NodeReader& node) {
         fmt::format("batch_dims is {}; data and indices have {} and {} dimensions", batch_dims,
                     node.rank(0), node.rank(1)));
   }
+  if (Result<void> checked = check_rows_of_indices(node, batch_dims); !checked) {
+    return std::unexpected(std::move(checked).error());
+  }
   return node.builder().add_all(GatherNd{static_cast<int>(batch_dims)},
                                 {node.input(0), node.input(1)});
 }
@@ -293,6 +313,7 @@ Values shape(const NodeReader& node) {
   if (Result<void> checked = node.check_inputs(1, 1); !checked) {
     return std::unexpected(std::move(checked).error());
   }
+  if (node.builder().rows_vary(node.input(0))) return NodeReader::refuse(kRowsVary);
   const Shape& all = node.shape(0);
   const auto rank = static_cast<std::int64_t>(all.size());
   const auto place = [rank](std::int64_t written) {
@@ -310,6 +331,7 @@ Values size(const NodeReader& node) {
   if (Result<void> checked = node.check_inputs(1, 1); !checked) {
     return std::unexpected(std::move(checked).error());
   }
+  if (node.builder().rows_vary(node.input(0))) return NodeReader::refuse(kRowsVary);
   const std::int64_t count = product(node.shape(0));
   const ValueId number =
       node.builder().add_constant(constant_of(DataType::int64, {}, std::span(&count, 1)));

@@ -242,9 +242,7 @@ namespace {
 // In a type that holds every place of `depth`, not negative where they count from the end.
 ValueId places(Composition& graph, ValueId indices, std::int64_t depth) {
   const DataType type = graph.type(indices).type;
-  const bool wide = type == DataType::int64 || type == DataType::int32 || type == DataType::fp32 ||
-                    type == DataType::fp64;
-  if (!wide) indices = graph.cast(indices, is_floating(type) ? DataType::fp32 : DataType::int64);
+  if (type != DataType::int32) indices = graph.cast(indices, DataType::int64);
   const ValueId from_end =
       graph.binary(BinaryKind::less, indices, graph.constant(graph.type(indices).type, 0.0));
   const ValueId moved = graph.binary(BinaryKind::add, indices, static_cast<double>(depth));
@@ -267,10 +265,9 @@ Values translate_one_hot(const NodeReader& node) {
   const bool counts = given->size() == 1 && given->front() >= 0 &&
                       given->front() <= static_cast<double>(kMadeElementsMax);
   if (!counts || node.shape(2) != Shape{2}) {
-    return NodeReader::refuse(
-        fmt::format("depth is {} elements or out of 0 to {}, or the values are {}; "
-                    "expected one and [2]",
-                    given->size(), kMadeElementsMax, to_string(node.type(2))));
+    return NodeReader::refuse(fmt::format(
+        "its depth must be one number from 0 to {} and its values [2], but are {} and {}",
+        kMadeElementsMax, to_string(node.type(1)), to_string(node.type(2))));
   }
   const auto depth = static_cast<std::int64_t>(given->front());
   const Result<int> axis = node.axis(node.integer("axis", -1), node.rank(0) + 1);
@@ -321,10 +318,12 @@ Values translate_non_zero(const NodeReader& node) {
   if (!numbers) return std::unexpected(numbers.error());
   // As numpy has it of a number alone.
   const Shape shape = node.shape(0).empty() ? Shape{1} : node.shape(0);
-  const std::vector<std::int64_t> places = places_of(*numbers, shape);
   const std::int64_t rank = count_of(shape);
   const auto found = std::ranges::count_if(*numbers, [](double number) { return number != 0; });
-  return known(node, constant_of(DataType::int64, {rank, found}, places));
+  if (Result<void> checked = check_made({rank, found}); !checked) {
+    return std::unexpected(std::move(checked).error());
+  }
+  return known(node, constant_of(DataType::int64, {rank, found}, places_of(*numbers, shape)));
 }
 
 Values translate_compress(const NodeReader& node) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "graph/composition.h"
+#include "graph/translate_layout.h"
 
 #include <fmt/format.h>
 
@@ -211,6 +212,9 @@ Values translate_hardmax(const NodeReader& node) {
   const ValueId x = made.reshape(node.input(0), rows->shape);
   const ValueId largest = made.add(ArgReduce{.axis = rows->axis}, {x});
   const auto axis = static_cast<std::size_t>(rows->axis);
+  if (auto checked = check_made({rows->shape[axis]}); !checked) {
+    return std::unexpected(std::move(checked).error());
+  }
   std::vector<double> indices;
   while (std::cmp_less(indices.size(), rows->shape[axis])) {
     indices.push_back(static_cast<double>(indices.size()));

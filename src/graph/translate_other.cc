@@ -65,7 +65,7 @@ Scaling scaling(Composition& made, ValueId scale, std::optional<ValueId> zero_po
   const bool single = product(made.shape(scale)) == 1;
   if (single) scale = made.reshape(scale, {});
   const ValueId point =
-      zero_point ? *zero_point : made.constant(zero, made.shape(scale), std::array{0.0});
+      zero_point ? *zero_point : made.expand(made.constant(zero, 0.0), made.shape(scale));
   return {scale, single ? made.reshape(point, {}) : point, single ? 0 : axis};
 }
 

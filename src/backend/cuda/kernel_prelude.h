@@ -63,6 +63,18 @@ struct alignas(sizeof(Element) * count) Elements {
   Element at[count];
 };
 
+// The value of the thread of this warp whose number differs by `lane`. All threads of the warp ask.
+template <typename Value>
+__device__ __forceinline__ Value of_lane(Value value, int lane) {
+  static_assert(sizeof(Value) % 4 == 0);
+  union { Value value; unsigned words[sizeof(Value) / 4]; } bits = {value};
+#pragma unroll
+  for (unsigned i = 0; i < sizeof(Value) / 4; ++i) {
+    bits.words[i] = __shfl_xor_sync(~0u, bits.words[i], lane);
+  }
+  return bits.value;
+}
+
 // Floating point to integers towards zero; beyond the limits the limit, and 0 for NaN.
 template <typename To, typename From>
 __device__ __forceinline__ To saturate(From value) {

@@ -25,11 +25,16 @@ struct Access {
 // For NVRTC, behind `#include "takt_kernel.h"`. The kernel's arguments are the pointers of the inputs and
 // then those of the outputs.
 struct KernelSource {
-  std::string name;
+  std::string
+      name;  // "takt_" and what the step is called, for CUDA has functions such as norm already
   std::string text;
   unsigned blocks = 1;
   unsigned threads_x = 1;  // of a block
   unsigned threads_y = 1;
 };
+
+[[nodiscard]] inline std::string kernel_name(const std::string& step) {
+  return "takt_" + step;
+}
 
 }  // namespace takt::cuda

@@ -147,6 +147,10 @@ std::string element_text(const Kernel& kernel, const Tensor& tensor) {
 
 // The values of one element, each from those before it.
 std::string value_text(const Pointwise& pointwise, const Kernel& kernel) {
+  const bool approximate =
+      std::ranges::none_of(pointwise.outputs, [](const PointwiseOutput& output) {
+        return output.access.type == DataType::fp32 || output.access.type == DataType::fp64;
+      });
   std::string text;
   std::vector<DataType> types;
   const auto define = [&](DataType type, const std::string& value) {
@@ -163,7 +167,7 @@ std::string value_text(const Pointwise& pointwise, const Kernel& kernel) {
       argument_types.push_back(types[static_cast<std::size_t>(argument)]);
       arguments.push_back(fmt::format("v{}", argument));
     }
-    define(step.type, expression(step, argument_types, arguments));
+    define(step.type, expression(step, argument_types, arguments, approximate));
   }
   for (std::size_t i = 0; i < kernel.outputs.size(); ++i) {
     const Tensor& output = kernel.outputs[i];
@@ -194,7 +198,8 @@ int vector_width(const Pointwise& pointwise) {
   return plan(pointwise).width;
 }
 
-KernelSource pointwise_kernel(const Pointwise& pointwise, std::string name) {
+KernelSource pointwise_kernel(const Pointwise& pointwise, const std::string& step) {
+  std::string name = kernel_name(step);
   const Kernel kernel = plan(pointwise);
   const std::int64_t count = product(kernel.shape) / kernel.width;
   std::string text = fmt::format(

@@ -35,7 +35,7 @@ struct Pointwise {
 
 // What is floating point is computed in FP32 from the loads to the stores (FP64 in FP64), so that a chain
 // rounds once. Outputs may lie where inputs do if their accesses are the same.
-[[nodiscard]] KernelSource pointwise_kernel(const Pointwise& pointwise, std::string name);
+[[nodiscard]] KernelSource pointwise_kernel(const Pointwise& pointwise, const std::string& step);
 
 // Elements that one thread computes, by accesses of up to 16 bytes. For tests and tables.
 [[nodiscard]] int vector_width(const Pointwise& pointwise);

@@ -24,11 +24,19 @@ bool is_signed(DataType type) {
 }
 
 // x < 0 ? 0 : x and the like give back NaN for NaN.
-std::string unary_of_floats(const Unary& op, DataType type, const std::string& x) {
+std::string unary_of_floats(const Unary& op, DataType type, const std::string& x,
+                            bool approximate) {
   const std::string_view f = type == DataType::fp64 ? "" : "f";
   const auto number = [type](double value) { return literal(type, value); };
   const auto call = [&](std::string_view name, const std::string& of) {
     return fmt::format("{}{}({})", name, f, of);
+  };
+  const auto quotient = [&](const std::string& of, const std::string& by) {
+    const bool fast = approximate && type != DataType::fp64;
+    return fmt::format(fmt::runtime(fast ? "__fdividef({}, {})" : "({} / {})"), of, by);
+  };
+  const auto one_and_exponential = [&](const std::string& power) {
+    return fmt::format("({} + {})", number(1), exponential(type, power, approximate));
   };
   const std::string one = number(1);
   const std::string alpha = number(op.alpha);
@@ -41,7 +49,7 @@ std::string unary_of_floats(const Unary& op, DataType type, const std::string& x
     case UnaryKind::neg:
       return fmt::format("(-{})", x);
     case UnaryKind::exp:
-      return call("exp", x);
+      return exponential(type, x, approximate);
     case UnaryKind::log:
       return call("log", x);
     case UnaryKind::sqrt:
@@ -85,7 +93,7 @@ std::string unary_of_floats(const Unary& op, DataType type, const std::string& x
     case UnaryKind::relu:
       return fmt::format("({0} < 0 ? {1} : {0})", x, number(0));
     case UnaryKind::sigmoid:
-      return fmt::format("({0} / ({0} + exp{1}(-{2})))", one, f, x);
+      return quotient(one, one_and_exponential(fmt::format("-{}", x)));
     case UnaryKind::softplus:
       return softplus;
     case UnaryKind::softsign:
@@ -102,7 +110,7 @@ std::string unary_of_floats(const Unary& op, DataType type, const std::string& x
       return fmt::format("({0} * ({0} < -{1} ? {2} : {0} > {1} ? {3} : ({0} + {1}) / {4}))", x,
                          number(3), number(0), one, number(6));
     case UnaryKind::silu:
-      return fmt::format("({} / ({} + exp{}(-({} * {}))))", x, one, f, alpha, x);
+      return quotient(x, one_and_exponential(fmt::format("-({} * {})", alpha, x)));
     case UnaryKind::leaky_relu:
       return fmt::format("({0} < 0 ? {1} * {0} : {0})", x, alpha);
     case UnaryKind::elu:
@@ -343,13 +351,18 @@ std::string highest(DataType type) {
                      64 - 8 * element_bytes(type) + (is_signed(type) ? 1 : 0));
 }
 
+std::string exponential(DataType type, std::string_view x, bool approximate) {
+  if (type == DataType::fp64) return fmt::format("exp({})", x);
+  return fmt::format("{}({})", approximate ? "__expf" : "expf", x);
+}
+
 std::string expression(const PointwiseStep& step, std::span<const DataType> types,
-                       std::span<const std::string> arguments) {
+                       std::span<const std::string> arguments, bool approximate) {
   const auto write = [&](const auto& op) -> std::string {
     using Op = std::decay_t<decltype(op)>;
     if constexpr (std::is_same_v<Op, Unary>) {
       if (op.kind == UnaryKind::logical_not) return fmt::format("(!{})", arguments[0]);
-      return is_floating(types[0]) ? unary_of_floats(op, types[0], arguments[0])
+      return is_floating(types[0]) ? unary_of_floats(op, types[0], arguments[0], approximate)
                                    : unary_of_integers(op, types[0], arguments[0]);
     } else if constexpr (std::is_same_v<Op, Binary>) {
       return binary_expression(op.kind, types[0], types[1], arguments[0], arguments[1]);

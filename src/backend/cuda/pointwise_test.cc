@@ -46,7 +46,7 @@ TEST(Pointwise, ReadsABroadcastNumberOnce) {
 
 TEST(Pointwise, StartsAThreadForEachGroupOfElements) {
   const KernelSource kernel = pointwise_kernel(scaled_silu(64, kF32, 16), "k");
-  EXPECT_EQ(kernel.name, "k");
+  EXPECT_EQ(kernel.name, "takt_k");
   EXPECT_EQ(kernel.threads_x, 256U);
   EXPECT_EQ(kernel.blocks, (25U * 64 / 4 + 255) / 256);
 }

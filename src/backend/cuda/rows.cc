@@ -18,15 +18,23 @@ using graph::ReduceKind;
 
 constexpr std::int64_t kWarp = 32;
 constexpr std::int64_t kThreadsMax = 256;
+constexpr std::int64_t kWarpRowMax = 1024;  // longer rows keep a block busy
 
-// A block has x threads side by side, each at a row of its own, and y that share each of these rows.
+// How rows and their elements are given to threads. A short row that lies in one piece is a warp's, several
+// warps a block. Otherwise a block has `rows_together` threads side by side, each at a row of its own, and
+// `row_threads` that share each of these rows.
 struct Layout {
   IndexSpace outer;
   IndexSpace inner;
   std::int64_t rows = 1;
   std::int64_t length = 1;
-  std::int64_t x = 1;
-  std::int64_t y = 1;
+  bool warps = false;
+  std::int64_t rows_together = 1;
+  std::int64_t row_threads = 1;
+
+  // A thread's place among those of its row, and its row's place in the block.
+  [[nodiscard]] const char* thread_of_row() const { return warps ? "threadIdx.x" : "threadIdx.y"; }
+  [[nodiscard]] const char* row_of_block() const { return warps ? "threadIdx.y" : "threadIdx.x"; }
 };
 
 IndexSpace part(const Shape& shape, std::span<const Access* const> accesses, std::size_t first) {
@@ -62,9 +70,15 @@ Layout plan(const RowSpace& space, std::span<const Access* const> accesses) {
   layout.length = product(space.inner);
   const bool along = layout.inner.strides.front().back() <= layout.outer.strides.front().back() ||
                      layout.rows == 1;
-  if (!along) layout.x = std::min(kWarp, power_of_two_up_to(layout.rows));
-  layout.y = std::min(kThreadsMax / layout.x,
-                      power_of_two_up_to(std::max<std::int64_t>(1, layout.length)));
+  layout.warps = along && layout.length > 1 && layout.length <= kWarpRowMax;
+  if (layout.warps) {
+    layout.row_threads = kWarp;
+    layout.rows_together = kThreadsMax / kWarp;
+    return layout;
+  }
+  if (!along) layout.rows_together = std::min(kWarp, power_of_two_up_to(layout.rows));
+  layout.row_threads =
+      std::min(kThreadsMax / layout.rows_together, power_of_two_up_to(layout.length));
   return layout;
 }
 
@@ -85,21 +99,28 @@ std::string offset_text(const IndexSpace& space, std::size_t tensor, std::string
 std::string head(const Layout& layout, std::string_view name, const std::string& parameters) {
   return fmt::format(
       "extern \"C\" __global__ void __launch_bounds__({0}) {1}({2}) {{\n"
-      "  const unsigned row = blockIdx.x * {3}u + threadIdx.x;\n"
-      "  const bool inside = row < {4}u;\n",
-      layout.x * layout.y, name, parameters, layout.x, layout.rows);
+      "  const unsigned row = blockIdx.x * {3}u + {4};\n"
+      "  const bool inside = row < {5}u;\n",
+      layout.rows_together * layout.row_threads, name, parameters, layout.rows_together,
+      layout.row_of_block(), layout.rows);
 }
 
 // A loop over the thread's elements of the row; `body` uses j and the offsets that it declares.
 std::string loop(const Layout& layout, const std::string& body) {
-  return fmt::format("  for (unsigned j = threadIdx.y; inside && j < {}u; j += {}u) {{\n{}  }}\n",
-                     layout.length, layout.y, body);
+  return fmt::format("  for (unsigned j = {}; inside && j < {}u; j += {}u) {{\n{}  }}\n",
+                     layout.thread_of_row(), layout.length, layout.row_threads, body);
 }
 
 // `variable` of the threads that share a row becomes that of all of them together.
 std::string combine(const Layout& layout, std::string_view type, std::string_view variable,
                     const std::string& combined) {
-  if (layout.y == 1) return "";
+  if (layout.row_threads == 1) return "";
+  if (layout.warps) {
+    return fmt::format(
+        "  for (int lane = 16; lane > 0; lane /= 2) {{\n    const {0} a = {1};\n"
+        "    const {0} b = takt::of_lane(a, lane);\n    {1} = {2};\n  }}\n",
+        type, variable, combined);
+  }
   return fmt::format(
       "  {{\n    __shared__ {0} parts[{1}][{2}];\n"
       "    parts[threadIdx.y][threadIdx.x] = {3};\n"
@@ -110,13 +131,15 @@ std::string combine(const Layout& layout, std::string_view type, std::string_vie
       "        const {0} b = parts[threadIdx.y + half][threadIdx.x];\n"
       "        parts[threadIdx.y][threadIdx.x] = {4};\n      }}\n    }}\n"
       "    __syncthreads();\n    {3} = parts[0][threadIdx.x];\n  }}\n",
-      type, layout.y, layout.x, variable, combined);
+      type, layout.row_threads, layout.rows_together, variable, combined);
 }
 
 KernelSource finish(const Layout& layout, std::string name, std::string text) {
-  const auto blocks = static_cast<unsigned>((layout.rows + layout.x - 1) / layout.x);
-  return {std::move(name), std::move(text), blocks, static_cast<unsigned>(layout.x),
-          static_cast<unsigned>(layout.y)};
+  const std::int64_t blocks = (layout.rows + layout.rows_together - 1) / layout.rows_together;
+  auto x = static_cast<unsigned>(layout.rows_together);
+  auto y = static_cast<unsigned>(layout.row_threads);
+  if (layout.warps) std::swap(x, y);
+  return {std::move(name), std::move(text), static_cast<unsigned>(blocks), x, y};
 }
 
 // What a type is summed in: integers in 64 bits.
@@ -200,14 +223,15 @@ std::string largest_of_row(const Layout& layout, const Access& input, DataType t
          combine(layout, computed_type(type), "top", max.joined);
 }
 
-std::string store_result(const Access& output, std::string_view value) {
-  return fmt::format("  if (inside && threadIdx.y == 0) y_row[0] = {};\n",
+std::string store_result(const Layout& layout, const Access& output, std::string_view value) {
+  return fmt::format("  if (inside && {} == 0) y_row[0] = {};\n", layout.thread_of_row(),
                      stored(output.type, value));
 }
 
 }  // namespace
 
-KernelSource reduce_kernel(const ReduceRows& reduce, std::string name) {
+KernelSource reduce_kernel(const ReduceRows& reduce, const std::string& step) {
+  std::string name = kernel_name(step);
   const Access* const accesses[] = {&reduce.input, &reduce.output};
   const Layout layout = plan(reduce.space, accesses);
   const DataType type = reduced_as(reduce.kind, reduce.input.type);
@@ -233,11 +257,12 @@ KernelSource reduce_kernel(const ReduceRows& reduce, std::string name) {
   text += loop(layout, element(layout, 0, reduce.input, type, "x") +
                            fmt::format("    sum = {};\n", how.taken));
   text += combine(layout, computed_type(type), "sum", how.joined);
-  text += store_result(reduce.output, how.ended) + "}\n";
+  text += store_result(layout, reduce.output, how.ended) + "}\n";
   return finish(layout, std::move(name), std::move(text));
 }
 
-KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, std::string name) {
+KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, const std::string& step) {
+  std::string name = kernel_name(step);
   const Access* const accesses[] = {&reduce.input, &reduce.output};
   const Layout layout = plan(reduce.space, accesses);
   const std::string_view as = computed_type(summed_as(reduce.input.type));
@@ -263,34 +288,39 @@ KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, std::string name) {
                                        "    if {} best = here;\n",
                                        name, beats("here", "best")));
   text += combine(layout, name + "_found", "best", fmt::format("{} ? a : b", beats("a", "b")));
-  text += store_result(reduce.output, "best.at") + "}\n";
+  text += store_result(layout, reduce.output, "best.at") + "}\n";
   return finish(layout, std::move(name), std::move(text));
 }
 
-KernelSource softmax_kernel(const SoftmaxRows& softmax, std::string name) {
+KernelSource softmax_kernel(const SoftmaxRows& softmax, const std::string& step) {
+  std::string name = kernel_name(step);
   const Access* const accesses[] = {&softmax.input, &softmax.output};
   const Layout layout = plan(softmax.space, accesses);
-  const std::string_view as = computed_type(summed_as(softmax.input.type));
-  const std::string_view f = softmax.input.type == DataType::fp64 ? "" : "f";
-  const std::string x = element(layout, 0, softmax.input, summed_as(softmax.input.type), "x");
+  const DataType type = summed_as(softmax.input.type);
+  const std::string_view as = computed_type(type);
+  const std::string x = element(layout, 0, softmax.input, type, "x");
   std::string text =
       head(layout, name,
            parameter(softmax.input, "in", false) + ", " + parameter(softmax.output, "out", true));
   text += row_pointer(layout, 0, softmax.input, "x", "in", false);
   text += row_pointer(layout, 1, softmax.output, "y", "out", true);
-  text += largest_of_row(layout, softmax.input, summed_as(softmax.input.type));
+  text += largest_of_row(layout, softmax.input, type);
+  const std::string power = exponential(type, "x - top", element_bytes(softmax.output.type) == 2);
   text += fmt::format("  {} sum = 0;\n", as);
-  text += loop(layout, x + fmt::format("    sum += exp{}(x - top);\n", f));
+  text += loop(layout, x + fmt::format("    sum += {};\n", power));
   text += combine(layout, as, "sum", "a + b");
-  const std::string result =
-      softmax.log ? fmt::format("x - top - log{}(sum)", f) : fmt::format("exp{}(x - top) / sum", f);
+  const std::string_view f = type == DataType::fp64 ? "" : "f";
+  const std::string last = softmax.log ? fmt::format("log{}(sum)", f) : "1 / sum";
+  text += fmt::format("  const {} last = {};\n", as, last);
+  const std::string result = softmax.log ? "x - top - last" : power + " * last";
   text += loop(layout,
                x + "    " + offset_text(layout.inner, 1, "y_at", "j") +
                    fmt::format("\n    y_row[y_at] = {};\n", stored(softmax.output.type, result)));
   return finish(layout, std::move(name), text + "}\n");
 }
 
-KernelSource normalize_kernel(const NormalizeRows& normalize, std::string name) {
+KernelSource normalize_kernel(const NormalizeRows& normalize, const std::string& step) {
+  std::string name = kernel_name(step);
   std::vector<const Access*> accesses{&normalize.input, &normalize.scale};
   if (normalize.bias) accesses.push_back(&*normalize.bias);
   accesses.push_back(&normalize.output);

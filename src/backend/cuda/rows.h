@@ -28,7 +28,7 @@ struct ReduceRows {
   Access input;
   Access output;
 };
-[[nodiscard]] KernelSource reduce_kernel(const ReduceRows& reduce, std::string name);
+[[nodiscard]] KernelSource reduce_kernel(const ReduceRows& reduce, const std::string& step);
 
 // The index of the largest or smallest element along the inner dimension, of which there is one, as INT64.
 struct ArgReduceRows {
@@ -38,7 +38,7 @@ struct ArgReduceRows {
   Access input;
   Access output;
 };
-[[nodiscard]] KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, std::string name);
+[[nodiscard]] KernelSource arg_reduce_kernel(const ArgReduceRows& reduce, const std::string& step);
 
 // exp(x - max) / sum of it, or its logarithm.
 struct SoftmaxRows {
@@ -47,7 +47,7 @@ struct SoftmaxRows {
   Access input;
   Access output;
 };
-[[nodiscard]] KernelSource softmax_kernel(const SoftmaxRows& softmax, std::string name);
+[[nodiscard]] KernelSource softmax_kernel(const SoftmaxRows& softmax, const std::string& step);
 
 // (x - mean) / sqrt(variance + epsilon) * scale + bias; mean and variance are the row's. Arguments: x,
 // scale, bias where there is one, y.
@@ -59,6 +59,7 @@ struct NormalizeRows {
   std::optional<Access> bias;
   Access output;
 };
-[[nodiscard]] KernelSource normalize_kernel(const NormalizeRows& normalize, std::string name);
+[[nodiscard]] KernelSource normalize_kernel(const NormalizeRows& normalize,
+                                            const std::string& step);
 
 }  // namespace takt::cuda

@@ -133,7 +133,8 @@ std::string loops_text(const PoolWindows& pool, int width, const Steps& steps) {
 
 }  // namespace
 
-KernelSource pool_kernel(const PoolWindows& pool, std::string name) {
+KernelSource pool_kernel(const PoolWindows& pool, const std::string& step) {
+  std::string name = kernel_name(step);
   const graph::Window& window = pool.op.window;
   const std::size_t spatial = window.kernel.size();
   const int width = channels_together(pool);

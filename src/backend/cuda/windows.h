@@ -20,6 +20,6 @@ struct PoolWindows {
   Access input;
   Access output;
 };
-[[nodiscard]] KernelSource pool_kernel(const PoolWindows& pool, std::string name);
+[[nodiscard]] KernelSource pool_kernel(const PoolWindows& pool, const std::string& step);
 
 }  // namespace takt::cuda
