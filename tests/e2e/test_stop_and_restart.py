@@ -137,11 +137,14 @@ def test_frames_in_flight_at_the_kill_come_as_review(takt, tmp_path, slow):
     config = takt_yaml.write(tmp_path / "takt.yaml", slow, line, tasks)
     process = takt.start("serve", config)
 
-    def waiting():
-        accepted, answered = journal.frames(tmp_path / "data")
-        return len(accepted - answered.keys()) >= 8
+    looks = []
 
-    wait_until(waiting, "frames in flight", process)
+    def hanging():  # the same frames at twenty looks: none gets its verdict before the kill
+        accepted, answered = journal.frames(tmp_path / "data")
+        looks.append(accepted - answered.keys())
+        return len(looks[-1]) == 8 and looks[-20:].count(looks[-1]) == 20
+
+    wait_until(hanging, "frames in flight", process)
     process.kill()
     finish(process)
     accepted, answered = journal.frames(tmp_path / "data")
