@@ -617,6 +617,16 @@ TEST_F(Import, RefusesToComputeWithTheNumberOfBoxesFound) {
   EXPECT_THAT(refusal(), HasSubstr("on how many boxes NonMaxSuppression finds"));
 }
 
+// Products of sizes that a file states stay far from overflowing.
+TEST_F(Import, RefusesBlocksOfAnImageThatIsTooWide) {
+  set_input({2, "n"});
+  add_integers("shape", {1, std::int64_t{1} << 40, 0, 0});
+  set_integer(add("Reshape", {"x", "shape"}, {"image"}), "allowzero", 1);
+  set_integer(add("SpaceToDepth", {"image"}, {"y"}), "blocksize", 1 << 15);
+  EXPECT_THAT(refusal({.input_shapes = {{"x", {2, 0}}}, .dimensions = {}, .batch = 0}),
+              HasSubstr("blocks of 32768"));
+}
+
 TEST_F(Import, TrianglesAreSelected) {
   add("Trilu", {"x"}, {"y"});
   EXPECT_THAT(results(imported()), ElementsAre(0, 1, 2, 0, 4, 5));

@@ -125,6 +125,8 @@ Inferred infer(const Expand& op, InputTypes inputs) {
                             takt::to_string(op.shape)));
 }
 
+constexpr std::int64_t kJoinedMax = std::int64_t{1} << 40;  // as element_count has it
+
 Inferred infer(const Concat& op, InputTypes inputs) {
   TensorType result = inputs[0];
   if (auto checked = check_axis(op.axis, result.shape); !checked) {
@@ -139,6 +141,7 @@ Inferred infer(const Concat& op, InputTypes inputs) {
                                 to_string(input), op.axis));
     }
     result.shape[axis] += input.shape[axis];
+    if (result.shape[axis] > kJoinedMax) return refuse("more elements than a tensor may have");
   }
   return one(result.type, std::move(result.shape));
 }

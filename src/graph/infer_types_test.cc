@@ -144,6 +144,8 @@ TEST(InferTypes, RefusesSizesThatOverflow) {
   EXPECT_FALSE(infer_types(Slice{{3}, {kMost}, {3}}, vector));
   EXPECT_FALSE(infer_types(Slice{{0}, {1}, {kMost}}, vector));
   EXPECT_FALSE(infer_types(Reshape{{kMost, kMost}}, vector));
+  const TensorType wide_and_empty{kF32, {0, std::int64_t{1} << 40}};
+  EXPECT_FALSE(infer_types(Concat{1}, std::vector{wide_and_empty, wide_and_empty}));
   const std::vector<TensorType> image{{kF32, {1, 1, 4, 4}}};
   Window wide = window({3, 3}, {1, 1}, {0, 0});
   wide.pads_begin = {kMost, kMost};

@@ -363,7 +363,8 @@ Result<void> set_sizes(const NodeReader& node, Resize& op, std::span<const int> 
   const Shape& input = node.shape(0);
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i]);
-    if (input[axis] == 0 || !(sizes[i] > 0) || sizes[i] > static_cast<double>(kWindowMax)) {
+    if (input[axis] == 0 || input[axis] > kWindowMax || !(sizes[i] > 0) ||
+        sizes[i] > static_cast<double>(kWindowMax)) {
       return NodeReader::refuse(
           fmt::format("size {} for dimension {} of {}", sizes[i], axis, takt::to_string(input)));
     }

@@ -266,6 +266,8 @@ Result<void> check_rows_of_indices(const NodeReader& node, std::int64_t batch_di
   return {};
 }
 
+// Gather and GatherElements.
+template <typename Op>
 Values gather(const NodeReader& node) {
   if (Result<void> checked = node.check_inputs(2, 2); !checked) {
     return std::unexpected(std::move(checked).error());
@@ -276,20 +278,7 @@ Values gather(const NodeReader& node) {
   if (Result<void> checked = check_indices(node, size); !checked) {
     return std::unexpected(std::move(checked).error());
   }
-  return node.builder().add_all(Gather{*axis}, {node.input(0), node.input(1)});
-}
-
-Values gather_elements(const NodeReader& node) {
-  if (Result<void> checked = node.check_inputs(2, 2); !checked) {
-    return std::unexpected(std::move(checked).error());
-  }
-  const Result<int> axis = node.axis(node.integer("axis", 0), node.rank(0));
-  if (!axis) return std::unexpected(axis.error());
-  const std::int64_t size = node.shape(0)[static_cast<std::size_t>(*axis)];
-  if (Result<void> checked = check_indices(node, size); !checked) {
-    return std::unexpected(std::move(checked).error());
-  }
-  return node.builder().add_all(GatherElements{*axis}, {node.input(0), node.input(1)});
+  return node.builder().add_all(Op{*axis}, {node.input(0), node.input(1)});
 }
 
 Values gather_nd(const NodeReader& node) {
@@ -347,7 +336,9 @@ Result<Shape> image_shape(const NodeReader& node) {
     return std::unexpected(std::move(checked).error());
   }
   const std::int64_t block = node.integer("blocksize", 0);
-  if (node.rank(0) != 4 || block < 1 || block > kBlockMax) {
+  const auto is_large = [](std::int64_t size) { return size >= kDimensionMax; };
+  if (node.rank(0) != 4 || block < 1 || block > kBlockMax ||
+      std::ranges::any_of(node.shape(0), is_large)) {
     return NodeReader::refuse(fmt::format("blocks of {} in {}; expected [N,C,H,W] and 1 to {}",
                                           block, to_string(node.type(0)), kBlockMax));
   }
@@ -404,8 +395,8 @@ constexpr Translation kTranslations[] = {
     {"Expand", expand},
     {"EyeLike", translate_eye_like},
     {"Flatten", flatten},
-    {"Gather", gather},
-    {"GatherElements", gather_elements},
+    {"Gather", gather<Gather>},
+    {"GatherElements", gather<GatherElements>},
     {"GatherND", gather_nd},
     {"NonZero", translate_non_zero},
     {"OneHot", translate_one_hot},

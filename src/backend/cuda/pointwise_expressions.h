@@ -27,7 +27,7 @@ namespace takt::cuda {
 [[nodiscard]] std::string stored(DataType type, std::string_view value);
 
 // The step's result from its arguments, of these types. Where it is stored in 16 bits anyway, exponentials and
-// quotients may be `approximate`: with some 10 units in the last place of FP32 wrong, at a third of the time.
+// quotients may be `approximate`: with some 10 units in the last place of FP32 wrong, at half the time.
 [[nodiscard]] std::string expression(const PointwiseStep& step, std::span<const DataType> types,
                                      std::span<const std::string> arguments, bool approximate);
 // exp(x) in numbers of `type`.
