@@ -4,13 +4,14 @@
 #include "backend/cuda/captured_graph.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/kernels/pointwise.h"
+#include "backend/cuda/kernels/rows.h"
+#include "backend/cuda/kernels/step_code.h"
+#include "backend/cuda/kernels/windows.h"
 #include "backend/cuda/memory.h"
 #include "backend/cuda/module.h"
 #include "backend/cuda/nvrtc.h"
-#include "backend/cuda/pointwise.h"
-#include "backend/cuda/rows.h"
 #include "backend/cuda/stream.h"
-#include "backend/cuda/windows.h"
 
 #include <benchmark/benchmark.h>
 
@@ -226,6 +227,92 @@ Case layer_norm(std::int64_t rows, std::int64_t length) {
            bytes_of({rows, length}, kF16)}};
 }
 
+// Of the spatial pyramid of a detector: from channels of a wider tensor to others. The whole one counts.
+Case pool_of_slices(std::int64_t images) {
+  const Shape shape{images, 128, 20, 20};
+  const Shape whole{images, 512, 20, 20};
+  const graph::Window window{{5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}};
+  const graph::Pool op{graph::PoolKind::max, window, {20, 20}, false, 2};
+  const Access slice = channels_last(whole, kF16);
+  return {pool_kernel({op, shape, slice, slice}, "pool"),
+          {bytes_of(whole, kF16), bytes_of(whole, kF16)}};
+}
+
+// A detector's distributions over 16 bins, [images,16,4,8400] with the bins innermost.
+constexpr std::int64_t kBins = 16;
+RowSpace rows_of_bins(std::int64_t images) {
+  return {{images, 4, 8400}, {kBins}};
+}
+Access bins(DataType type) {
+  return {type, {8400 * 4 * kBins, kBins, 4 * kBins, 1}, kAlignment};
+}
+
+Case softmax_of_bins(std::int64_t images) {
+  const Shape shape{images, kBins, 4, 8400};
+  return {softmax_kernel({rows_of_bins(images), false, bins(kF16), bins(kF32)}, "softmax"),
+          {bytes_of(shape, kF16), bytes_of(shape, kF32)}};
+}
+
+Case mean_of_bins(std::int64_t images) {
+  const Access weights{kF32, {0, 0, 0, 1}, kAlignment};
+  const Access mean{kF32, {8400 * 4, 8400, 1, 0}, kAlignment};
+  return {softmax_mean_kernel({rows_of_bins(images), bins(kF16), weights, mean}, "mean"),
+          {bytes_of({images, kBins, 4, 8400}, kF16), bytes_of({kBins}, kF32),
+           bytes_of({images, 4, 8400}, kF32)}};
+}
+
+// A step of one sum of products; each of its views begins a buffer.
+Case product(graph::Operator op, std::vector<View> inputs, const View& output) {
+  std::vector<std::size_t> bytes;
+  std::vector<int> arguments;
+  for (const View& input : inputs) {
+    arguments.push_back(static_cast<int>(arguments.size()));
+    bytes.push_back(bytes_of(input.shape, input.type));
+  }
+  const int value = static_cast<int>(inputs.size());
+  bytes.push_back(bytes_of(output.shape, output.type));
+  const Step step{"product",
+                  StepKind::contraction,
+                  std::move(inputs),
+                  {{std::move(op), std::move(arguments), {{kF32, output.shape}}}},
+                  {{value, output}}};
+  return {step_code(step, "product").value().calls.front().source, std::move(bytes)};
+}
+
+View view(const Shape& shape, const Access& access) {
+  return {0, 0, access.type, shape, access.strides};
+}
+
+// The other half of mean_of_bins without fusion.
+Case convolution_of_bins(std::int64_t images) {
+  const Shape shape{images, kBins, 4, 8400};
+  const Shape weights{1, kBins, 1, 1};
+  const Shape mean{images, 1, 4, 8400};
+  const Access from{kF32, {8400 * 4 * kBins, 1, kBins, 4 * kBins}, kAlignment};
+  const graph::Window pixel{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
+  return product(graph::Conv{pixel, 1},
+                 {view(shape, from), view(weights, row_major(weights, kF32))},
+                 view(mean, row_major(mean, kF32)));
+}
+
+// [rows,channels] times weights that lie column after column (as Gemm of transB has it) or row after row.
+Case classifier(std::int64_t rows, std::int64_t channels, std::int64_t columns, bool by_columns) {
+  const Shape a{rows, channels};
+  const Shape b{channels, columns};
+  const Shape y{rows, columns};
+  Access weights = row_major(b, kF16);
+  if (by_columns) weights.strides = {1, channels};
+  return product(graph::MatMul{false, false}, {view(a, row_major(a, kF16)), view(b, weights)},
+                 view(y, row_major(y, kF16)));
+}
+
+// A detector's scores leave the channels' order and become FP32.
+Case to_rows(const Shape& shape) {
+  const Access from{kF16, {shape[1] * shape[2], 1, shape[1]}, kAlignment};
+  return {pointwise_kernel({shape, {from}, {}, {{0, row_major(shape, kF32)}}}, "to_rows"),
+          {bytes_of(shape, kF16), bytes_of(shape, kF32)}};
+}
+
 void add(const std::string& name, std::function<Case()> make) {
   benchmark::RegisterBenchmark(
       name.c_str(), [make = std::move(make)](benchmark::State& state) { run(state, make); })
@@ -247,6 +334,23 @@ const bool kRegistered = [] {
     add("global_mean/2048x7x7" + images, [n] { return global_mean({n, 2048, 7, 7}); });
     add("softmax/12x197x197" + images, [n] { return softmax(n * 12 * 197, 197); });
     add("layer_norm/197x768" + images, [n] { return layer_norm(n * 197, 768); });
+    add("max_pool/5x5_of_128x20x20" + images, [n] { return pool_of_slices(n); });
+    add("softmax/of_16_bins" + images, [n] { return softmax_of_bins(n); });
+    add("conv/of_16_bins" + images, [n] { return convolution_of_bins(n); });
+    add("softmax_mean/of_16_bins" + images, [n] { return mean_of_bins(n); });
+    add("to_rows/80x8400" + images, [n] { return to_rows({n, 80, 8400}); });
+    add("to_channels_last/64x80x80" + images, [n] { return to_channels_last({n, 64, 80, 80}); });
+  }
+  for (const std::int64_t n : {1, 8, 32}) {
+    const std::string images = "/" + std::to_string(n);
+    for (const bool by_columns : {false, true}) {
+      const std::string layout = by_columns ? "_by_columns" : "_by_rows";
+      add("matmul/2048x1000" + layout + images,
+          [=] { return classifier(n, 2048, 1000, by_columns); });
+      add("matmul/4096x4096" + layout + images,
+          [=] { return classifier(n, 4096, 4096, by_columns); });
+      add("matmul/512x10" + layout + images, [=] { return classifier(n, 512, 10, by_columns); });
+    }
   }
   return true;
 }();

@@ -98,7 +98,8 @@ set(takt_gen ${CMAKE_BINARY_DIR}/gen)
 file(MAKE_DIRECTORY ${takt_gen}/onnx)
 add_custom_command(
   OUTPUT ${takt_gen}/onnx/onnx.pb.cc ${takt_gen}/onnx/onnx.pb.h
-  COMMAND protobuf::protoc --cpp_out=${takt_gen} -I ${takt_site_packages} ${takt_onnx_schema}
+  # lite: what is generated registers itself nowhere, so that the program and a module can each have it.
+  COMMAND protobuf::protoc --cpp_out=lite:${takt_gen} -I ${takt_site_packages} ${takt_onnx_schema}
   DEPENDS ${takt_onnx_schema}
   COMMENT "Generating onnx/onnx.pb.h"
   VERBATIM)
@@ -107,6 +108,7 @@ add_library(takt_onnx_proto STATIC ${takt_gen}/onnx/onnx.pb.cc ${takt_gen}/onnx/
 target_include_directories(takt_onnx_proto SYSTEM PUBLIC ${takt_gen})
 target_link_libraries(takt_onnx_proto PUBLIC protobuf::libprotobuf)
 target_compile_options(takt_onnx_proto PRIVATE -w)
+set_target_properties(takt_onnx_proto PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
 # Tests and benchmarks.
 takt_find_package(GTest "libgtest-dev, libgmock-dev")

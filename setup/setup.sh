@@ -105,9 +105,9 @@ install_venv() {
   step "creating the Python environment $venv" \
        "check that 'python3 -m venv' works (package python3-venv) and that the disk has 1 GB free" \
        "$python" -m venv --clear "$venv"
-  step "installing the wheels of setup/requirements.lock (about 210 MB, OpenVINO is the largest)" \
+  step "installing the wheels of setup/requirements.lock (about 240 MB, OpenVINO is the largest)" \
        "check the network and pip's configuration ('$venv/bin/pip config list'), then run this again" \
-       "$venv/bin/pip" install --disable-pip-version-check --require-hashes -r setup/requirements.lock
+       "$venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes -r setup/requirements.lock
   step "checking that the wheels load" "delete $venv and run this again" \
        "$venv/bin/python" -c 'import numpy, onnx, openvino, PIL, pytest, yaml'
   printf '%s\n' "$key" >"$stamp"

@@ -61,6 +61,21 @@ struct PlanOptions {
   bool json = false;
 };
 
+struct CompileArguments {
+  std::filesystem::path model;  // an ONNX file
+  std::string device = "cuda:0";
+  std::string precision = "fp16";
+  std::vector<std::int64_t> batches{1};
+  std::string workspace = "1GiB";
+  std::string effort = "normal";
+  std::vector<std::string> inputs;      // NAME=1x3x640x640
+  std::vector<std::string> dimensions;  // NAME=640
+  std::filesystem::path plan;           // empty: in the cache
+  std::filesystem::path cache;
+  bool verbose = false;  // each layer
+  bool json = false;
+};
+
 struct KeyOptions {
   std::string name;
   std::vector<std::string> roles{"infer"};
@@ -72,6 +87,7 @@ struct KeyOptions {
 [[nodiscard]] int run_validate(const ValidateOptions& options);
 // 0: the deadlines hold; 1: they don't.
 [[nodiscard]] int run_plan(const PlanOptions& options);
+[[nodiscard]] int run_compile(const CompileArguments& arguments);
 // Prints a new key for clients of a server, and what takt.yaml says of it.
 [[nodiscard]] int run_key(const KeyOptions& options);
 [[nodiscard]] int run_version();

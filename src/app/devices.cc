@@ -22,6 +22,12 @@
 namespace takt::app {
 namespace {
 
+constexpr int kGpuLanes = 2;
+
+bool is_gpu(const config::DeviceConfig& device) {
+  return device.kind == config::DeviceKind::cuda;
+}
+
 Result<worker::NumaNode> node_of(const config::DeviceConfig& device) {
   Result<worker::Topology> topology = worker::machine_topology();
   if (!topology) return std::unexpected(std::move(topology).error());
@@ -62,6 +68,7 @@ Result<void> check_devices(const std::vector<config::DeviceConfig>& devices) {
         return checked;
       if (owned.empty()) owned = node->cpus;
     }
+    if (is_gpu(device)) continue;  // its workers share CPUs with others
     for (const int cpu : owned) {
       const auto [owner, is_new] = owners.emplace(cpu, device.name);
       if (is_new) continue;
@@ -87,11 +94,12 @@ std::vector<int> cpus_of(const config::DeviceConfig& device) {
 
 int lanes_of(const config::DeviceConfig& device) {
   if (device.lanes > 0) return device.lanes;
+  if (is_gpu(device)) return kGpuLanes;
   return std::max(1, static_cast<int>(cpus_of(device).size()) / device.threads_per_lane);
 }
 
 std::vector<int> tied_cpus(const config::DeviceConfig& device) {
-  if (!device.pin || device.threads_per_lane > 1) return {};
+  if (is_gpu(device) || !device.pin || device.threads_per_lane > 1) return {};
   const std::vector<int> cpus = cpus_of(device);
   const std::span<const int> lanes = worker::cpus_of_lanes(cpus, lanes_of(device));
   return {lanes.begin(), lanes.end()};
@@ -101,6 +109,7 @@ void leave_lanes_alone(const config::Config& config) {
   const std::vector<int> usable = usable_cpus();
   std::vector<int> spare = usable;
   for (const config::DeviceConfig& device : config.devices) {
+    if (is_gpu(device)) continue;
     const std::vector<int> tied = tied_cpus(device);
     if (tied.empty()) return;
     std::erase_if(spare, [&](int cpu) { return std::ranges::find(tied, cpu) != tied.end(); });

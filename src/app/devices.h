@@ -16,10 +16,11 @@ namespace takt::app {
 [[nodiscard]] std::vector<int> cpus_of(const config::DeviceConfig& device);
 
 // The lanes of a device with `auto` filled in: one for each `threads_per_lane` CPUs that it owns or,
-// where it doesn't say, that this process may use.
+// where it doesn't say, that this process may use. On a GPU two: while one batch computes, the inputs of the next
+// are copied and the outputs of the last; a third would only wait, with memory of its own for every model.
 [[nodiscard]] int lanes_of(const config::DeviceConfig& device);
 
-// The CPU of each lane; empty where lanes aren't tied to CPUs: `pin: false`, threads that OpenVINO
+// The CPU of each lane; empty where lanes aren't tied to CPUs: a GPU's, `pin: false`, threads that OpenVINO
 // starts itself (threads_per_lane above 1), or more lanes than CPUs.
 [[nodiscard]] std::vector<int> tied_cpus(const config::DeviceConfig& device);
 
@@ -28,7 +29,8 @@ namespace takt::app {
 // and all do where lanes have every CPU or are not tied.
 void leave_lanes_alone(const config::Config& config);
 
-// Whether this machine has what the configuration names, and devices own distinct CPUs of it.
+// Whether this machine has what the configuration names (but GPUs, which check_gpus() of gpus.h looks at), and
+// devices own distinct CPUs of it.
 // Errors: invalid_input, unavailable.
 [[nodiscard]] Result<void> check_machine(const config::Config& config);
 

@@ -42,6 +42,20 @@ TEST(Lanes, AutoCountsTheDevicesOwnCpus) {
   EXPECT_EQ(lanes_of({.name = "left", .threads_per_lane = 2, .cpus = {0, 1, 2, 3, 4, 5}}), 3);
 }
 
+TEST(Lanes, OfAGpuAreTwoAndNoCpus) {
+  const config::DeviceConfig gpu{.name = "gpu", .kind = config::DeviceKind::cuda};
+  EXPECT_EQ(lanes_of(gpu), 2);
+  EXPECT_EQ(lanes_of({.name = "gpu", .kind = config::DeviceKind::cuda, .lanes = 3}), 3);
+  EXPECT_TRUE(tied_cpus(gpu).empty());
+  EXPECT_EQ(cpus_of(gpu), usable_cpus());
+}
+
+TEST(CheckMachine, LetsAGpusWorkersShareCpus) {
+  EXPECT_EQ(problem_of({{.name = "a", .cpus = {a_cpu()}},
+                        {.name = "gpu", .kind = config::DeviceKind::cuda, .cpus = {a_cpu()}}}),
+            "none");
+}
+
 TEST(CheckMachine, TakesCpusThatThereAre) {
   EXPECT_EQ(problem_of({{.name = "a", .cpus = {a_cpu()}}}), "none");
 }
@@ -114,6 +128,15 @@ TEST(Devices, TheGatewayLeavesTheLanesTheirCpus) {
   EXPECT_EQ(seen.caller, spare);
   EXPECT_EQ(seen.any, spare);
   EXPECT_EQ(seen.own, std::vector<int>{all.back()}) << "a lane's own thread";
+}
+
+TEST(Devices, AGpuChangesNothingForTheGateway) {
+  const std::vector<int> all = usable_cpus();
+  const config::DeviceConfig gpu{.name = "gpu", .kind = config::DeviceKind::cuda};
+  EXPECT_EQ(after_leaving({gpu}).caller, all);
+  if (all.size() < 2) GTEST_SKIP() << "needs two CPUs";
+  const std::vector<int> spare(all.begin(), all.end() - 1);
+  EXPECT_EQ(after_leaving({gpu, {.name = "cpu", .lanes = 1}}).caller, spare);
 }
 
 TEST(Devices, TheGatewayStaysWhereLanesLeaveNothingOrAreNotTied) {

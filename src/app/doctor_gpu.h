@@ -10,8 +10,8 @@
 
 namespace takt::app {
 
-// Driver, devices, runtime compiler and libraries: where each was found, or what to do. Without a driver,
-// only that.
+// Driver, devices with the precisions that they compute in, runtime compiler, libraries and takt's backend: where
+// each was found, or what to do. Without a driver, only that.
 [[nodiscard]] std::vector<Finding> examine_gpus();
 
 }  // namespace takt::app

@@ -26,6 +26,7 @@ struct Arguments {
   InspectOptions inspect;
   ValidateOptions validate;
   PlanOptions plan;
+  CompileArguments compile;
   KeyOptions key;
   std::filesystem::path cache = default_cache();
   std::string shell = "bash";
@@ -120,6 +121,41 @@ void add_plan(CLI::App& app, Arguments& arguments) {
   command->callback([&arguments] { arguments.exit_code = run_plan(arguments.plan); });
 }
 
+void add_compile(CLI::App& app, Arguments& arguments) {
+  CompileArguments& options = arguments.compile;
+  options.cache = arguments.cache;
+  CLI::App* command = app.add_subcommand(
+      "compile", "Tune and compile a model for a GPU ahead of time; nothing else should run there");
+  command->add_option("model", options.model, "The ONNX file")->required();
+  command->add_option("--device", options.device, "The GPU")->capture_default_str();
+  command->add_option("--precision", options.precision, "fp32, tf32, fp16 or bf16")
+      ->capture_default_str();
+  command->add_option("--batch", options.batches, "Batch sizes, by comma, such as 1,8,32")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command->add_option("--workspace", options.workspace, "Scratch memory that a layer may ask for")
+      ->capture_default_str();
+  command
+      ->add_option("--effort", options.effort,
+                   "How long the fastest way is looked for: fast, normal or max")
+      ->capture_default_str();
+  command
+      ->add_option("--input", options.inputs,
+                   "Whole shape of an input that the file leaves open, NAME=1x3x640x640; each "
+                   "--batch replaces its first size; repeatable")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--dimension", options.dimensions,
+                   "Size of a named dimension that the file leaves open, NAME=640; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("-o,--plan", options.plan, "Write the plan to this file");
+  command->add_option("--cache", options.cache, "The folder for plans, without --plan");
+  command->add_flag("--verbose", options.verbose, "Show each layer");
+  command->add_flag("--json", options.json, "Print JSON in place of the tables");
+  command->callback([&arguments] { arguments.exit_code = run_compile(arguments.compile); });
+}
+
 void add_key(CLI::App& app, Arguments& arguments) {
   KeyOptions& options = arguments.key;
   CLI::App* command = app.add_subcommand(
@@ -169,6 +205,7 @@ int run(int argc, char** argv) {
   add_inspect(app, arguments);
   add_validate(app, arguments);
   add_plan(app, arguments);
+  add_compile(app, arguments);
   add_key(app, arguments);
   add_small_commands(app, arguments);
   add_worker(app, arguments);

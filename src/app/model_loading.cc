@@ -2,6 +2,7 @@
 #include "app/model_loading.h"
 
 #include "app/placement.h"
+#include "app/plan_folder.h"
 #include "backend/image_input.h"
 #include "core/suggest.h"
 #include "repository/repository.h"
@@ -74,16 +75,25 @@ std::size_t bytes_taken(const Engine& engine, const std::string& device) {
   return bytes;
 }
 
+bool has_models(const Engine& engine, const std::string& device) {
+  return std::ranges::any_of(engine.models(), [&](const ModelInfo& model) {
+    const std::vector<ReplicaInfo> replicas = engine.replicas(model.id);
+    return std::ranges::find(replicas, device, &ReplicaInfo::device) != replicas.end();
+  });
+}
+
 // A model as its tasks want it.
 struct Wanted {
   std::vector<const TaskSpec*> tasks;  // those that run it; the first one says how
   ipc::ModelDescription model;
   repository::ModelConfig config;
   std::vector<InputPlan> plans;
-  std::vector<std::size_t> devices;  // that it may run on, by their place in the file
-  // Those to try: the task's, and once it serves the one that it serves on, so that its results
-  // don't depend on the device.
-  std::vector<std::string> backends;
+  // That it may run on with `backend`, by their place in the file.
+  std::vector<std::size_t> devices;
+  // The one that is tried, and then the one that it serves on: on every device, so that its results don't depend
+  // on that.
+  std::string backend;
+  std::map<std::size_t, worker::WorkerPlace> places;  // of its worker or threads, once looked for
   LoadedModel loaded;
 
   [[nodiscard]] const TaskSpec& task() const { return *tasks.front(); }
@@ -95,6 +105,9 @@ struct Wanted {
            loaded.replicas.end();
   }
 };
+
+// Beyond workers.ready_timeout: a large model at several batch sizes.
+constexpr Duration kTuningMax = std::chrono::hours(1);
 
 std::string in_words(std::size_t bytes) {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
@@ -111,6 +124,7 @@ class Loader {
       DeviceRoom& room = rooms_.emplace_back();
       if (device.memory_bytes_max > 0) room.memory_bytes = device.memory_bytes_max;
       room.taken_bytes = bytes_taken(places_.engine, device.name);
+      may_tune_.push_back(!places_.serving || !has_models(places_.engine, device.name));
     }
   }
 
@@ -121,10 +135,8 @@ class Loader {
     if (!listed) return std::unexpected(std::move(listed).error());
     auto plans = input_plans(task, model->signature);
     if (!plans) return std::unexpected(std::move(plans).error());
-    std::vector<std::size_t> devices;
-    for (const config::DeviceConfig* device : devices_of(config_, task)) {
-      devices.push_back(static_cast<std::size_t>(device - config_.devices.data()));
-    }
+    if (task.backends.empty()) return fail(ErrorKind::invalid_input, "backends: names none");
+    std::vector<std::size_t> devices = devices_with(task, task.backends.front());
     const auto known = std::ranges::find_if(wanted_, [&](const Wanted& wanted) {
       return wanted.model.name == model->name && wanted.model.version == model->version;
     });
@@ -137,7 +149,8 @@ class Loader {
                        .config = std::move(listed->config),
                        .plans = std::move(*plans),
                        .devices = std::move(devices),
-                       .backends = task.backends,
+                       .backend = {},
+                       .places = {},
                        .loaded = {}});
     return {};
   }
@@ -175,14 +188,64 @@ class Loader {
                     "another name");
   }
 
+  [[nodiscard]] std::vector<std::size_t> devices_with(const TaskSpec& task,
+                                                      const std::string& backend) const {
+    std::vector<std::size_t> devices;
+    for (const config::DeviceConfig* device : devices_of(config_, task, backend)) {
+      devices.push_back(static_cast<std::size_t>(device - config_.devices.data()));
+    }
+    return devices;
+  }
+
   Result<void> place_first(Wanted& wanted) {
+    const TaskSpec& task = wanted.task();
+    for (auto backend = task.backends.begin();; ++backend) {
+      wanted.backend = *backend;
+      wanted.devices = devices_with(task, *backend);
+      Result<std::size_t> device = load_first(wanted);
+      if (device) return take_room(wanted, *device);
+      const auto next = std::next(backend);
+      if (next == task.backends.end()) return std::unexpected(std::move(device).error());
+      report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend, {}{}", task.name,
+                          *backend, device.error().message, *next,
+                          change_of_device(wanted, *next)));
+    }
+  }
+
+  // " on device 'cpu'", where a model leaves the devices that it was meant for.
+  [[nodiscard]] std::string change_of_device(const Wanted& wanted, const std::string& next) const {
+    const std::vector<std::size_t> devices = devices_with(wanted.task(), next);
+    if (devices.empty() || devices == wanted.devices) return {};
+    std::vector<std::string> names;
+    for (const std::size_t device : devices) names.push_back(config_.devices[device].name);
+    return fmt::format(", on device '{}'", fmt::join(names, "' or '"));
+  }
+
+  // Returns the device.
+  Result<std::size_t> load_first(Wanted& wanted) {
+    if (wanted.devices.empty()) return no_device(wanted);
     std::vector<FirstPlace> places;
     places.reserve(wanted.devices.size());
     for (const std::size_t device : wanted.devices) {
       places.push_back({device, instances_of(wanted.task(), config_.devices[device])});
     }
     const std::size_t device = device_for_first(rooms_, places);
-    if (Result<void> loaded = load_on(wanted, device); !loaded) return loaded;
+    if (Result<void> loaded = load_on(wanted, device); !loaded) {
+      return std::unexpected(std::move(loaded).error());
+    }
+    return device;
+  }
+
+  [[nodiscard]] static std::unexpected<Error> no_device(const Wanted& wanted) {
+    const bool wants_gpu = wanted.backend == "cuda";
+    return fail(ErrorKind::invalid_input,
+                fmt::format("the backend {} runs on none of its devices; add one of kind {} to "
+                            "devices of takt.yaml, such as {}",
+                            wanted.backend, wants_gpu ? "cuda" : "cpu",
+                            wants_gpu ? "gpu: {kind: cuda}" : "cpu: {kind: cpu}"));
+  }
+
+  Result<void> take_room(const Wanted& wanted, std::size_t device) {
     const std::size_t bytes = bytes_on(wanted, device);
     if (!rooms_[device].fits(bytes)) {
       const std::string& name = config_.devices[device].name;
@@ -270,38 +333,47 @@ class Loader {
     const auto there = [&](Error error) {
       return several ? std::move(error).within("on device '" + device.name + "'") : error;
     };
-    Result<worker::WorkerPlace> place = place_on(device, task);
-    if (!place) return std::unexpected(there(std::move(place).error()));
-    const std::string where = several ? " for device " + device.name : "";
-    Result<ModelId> outcome = fail(ErrorKind::invalid_input, "backends: names none");
-    for (const std::string& backend : wanted.backends) {
-      report_(
-          fmt::format("loading {} version {} on {}{}", model.name, model.version, backend, where));
-      LoadedReplica replica{.device = device.name,
-                            .key = profile_key(config_, device, task, model.version, backend),
-                            .stored = {}};
-      replica.stored = stored_profile(replica.key);
-      ModelService service = service_of(task, wanted.config);
-      service.learned = replica.stored.learned;
-      outcome = task.isolation == Isolation::process
-                    ? load_in_worker(backend, device, wanted, service, *place)
-                    : load_here(backend, device, wanted, service, *place);
-      if (outcome) {
-        wanted.loaded.id = *outcome;
-        wanted.loaded.task = task.name;
-        if (const auto info = places_.engine.find(model.name, model.version)) {
-          replica.stored.batch_max = info->signature.batch_max;
-        }
-        wanted.loaded.replicas.push_back(std::move(replica));
-        wanted.backends = {std::string(backend)};
-        return {};
-      }
-      if (&backend != &wanted.backends.back()) {
-        report_(fmt::format("warning: tasks.{}: {}: {}; trying the next backend", task.name,
-                            backend, there(outcome.error()).message));
-      }
+    const Result<worker::WorkerPlace> place = place_on(device_index, wanted);
+    if (!place) return std::unexpected(there(place.error()));
+    report_(fmt::format("loading {} version {} on {}{}{}", model.name, model.version,
+                        wanted.backend, several ? " for device " + device.name : "",
+                        tuning_of(wanted, device_index)));
+    LoadedReplica replica{.device = device.name,
+                          .key = profile_key(config_, device, task, model.version, wanted.backend),
+                          .stored = {}};
+    replica.stored = stored_profile(replica.key);
+    ModelService service = service_of(task, wanted.config);
+    service.learned = replica.stored.learned;
+    const Result<ModelId> outcome = task.isolation == Isolation::process
+                                        ? load_in_worker(device_index, wanted, service, *place)
+                                        : load_here(device_index, wanted, service, *place);
+    if (!outcome) return std::unexpected(there(explained(outcome.error(), device)));
+    wanted.loaded.id = *outcome;
+    wanted.loaded.task = task.name;
+    if (const auto info = places_.engine.find(model.name, model.version)) {
+      replica.stored.batch_max = info->signature.batch_max;
     }
-    return std::unexpected(there(std::move(outcome).error()));
+    wanted.loaded.replicas.push_back(std::move(replica));
+    return {};
+  }
+
+  // What a person reads while nothing seems to happen.
+  [[nodiscard]] const char* tuning_of(const Wanted& wanted, std::size_t device) const {
+    const bool tunes = wanted.backend == "cuda" && may_tune_[device];
+    return tunes ? " (without a plan in the cache it is tuned first, which takes minutes; takt "
+                   "compile does that ahead)"
+                 : "";
+  }
+
+  static bool is_gpu(const config::DeviceConfig& device) {
+    return device.kind == config::DeviceKind::cuda;
+  }
+
+  static Error explained(Error error, const config::DeviceConfig& device) {
+    if (is_gpu(device) && error.kind == ErrorKind::unavailable) {
+      error.message += "; takt doctor shows what this machine has for models on GPUs";
+    }
+    return error;
   }
 
   StoredProfile stored_profile(const ProfileKey& key) {
@@ -311,17 +383,18 @@ class Loader {
     return stored && *stored ? std::move(**stored) : StoredProfile{};
   }
 
-  Result<ModelId> load_in_worker(const std::string& backend, const config::DeviceConfig& device,
-                                 const Wanted& wanted, const ModelService& service,
-                                 const worker::WorkerPlace& place) {
+  Result<ModelId> load_in_worker(std::size_t device_index, const Wanted& wanted,
+                                 const ModelService& service, const worker::WorkerPlace& place) {
+    const config::DeviceConfig& device = config_.devices[device_index];
     const TaskSpec& task = wanted.task();
     engine::WorkerSpec spec;
     spec.name = task.name;
     spec.device = device.name;
     spec.load.model = {config_.models.repository, wanted.model.name, wanted.model.version};
-    spec.load.backend = backend;
+    spec.load.backend = wanted.backend;
     spec.load.inputs = wanted.plans;
-    spec.load.device = to_string(device.kind);
+    spec.load.device = backend_device(device);
+    spec.load.may_tune = may_tune_[device_index];
     spec.load.instances = instances_of(task, device);
     spec.load.batch_max = task.batch_max;
     spec.load.threads_per_instance = device.threads_per_lane;
@@ -329,7 +402,7 @@ class Loader {
     // A later worker inherits what the gateway keeps to by then (leave_lanes_alone).
     spec.load.cpus = place.cpus.empty() && device.pin ? cpus_of(device) : place.cpus;
     spec.load.numa_node = place.node;
-    spec.load.cache_dir = config_.models.cache;
+    spec.load.cache_dir = cache_of(wanted.backend, config_.models.cache);
     spec.load.spin = config_.workers.spin;
     // Of the two limits the kernel's counts what is really used.
     const bool by_cgroup = !config_.workers.supervisor.memory.cgroup.empty();
@@ -337,6 +410,7 @@ class Loader {
                              by_cgroup ? 0 : config_.workers.memory_bytes_max};
     spec.load.profile_time_max = places_.profile_time_max;
     spec.inputs = places_.inputs;
+    if (wanted.backend == "cuda" && spec.load.may_tune) spec.tuning_max = kTuningMax;
     if (wanted.loaded.replicas.empty()) {
       return places_.supervisor.add_worker(std::move(spec), service);
     }
@@ -371,7 +445,15 @@ class Loader {
 
   // A worker is also kept in a NUMA node where it fits; threads of this process stay on the CPUs that
   // their device owns.
-  Result<worker::WorkerPlace> place_on(const config::DeviceConfig& device, const TaskSpec& task) {
+  Result<worker::WorkerPlace> place_on(std::size_t device, Wanted& wanted) {
+    const auto known = wanted.places.find(device);
+    if (known != wanted.places.end()) return known->second;
+    Result<worker::WorkerPlace> place = find_place(config_.devices[device], wanted.task());
+    if (place) wanted.places.emplace(device, *place);
+    return place;
+  }
+
+  Result<worker::WorkerPlace> find_place(const config::DeviceConfig& device, const TaskSpec& task) {
     const std::vector<int>& cpus = task.cpus.empty() ? device.cpus : task.cpus;
     const bool in_worker = task.isolation == Isolation::process;
     const bool by_node = device.numa.node && device.cpus.empty();
@@ -396,24 +478,26 @@ class Loader {
     return place;
   }
 
-  Result<ModelId> load_here(const std::string& name, const config::DeviceConfig& device,
-                            const Wanted& wanted, const ModelService& service,
-                            const worker::WorkerPlace& place) {
-    Result<Backend*> backend = backend_of(name);
+  Result<ModelId> load_here(std::size_t device_index, const Wanted& wanted,
+                            const ModelService& service, const worker::WorkerPlace& place) {
+    Result<Backend*> backend = backend_of(wanted.backend);
     if (!backend) return std::unexpected(backend.error());
+    const config::DeviceConfig& device = config_.devices[device_index];
     const TaskSpec& task = wanted.task();
     const Result<repository::ModelVersion> version =
         find_version(config_, task.model, wanted.model.version);
     if (!version) return std::unexpected(version.error());
     worker::RuntimeOptions options;
     options.inputs = wanted.plans;
-    options.device = to_string(device.kind);
+    options.device = backend_device(device);
+    options.may_tune = may_tune_[device_index];
+    for (const auto& pool : places_.inputs->pools) options.input_memory.push_back(pool->memory());
     options.instances = instances_of(task, device);
     options.batch_max = task.batch_max;
     options.threads_per_instance = device.threads_per_lane;
     options.cpus = place.cpus;
     options.instance_cpus = instance_cpus(task, device, place);
-    options.cache_dir = config_.models.cache;
+    options.cache_dir = cache_of(wanted.backend, config_.models.cache);
     options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
@@ -442,6 +526,7 @@ class Loader {
   const ModelPlaces& places_;
   const std::function<void(const std::string&)>& report_;
   std::vector<DeviceRoom> rooms_;                            // of config_.devices
+  std::vector<bool> may_tune_;                               // on each of them
   std::map<std::string, worker::NodePlacement> placements_;  // by device, once it has a worker
   std::map<std::string, std::unique_ptr<Backend>> backends_;
   std::vector<Wanted> wanted_;

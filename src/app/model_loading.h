@@ -27,6 +27,8 @@ struct ModelPlaces {
   // Where profiles of earlier runs are; null: every model is measured anew.
   const ProfileStore* profiles = nullptr;
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring each, about
+  // Requests come already: nothing is tuned on a device that a model serves on.
+  bool serving = false;
   // That this process had when it started; its own threads leave lanes alone later, and may be few.
   std::vector<int> cpus{};
 };
@@ -47,9 +49,9 @@ struct LoadedModel {
 };
 
 // Loads the model of each named task: finds the version, tries the task's backends in their order
-// (a failure of all but the last is a warning), checks the inputs. Each is loaded onto one of its
-// devices, the most urgent first, and then onto the others, with the same backend, as far as the
-// memory goes that earlier loads have left there (app/placement.h). `report` is told what happens,
+// (a failure of all but the last is a warning), checks the inputs. Each is loaded onto one of the
+// devices that its backend runs on (config::devices_of), the most urgent first, and then onto the others, with the
+// same backend, as far as the memory goes that earlier loads have left there (app/placement.h). `report` is told what happens,
 // before each model, where it runs, and on warnings, one of them a stored profile that is damaged.
 // What was loaded before an error still serves. Errors: those of repository and worker,
 // "tasks.NAME: ..." in front, and the device where there are several; invalid_input also when two

@@ -11,6 +11,7 @@ namespace takt::app {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -109,11 +110,13 @@ class LoadModels : public ::testing::Test {
                        {.engine = *engine_,
                         .supervisor = *supervisor_,
                         .inputs = std::make_shared<engine::SharedInputs>(),
-                        .profile_time_max = {}},
+                        .profile_time_max = {},
+                        .serving = serving_},
                        report);
   }
 
   config::Config config_;
+  bool serving_ = false;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Supervisor> supervisor_;
 };
@@ -190,6 +193,81 @@ TEST_F(LoadModels, AFurtherReplicaRunsOnTheFirstOnesBackendOrNotAtAll) {
   ASSERT_FALSE(loaded);
   EXPECT_THAT(loaded.error().message, StartsWith("tasks.defects: on device 'b': "));
   EXPECT_THAT(said, Not(Contains(HasSubstr("nonsense"))));
+}
+
+const config::DeviceConfig kGpu{.name = "gpu", .kind = config::DeviceKind::cuda, .index = 1000};
+
+TEST_F(LoadModels, ATaskRunsOnAGpuWithABackendThatDoes) {
+  config_.devices = {{.name = "cpu", .lanes = 1}, kGpu};
+  config_.tasks[0].devices = {"gpu"};
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto replicas = engine_->replicas(loaded->front().id);
+  ASSERT_EQ(replicas.size(), 1U);
+  EXPECT_EQ(replicas[0].device, "gpu");
+  EXPECT_EQ(replicas[0].instances, 2) << "one computes while the other copies";
+}
+
+// No machine has a GPU of that index.
+TEST_F(LoadModels, WhatAGpuRefusesRunsOnTheCpuVisibly) {
+  config_.devices = {kGpu, {.name = "left", .lanes = 1}, {.name = "right", .lanes = 1}};
+  config_.tasks[0].devices = {"gpu"};
+  config_.tasks[0].backends = {"cuda", "openvino"};
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) { said.push_back(line); });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->front().replicas.size(), 1U) << "on one CPU device, and not on more";
+  EXPECT_EQ(loaded->front().replicas[0].device, "left");
+  EXPECT_EQ(engine_->replicas(loaded->front().id).front().backend, "openvino");
+  EXPECT_THAT(said, Contains(AllOf(StartsWith("warning: tasks.defects: cuda: on device 'gpu': "),
+                                   HasSubstr("takt doctor shows"),
+                                   HasSubstr("trying the next backend, openvino, on device "
+                                             "'left'"))));
+  EXPECT_THAT(said, Contains("loading matcher version 1 on openvino for device left"));
+  EXPECT_EQ(said.back(), "defects runs on left");
+}
+
+TEST_F(LoadModels, ATaskForGpusAloneFailsWithAWayOut) {
+  config_.devices = {kGpu};
+  config_.tasks[0].backends = {"cuda"};
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, StartsWith("tasks.defects: "));
+  EXPECT_THAT(loaded.error().message, HasSubstr("takt doctor shows"));
+}
+
+TEST_F(LoadModels, ABackendWithoutADeviceIsTold) {
+  config_.devices = {{.name = "cpu", .lanes = 1}};
+  config_.tasks[0].backends = {"cuda"};
+  const auto loaded = load([](const std::string& /*said*/) {});
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().kind, ErrorKind::invalid_input);
+  EXPECT_EQ(loaded.error().message,
+            "tasks.defects: the backend cuda runs on none of its devices; add one of kind cuda to "
+            "devices of takt.yaml, such as gpu: {kind: cuda}");
+}
+
+// It would disturb what serves there.
+TEST_F(LoadModels, OnlyADeviceWithoutModelsIsTunedWhileRequestsCome) {
+  config_.devices = {kGpu};
+  fs::copy(config_.models.repository / "matcher", config_.models.repository / "other",
+           fs::copy_options::recursive);
+  TaskSpec other = config_.tasks[0];
+  other.name = other.model = "other";
+  other.backends = {"cuda"};
+  config_.tasks.push_back(other);
+  std::vector<std::string> said;
+  const auto report = [&](const std::string& line) { said.push_back(line); };
+  ASSERT_TRUE(load(report));
+  EXPECT_FALSE(load_further("other", report));
+  EXPECT_THAT(said, Contains(HasSubstr("it is tuned first")));
+  said.clear();
+  serving_ = true;
+  EXPECT_FALSE(load_further("other", report));
+  EXPECT_THAT(said, Not(Contains(HasSubstr("it is tuned first"))));
+  config_.tasks[0].backends = {"cuda"};
+  EXPECT_FALSE(load(report)) << "on a GPU that has no model yet";
+  EXPECT_THAT(said, Contains(HasSubstr("it is tuned first")));
 }
 
 TEST_F(LoadModels, ThreadsGoToTheNodeOfAnOnlyDeviceToo) {

@@ -35,6 +35,20 @@ std::string processor() {
   return "unknown";
 }
 
+// Its number and the models of all GPUs, as NVIDIA's driver shows them without a context.
+std::string gpu_of(const config::DeviceConfig& device) {
+  std::vector<std::string> models;
+  std::error_code failure;
+  for (const auto& gpu : fs::directory_iterator("/proc/driver/nvidia/gpus", failure)) {
+    std::ifstream file(gpu.path() / "information");
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("Model:")) models.push_back(line.substr(line.find_last_of('\t') + 1));
+    }
+  }
+  std::ranges::sort(models);
+  return fmt::format("{} of {}", device.index, fmt::join(models, ", "));
+}
+
 // Bytes and the latest change of the files that make up a version.
 std::string files_of(const fs::path& model, std::int64_t version) {
   std::uintmax_t bytes = 0;
@@ -169,6 +183,7 @@ ProfileKey profile_key(const config::Config& config, const config::DeviceConfig&
       {"batch_max", std::to_string(task.batch_max)},
       {"isolation", task.isolation == Isolation::process ? "process" : "thread"},
   };
+  if (device.kind == config::DeviceKind::cuda) key.conditions.emplace_back("gpu", gpu_of(device));
   return key;
 }
 

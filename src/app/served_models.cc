@@ -286,7 +286,12 @@ Result<std::vector<LoadedModel>> ServedModels::load_versions(const Source& sourc
   if (Result<void> free = use_cpus(::pthread_self(), places_.cpus); !free) {
     return std::unexpected(std::move(free).error());
   }
-  auto loaded = load_models(config, {config.tasks.front().name}, places_, options_.report);
+  ModelPlaces places = places_;
+  {
+    const std::shared_lock lock(mutex_);
+    places.serving = configured_.has_value();  // from then on clients ask
+  }
+  auto loaded = load_models(config, {config.tasks.front().name}, places, options_.report);
   if (!places_.cpus.empty()) leave_lanes_alone(config_);
   return loaded;
 }

@@ -2,6 +2,7 @@
 // `takt validate` and `takt version`.
 #include "app/command_run.h"
 #include "app/commands.h"
+#include "app/gpus.h"
 #include "app/model_loading.h"
 #include "app/server_host.h"
 #include "worker/backends.h"
@@ -11,8 +12,9 @@
 namespace takt::app {
 namespace {
 
-// The task against what the repository says of its model; nothing is loaded.
-Result<void> check_task(const config::Config& config, const TaskSpec& task) {
+// The task against what the repository says of its model; nothing is loaded. Without GPUs, which is told elsewhere,
+// their backend is not looked at.
+Result<void> check_task(const config::Config& config, const TaskSpec& task, bool has_gpus) {
   const Result<ipc::ModelDescription> model = describe_task_model(config, task);
   if (!model) return std::unexpected(model.error());
   const auto plans = input_plans(task, model->signature);
@@ -20,6 +22,7 @@ Result<void> check_task(const config::Config& config, const TaskSpec& task) {
   const auto postprocessor = make_postprocessor(task.postprocess, model->signature);
   if (!postprocessor) return std::unexpected(postprocessor.error());
   for (const std::string& backend : task.backends) {
+    if (backend == "cuda" && !has_gpus) continue;
     if (const auto made = worker::make_backend(backend); !made) {
       return std::unexpected(made.error());
     }
@@ -37,6 +40,11 @@ int run_validate(const ValidateOptions& options) {
     valid = false;
     report_error(checked.error().within(config->file.string()));
   }
+  const Result<void> gpus = check_gpus(*config);
+  if (!gpus) {
+    valid = false;
+    report_error(gpus.error().within(config->file.string()));
+  }
   if (const Result<void> checked = check_server(*config); !checked) {
     valid = false;
     report_error(checked.error());
@@ -45,7 +53,7 @@ int run_validate(const ValidateOptions& options) {
   config->workers.supervisor.memory = {};
   for (const TaskSpec& task : config->tasks) {
     if (!options.models) break;
-    const Result<void> checked = check_task(*config, task);
+    const Result<void> checked = check_task(*config, task, gpus.has_value());
     if (checked) continue;
     valid = false;
     report_error(checked.error().within(config->file.string() + ": tasks." + task.name));

@@ -10,6 +10,7 @@
 #include "core/result.h"
 #include "core/time.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -41,7 +42,14 @@ struct LoadOptions {
   std::vector<std::vector<int>> instance_cpus;
   Duration spin{};  // how long an instance may look for the end of a batch before it sleeps
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
-  std::string precision = "fp32";   // a backend refuses what it can't do
+  std::string device = "cpu";       // that its instances will be opened on; "cuda:0"
+  // Mappings that the requests' inputs may lie in, whole pages; they outlive the loaded model. A backend whose
+  // device reads the host's memory pins them once.
+  std::vector<std::span<const std::byte>> input_memory;
+  std::string precision = "fp32";  // a backend refuses what it can't do
+  // Whether ways to compute may be tried out on the device, which disturbs what it serves; otherwise a backend
+  // takes what it has in `cache_dir`, or refuses.
+  bool may_tune = true;
   // From config.pbtxt. A backend reads the keys that begin with its name and a dot
   // ("simulated.base_us"), refuses those that it doesn't know, and leaves all others alone.
   std::vector<std::pair<std::string, std::string>> parameters;

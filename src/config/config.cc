@@ -233,6 +233,7 @@ void read_file(Reader& reader, const std::filesystem::path& base, Loaded& loaded
   if (config.store) {
     for (LineEntry& entry : config.lines) entry.line.pictures = config.store->store.pictures;
   }
+  complete_devices(config);
 }
 
 std::unexpected<Error> all_of(const std::vector<std::string>& problems) {
@@ -242,22 +243,6 @@ std::unexpected<Error> all_of(const std::vector<std::string>& problems) {
 }
 
 }  // namespace
-
-std::string_view to_string(DeviceKind /*kind*/) noexcept {
-  return "cpu";
-}
-
-bool may_run_on(const TaskSpec& task, const DeviceConfig& device) {
-  return task.devices.empty() || std::ranges::find(task.devices, device.name) != task.devices.end();
-}
-
-std::vector<const DeviceConfig*> devices_of(const Config& config, const TaskSpec& task) {
-  std::vector<const DeviceConfig*> devices;
-  for (const DeviceConfig& device : config.devices) {
-    if (may_run_on(task, device)) devices.push_back(&device);
-  }
-  return devices;
-}
 
 Result<Loaded> parse(std::string_view text, const std::filesystem::path& file) {
   Problems problems(file.string());

@@ -40,17 +40,17 @@ struct ModelsConfig {
   std::filesystem::path cache;  // compiled models; empty: none
 };
 
-// What a device is; the name that backends know it by is to_string().
-enum class DeviceKind : std::uint8_t { cpu };
+enum class DeviceKind : std::uint8_t { cpu, cuda };
 [[nodiscard]] std::string_view to_string(DeviceKind kind) noexcept;
 
 struct DeviceConfig {
   std::string name = "cpu";
   DeviceKind kind = DeviceKind::cpu;
-  int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores
+  int index = 0;  // of a GPU, as CUDA counts, after CUDA_VISIBLE_DEVICES
+  int lanes = 0;  // batches that run at once; 0: one for each threads_per_lane cores, on a GPU two
   int threads_per_lane = 1;
   worker::NumaPolicy numa{};
-  bool pin = true;                   // each lane keeps to a CPU of its own
+  bool pin = true;                   // each lane keeps to a CPU of its own; not on a GPU
   std::vector<int> cpus{};           // that its workers run on; empty: as `numa` says
   std::size_t memory_bytes_max = 0;  // of all models on it, as they report it; 0: no limit
   // Until a batch limit that a shortage of memory lowered is doubled again.
@@ -134,10 +134,19 @@ struct Loaded {
   std::vector<std::string> warnings;  // legal, but hardly meant
 };
 
+// The name that backends know it by: "cpu", "cuda:0".
+[[nodiscard]] std::string backend_device(const DeviceConfig& device);
+
+// Whether the device is the task's, and its first backend runs there.
 [[nodiscard]] bool may_run_on(const TaskSpec& task, const DeviceConfig& device);
-// The devices that the task may run on, in the file's order.
+// All such devices, in the file's order.
 [[nodiscard]] std::vector<const DeviceConfig*> devices_of(const Config& config,
                                                           const TaskSpec& task);
+// The same with another of its backends. Where that one runs on none of the task's devices, it runs on the first
+// CPU device: what a GPU can't compute is computed all the same.
+[[nodiscard]] std::vector<const DeviceConfig*> devices_of(const Config& config,
+                                                          const TaskSpec& task,
+                                                          std::string_view backend);
 
 // Reads and checks a file on its own: names that refer to each other, units, ranges. Models are
 // looked at later, by the repository. Errors: invalid_input; the message holds one line for each

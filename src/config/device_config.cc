@@ -4,6 +4,7 @@
 #include "config/units.h"
 #include "core/suggest.h"
 #include "scheduler/scheduler.h"
+#include "worker/backends.h"
 
 #include <algorithm>
 #include <charconv>
@@ -12,6 +13,9 @@
 
 namespace takt::config {
 namespace {
+
+// Of the device that stands for the machine's CPU where a file names none.
+constexpr std::string_view kCpuName = "cpu";
 
 // "auto" or a number.
 void read_lanes(Reader& reader, int& lanes) {
@@ -45,9 +49,33 @@ Result<worker::NumaPolicy> parse_numa(std::string_view word) {
 
 Result<DeviceKind> parse_kind(std::string_view word) {
   if (word == "cpu") return DeviceKind::cpu;
-  return fail(ErrorKind::invalid_input, "'" + std::string(word) +
-                                            "'; this version runs models on CPUs: expected cpu, "
-                                            "or leave it out");
+  if (word == "cuda") return DeviceKind::cuda;
+  return fail(
+      ErrorKind::invalid_input,
+      "'" + std::string(word) +
+          "'; expected cpu, or cuda for a GPU of NVIDIA, such as gpu: {kind: cuda, index: 0}");
+}
+
+// What differs by the device's kind.
+void read_kind(Reader& reader, DeviceConfig& device) {
+  reader.word<DeviceKind>("kind", device.kind, &parse_kind);
+  reader.integer("index", device.index, 0, 1023);
+  reader.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
+  reader.boolean("pin", device.pin);
+  if (device.kind == DeviceKind::cpu) {
+    if (reader.has("index"))
+      reader.problem("index", "only a GPU has one; add kind: cuda, or leave it out");
+    return;
+  }
+  // Its workers wait for the GPU more than they compute: they keep to a node only where the file says so.
+  device.numa.automatic = false;
+  for (const char* const key : {"threads_per_lane", "pin"}) {
+    if (reader.has(key)) reader.problem(key, "the lanes of a GPU are no CPUs; leave it out");
+  }
+  if (device.name == kCpuName) {
+    reader.problem("kind",
+                   "device 'cpu' is the machine's CPU; give the GPU another name, such as gpu");
+  }
 }
 
 // What of the two own in common, in words; empty: nothing that the file tells.
@@ -62,8 +90,13 @@ std::string overlap(const DeviceConfig& a, const DeviceConfig& b) {
   return {};  // one names CPUs, the other a node: the machine tells (app/devices.h)
 }
 
+bool is_cpu(const DeviceConfig& device) {
+  return device.kind == DeviceKind::cpu;
+}
+
 // Work of one would run on the lanes of the other.
-void check_distinct(Reader& reader, const std::vector<DeviceConfig>& devices) {
+void check_distinct_cpus(Reader& reader, std::vector<DeviceConfig> devices) {
+  std::erase_if(devices, [](const DeviceConfig& device) { return !is_cpu(device); });
   if (devices.size() < 2) return;
   bool told = true;
   for (const DeviceConfig& device : devices) {
@@ -84,6 +117,58 @@ void check_distinct(Reader& reader, const std::vector<DeviceConfig>& devices) {
                          "' already; give each CPU to one device");
     }
   }
+}
+
+void check_distinct_gpus(Reader& reader, const std::vector<DeviceConfig>& devices) {
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (is_cpu(devices[i])) continue;
+    const auto before = std::span(devices).first(i);
+    const auto other = std::ranges::find_if(before, [&](const DeviceConfig& device) {
+      return !is_cpu(device) && device.index == devices[i].index;
+    });
+    if (other == before.end()) continue;
+    reader.problem("devices." + devices[i].name + ".index",
+                   "GPU " + std::to_string(devices[i].index) + " is device '" + other->name +
+                       "' already; give each its own index, and that one more lanes if it should "
+                       "run more at once");
+  }
+}
+
+bool is_named(const std::vector<std::string>& names, const DeviceConfig& device) {
+  return names.empty() || std::ranges::find(names, device.name) != names.end();
+}
+
+// Of those that may run on these devices; no names: on all.
+std::vector<std::string> default_backends(const Config& config,
+                                          const std::vector<std::string>& names) {
+  const auto has = [&](DeviceKind kind) {
+    return std::ranges::any_of(config.devices, [&](const DeviceConfig& device) {
+      return device.kind == kind && is_named(names, device);
+    });
+  };
+  std::vector<std::string> backends;
+  if (has(DeviceKind::cuda)) backends.emplace_back("cuda");
+  if (has(DeviceKind::cpu) || backends.empty()) backends.emplace_back("openvino");
+  return backends;
+}
+
+// `place` says `backends`, for the devices of these names.
+void check_backends(Reader& reader, const std::string& place, const Config& config,
+                    const std::vector<std::string>& backends,
+                    const std::vector<std::string>& names) {
+  const std::string& first = backends.front();
+  std::string tried;
+  for (const DeviceConfig& device : config.devices) {
+    if (!is_named(names, device)) continue;
+    if (worker::runs_on(first, backend_device(device))) return;
+    tried += (tried.empty() ? "" : ", ") + device.name;
+  }
+  if (tried.empty()) return;  // no such devices, which is told elsewhere
+  reader.problem(
+      place + ".backends",
+      "'" + first + "' runs on none of the devices (" + tried + "); " +
+          (first == "cuda" ? "add one of kind cuda, such as gpu: {kind: cuda}, to devices"
+                           : "name one of kind cpu, or put cuda first: [cuda, " + first + "]"));
 }
 
 void check_task(Reader& reader, const TaskSpec& task, const std::vector<std::string>& names) {
@@ -107,12 +192,17 @@ void check_task(Reader& reader, const TaskSpec& task, const std::vector<std::str
 // Threads of a lane beyond its first belong to the whole process (src/backend/README.md).
 void check_threads(Reader& reader, const TaskSpec& task, const Config& config) {
   if (task.isolation != Isolation::thread) return;
-  for (const DeviceConfig* device : devices_of(config, task)) {
-    const bool owns_cpus = !device->cpus.empty() || device->numa.node;
-    if (!owns_cpus || device->threads_per_lane == 1) continue;
+  for (const DeviceConfig& device : config.devices) {
+    const bool owns_cpus = !device.cpus.empty() || device.numa.node;
+    const auto may_come_to_it = [&](const std::string& backend) {
+      const auto devices = devices_of(config, task, backend);
+      return std::ranges::find(devices, &device) != devices.end();
+    };
+    if (!owns_cpus || device.threads_per_lane == 1) continue;
+    if (std::ranges::none_of(task.backends, may_come_to_it)) continue;
     reader.problem("tasks." + task.name + ".isolation",
-                   "threads can't stay on the CPUs of device '" + device->name +
-                       "' with threads_per_lane: " + std::to_string(device->threads_per_lane) +
+                   "threads can't stay on the CPUs of device '" + device.name +
+                       "' with threads_per_lane: " + std::to_string(device.threads_per_lane) +
                        "; expected isolation: process, or threads_per_lane: 1");
   }
 }
@@ -143,17 +233,24 @@ std::vector<int> read_cpus(Reader& reader) {
   return cpus;
 }
 
+std::vector<std::string> read_backends(Reader& reader) {
+  std::vector<std::string> backends;
+  reader.texts("backends", backends);
+  if (reader.is_list("backends") && backends.empty()) {
+    reader.problem("backends", "names none; leave it out for those that the devices have");
+  }
+  return backends;
+}
+
 void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
   reader.entries("devices", [&](const std::string& name, Reader& child) {
     DeviceConfig device;
     device.name = name;
-    child.word<DeviceKind>("kind", device.kind, &parse_kind);
+    read_kind(child, device);
     read_lanes(child, device.lanes);
-    child.integer("threads_per_lane", device.threads_per_lane, 1, 1024);
     child.word<worker::NumaPolicy>("numa", device.numa, &parse_numa);
     device.cpus = read_cpus(child);
     read_memory(child, device.memory_bytes_max);
-    child.boolean("pin", device.pin);
     child.duration("memory_quiet", device.memory_quiet);
     if (device.memory_quiet <= Duration{}) {
       child.problem("memory_quiet", "expected a time above 0, such as 30s");
@@ -164,19 +261,73 @@ void read_devices(Reader& reader, std::vector<DeviceConfig>& devices) {
   if (devices.empty()) devices.push_back({});
 }
 
+void complete_devices(Config& config) {
+  bool needs_cpu = false;
+  const auto complete = [&](std::vector<std::string>& backends,
+                            const std::vector<std::string>& names) {
+    if (backends.empty()) backends = default_backends(config, names);
+    needs_cpu = needs_cpu || std::ranges::any_of(backends, [](const std::string& backend) {
+                  return worker::runs_on(backend, kCpuName) && !worker::runs_on(backend, "cuda:0");
+                });
+  };
+  for (TaskSpec& task : config.tasks) complete(task.backends, task.devices);
+  if (config.server) complete(config.server->backends, {});
+  if (needs_cpu && std::ranges::none_of(config.devices, &is_cpu)) {
+    config.devices.emplace_back().name = kCpuName;
+  }
+}
+
 void check_devices(Reader& reader, const Config& config) {
   using scheduler::kDevicesMax;
   if (config.devices.size() > kDevicesMax) {
     reader.problem("devices", std::to_string(config.devices.size()) +
                                   " devices; expected at most " + std::to_string(kDevicesMax));
   }
-  check_distinct(reader, config.devices);
+  check_distinct_cpus(reader, config.devices);
+  check_distinct_gpus(reader, config.devices);
   std::vector<std::string> names;
   for (const DeviceConfig& device : config.devices) names.push_back(device.name);
   for (const TaskSpec& task : config.tasks) {
     check_task(reader, task, names);
     check_threads(reader, task, config);
+    check_backends(reader, "tasks." + task.name, config, task.backends, task.devices);
   }
+  if (config.server) check_backends(reader, "server", config, config.server->backends, {});
+}
+
+std::string_view to_string(DeviceKind kind) noexcept {
+  return kind == DeviceKind::cuda ? "cuda" : "cpu";
+}
+
+std::string backend_device(const DeviceConfig& device) {
+  if (is_cpu(device)) return "cpu";
+  return "cuda:" + std::to_string(device.index);
+}
+
+bool may_run_on(const TaskSpec& task, const DeviceConfig& device) {
+  return !task.backends.empty() && is_named(task.devices, device) &&
+         worker::runs_on(task.backends.front(), backend_device(device));
+}
+
+std::vector<const DeviceConfig*> devices_of(const Config& config, const TaskSpec& task) {
+  std::vector<const DeviceConfig*> devices;
+  for (const DeviceConfig& device : config.devices) {
+    if (may_run_on(task, device)) devices.push_back(&device);
+  }
+  return devices;
+}
+
+std::vector<const DeviceConfig*> devices_of(const Config& config, const TaskSpec& task,
+                                            std::string_view backend) {
+  TaskSpec other = task;
+  other.backends = {std::string(backend)};
+  std::vector<const DeviceConfig*> devices = devices_of(config, other);
+  if (!devices.empty() || task.backends.empty() || task.backends.front() == backend) return devices;
+  const auto cpu = std::ranges::find_if(config.devices, &is_cpu);
+  if (cpu != config.devices.end() && worker::runs_on(backend, backend_device(*cpu))) {
+    devices.push_back(&*cpu);
+  }
+  return devices;
 }
 
 }  // namespace takt::config

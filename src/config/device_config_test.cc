@@ -98,8 +98,82 @@ TEST(Devices, CpusThatMakeNoSenseAreNamed) {
   expect_problem(text_of("  a: {cpus: []}\n"), {"devices.a.cpus: names no CPU"});
 }
 
-TEST(Devices, OnlyCpusRunModels) {
-  expect_problem(text_of("  gpu: {kind: cuda}\n"), {"devices.gpu.kind: 'cuda'", "expected cpu"});
+TEST(Devices, AreCpusOrGpus) {
+  expect_problem(text_of("  gpu: {kind: cuda:0}\n"),
+                 {"devices.gpu.kind: 'cuda:0'", "expected cpu, or cuda", "{kind: cuda, index: 0}"});
+  const Config config =
+      config_of(text_of("  cpu: {}\n  gpu: {kind: cuda, index: 3, memory: 4GiB}\n"));
+  ASSERT_EQ(config.devices.size(), 2U);
+  EXPECT_EQ(backend_device(config.devices[0]), "cpu");
+  EXPECT_EQ(backend_device(config.devices[1]), "cuda:3");
+  EXPECT_EQ(to_string(config.devices[1].kind), "cuda");
+  EXPECT_EQ(config.devices[1].memory_bytes_max, std::size_t{4} << 30);
+  EXPECT_FALSE(config.devices[1].numa.automatic) << "its workers go where the file says";
+}
+
+TEST(Devices, AGpuOwnsNoCpus) {
+  const Config config = config_of(text_of(
+      "  a: {cpus: 0-3}\n  gpu: {kind: cuda, cpus: 0-1}\n  gpu2: {kind: cuda, index: 1}\n"));
+  EXPECT_EQ(config.devices[1].cpus, (std::vector{0, 1})) << "its workers run there";
+  expect_problem(text_of("  gpu: {kind: cuda, pin: true}\n"),
+                 {"devices.gpu.pin: the lanes of a GPU are no CPUs"});
+  expect_problem(text_of("  gpu: {kind: cuda, threads_per_lane: 2}\n"),
+                 {"devices.gpu.threads_per_lane: ", "leave it out"});
+}
+
+TEST(Devices, OnlyAGpuHasAnIndexAndEachItsOwn) {
+  expect_problem(text_of("  cpu: {index: 0}\n"), {"devices.cpu.index: only a GPU has one"});
+  expect_problem(text_of("  a: {kind: cuda}\n  b: {kind: cuda, index: 0}\n"),
+                 {"devices.b.index: GPU 0 is device 'a' already", "more lanes"});
+  expect_problem(text_of("  cpu: {kind: cuda}\n"), {"devices.cpu.kind: ", "such as gpu"});
+}
+
+TEST(Devices, BackendsThatAreLeftOutFollowThem) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(config_of(text_of("  cpu: {}\n")).tasks[0].backends, Names{"openvino"});
+  EXPECT_EQ(config_of(text_of("  gpu: {kind: cuda}\n")).tasks[0].backends, Names{"cuda"});
+  const std::string both = "  cpu: {}\n  gpu: {kind: cuda}\n";
+  EXPECT_EQ(config_of(text_of(both)).tasks[0].backends, (Names{"cuda", "openvino"}));
+  EXPECT_EQ(config_of(text_of(both, "    devices: cpu\n")).tasks[0].backends, Names{"openvino"});
+  EXPECT_EQ(config_of(text_of(both, "    devices: gpu\n")).tasks[0].backends, Names{"cuda"});
+  const Config served =
+      config_of("models: {repository: models}\nserver: {}\ndevices: {gpu: {kind: cuda}}\n");
+  EXPECT_EQ(served.server->backends, Names{"cuda"});
+  expect_problem(text_of(both, "    backends: []\n"), {"tasks.defects.backends: names none"});
+}
+
+TEST(Devices, ATaskRunsWhereItsFirstBackendDoes) {
+  const Config config = config_of(text_of("  cpu: {}\n  gpu: {kind: cuda}\n"));
+  ASSERT_EQ(devices_of(config, config.tasks[0]).size(), 1U);
+  EXPECT_EQ(devices_of(config, config.tasks[0])[0]->name, "gpu");
+  EXPECT_EQ(devices_of(config, config.tasks[0], "openvino")[0]->name, "cpu");
+}
+
+TEST(Devices, WhatAGpuRefusesRunsOnTheFirstCpuDevice) {
+  const Config config =
+      config_of(text_of("  gpu: {kind: cuda}\n  left: {cpus: 0-3}\n  right: {cpus: 4-7}\n",
+                        "    devices: gpu\n    backends: [cuda, openvino]\n"));
+  const auto devices = devices_of(config, config.tasks[0], "openvino");
+  ASSERT_EQ(devices.size(), 1U);
+  EXPECT_EQ(devices[0]->name, "left");
+}
+
+TEST(Devices, WhereTheFileNamesGpusAloneThatIsTheMachinesCpu) {
+  const std::string gpu = "  gpu: {kind: cuda}\n";
+  EXPECT_EQ(config_of(text_of(gpu)).devices.size(), 1U) << "no backend needs it";
+  const Config config = config_of(text_of(gpu, "    backends: [cuda, openvino]\n"));
+  ASSERT_EQ(config.devices.size(), 2U);
+  EXPECT_EQ(config.devices[1].name, "cpu");
+  EXPECT_EQ(devices_of(config, config.tasks[0], "openvino")[0]->name, "cpu");
+}
+
+TEST(Devices, ABackendThatRunsOnNoneOfThemIsRefused) {
+  expect_problem(text_of("  cpu: {}\n", "    backends: [cuda, openvino]\n"),
+                 {"takt.yaml:9: tasks.defects.backends: 'cuda' runs on none of the devices (cpu)",
+                  "gpu: {kind: cuda}"});
+  expect_problem(
+      text_of("  cpu: {}\n  gpu: {kind: cuda}\n", "    devices: gpu\n    backends: openvino\n"),
+      {"tasks.defects.backends: 'openvino' runs on none of the devices (gpu)", "[cuda, openvino]"});
 }
 
 TEST(Devices, ATaskRunsOnAllOfThemUnlessItNamesSome) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/server_config.h"
 
+#include "config/device_config.h"
 #include "config/line_config.h"
 #include "config/task_config.h"
 #include "server/http/browser_guard.h"
@@ -224,7 +225,7 @@ void read_server(Reader& reader, const std::filesystem::path& base, ServerConfig
   server.metrics.origins = server.http.origins;
   read_models(reader, server);
   reader.word("isolation", server.isolation, &parse_isolation);
-  reader.texts("backends", server.backends);
+  server.backends = read_backends(reader);
   reader.boolean("model_control", server.model_control);
   reader.boolean("shared_memory", server.regions.allowed);
   reader.duration("deadline", server.infer.deadline);

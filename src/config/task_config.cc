@@ -155,7 +155,7 @@ void read_task(const std::string& name, Reader& reader, std::vector<TaskSpec>& t
   const std::string fallback_model = read_fallback(reader, task);
   reader.integer("batch_max", task.batch_max, 0, 4096);
   reader.integer("instances", task.instances, 0, 64);
-  reader.texts("backends", task.backends);
+  task.backends = read_backends(reader);
   reader.word<Isolation>("isolation", task.isolation, &parse_isolation);
   task.cpus = read_cpus(reader);
   reader.texts("devices", task.devices);

@@ -203,7 +203,8 @@ Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,
   if (Result<void> sent = control.send(ipc::to_text(request), descriptors); !sent) {
     return std::unexpected(std::move(sent).error());
   }
-  const TimePoint end = now() + options_.ready_timeout;
+  const bool first = loaded_.profile.empty();
+  const TimePoint end = now() + options_.ready_timeout + (first ? spec_.tuning_max : Duration{});
   Result<ipc::ControlMessage> message = control.receive(kStopLook);
   while (!message && message.error().kind == ErrorKind::deadline_exceeded) {
     {
@@ -226,7 +227,7 @@ Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,
 Result<ipc::ModelLoaded> WorkerKeeper::load(ipc::ControlSocket& control, bool trusted) const {
   ipc::LoadModel request = spec_.load;
   request.trusted = trusted;
-  Result<ipc::WorkerReply> reply = ask(control, request);
+  Result<ipc::WorkerReply> reply = ask(control, request, spec_.inputs->descriptors());
   if (!reply) return std::unexpected(std::move(reply).error());
   auto* const loaded = std::get_if<ipc::ModelLoaded>(&*reply);
   if (loaded == nullptr) return fail(ErrorKind::internal, "the worker answered something else");

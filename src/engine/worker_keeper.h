@@ -33,6 +33,8 @@ struct WorkerSpec {
   ipc::LoadModel load;
   std::shared_ptr<const SharedInputs> inputs;
   int results_held_max = 64;
+  // How much longer than `ready_timeout` the first start may take; later ones find what it has tuned.
+  Duration tuning_max{};
   std::shared_ptr<Inbox> inbox{};  // of the engine that it serves; a Supervisor sets it
 };
 

@@ -20,6 +20,13 @@ namespace takt::engine {
 // How often the answering thread looks before it lets others have its core, if they want it.
 static constexpr unsigned kLooksPerYield = 1024;
 
+std::vector<int> SharedInputs::descriptors() const {
+  std::vector<int> numbers;
+  numbers.reserve(pools.size());
+  for (const std::shared_ptr<SlotPool>& pool : pools) numbers.push_back(pool->descriptor());
+  return numbers;
+}
+
 Result<std::shared_ptr<WorkerLink>> WorkerLink::create(LinkOptions options,
                                                        std::shared_ptr<const SharedInputs> inputs,
                                                        Alarm alarm) {
@@ -72,11 +79,7 @@ WorkerLink::~WorkerLink() {
 }
 
 std::vector<int> WorkerLink::descriptors() const {
-  std::vector<int> numbers{channel_.descriptor(), outputs_->descriptor()};
-  for (const std::shared_ptr<SlotPool>& pool : inputs_->pools) {
-    numbers.push_back(pool->descriptor());
-  }
-  return numbers;
+  return {channel_.descriptor(), outputs_->descriptor()};
 }
 
 Result<void> WorkerLink::submit(std::uint32_t instance, BatchView batch, BatchCompletion done) {

@@ -35,6 +35,8 @@ struct SharedInputs {
     table.add(pool->memory());
     pools.push_back(std::move(pool));
   }
+  // In the order that ipc::LoadModel states.
+  [[nodiscard]] std::vector<int> descriptors() const;
   ipc::RegionTable table;
   std::vector<std::shared_ptr<SlotPool>> pools;
 };

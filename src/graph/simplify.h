@@ -13,7 +13,8 @@ namespace takt::graph {
 // - scales, shifts and paddings around a Conv become its weights, its bias and its padding;
 // - x * sigmoid(x), x / 2 * (1 + erf(x / sqrt(2))) and the like become the activation that they are, and
 //   (x - mean) / sqrt(variance + epsilon) with what follows a LayerNorm;
-// - Reshape after Reshape and Transpose after Transpose become one, and what changes nothing goes.
+// - Reshape after Reshape and Transpose after Transpose become one, Gather of neighbouring rows a Slice, and what
+//   changes nothing goes.
 // Errors: internal where a node doesn't fit its types any more, which is a defect.
 [[nodiscard]] Result<Graph> simplify(const Graph& graph);
 

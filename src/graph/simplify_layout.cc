@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only changes shapes, and arithmetic that changes nothing.
+#include "graph/constants.h"
 #include "graph/simplify_rules.h"
 
 #include <algorithm>
@@ -39,6 +40,36 @@ Rewritten join_transposes(Rewriter& rewriter, const Operator& op, Ids inputs) {
   if (std::ranges::is_sorted(permutation)) return from;
   if (from == inputs[0]) return {};
   return add(rewriter, Transpose{std::move(permutation)}, {from});
+}
+
+// Neighbouring rows that constants choose are a slice.
+Rewritten slice_of_constant_rows(Rewriter& rewriter, const Operator& op, Ids inputs) {
+  const auto* const gather = std::get_if<Gather>(&op);
+  if (gather == nullptr) return {};
+  const Constant* const indices = rewriter.builder().constant(inputs[1]);
+  if (indices == nullptr || indices->bytes.empty()) return {};
+  const Shape shape = rewriter.shape(inputs[0]);
+  const auto axis = static_cast<std::size_t>(gather->axis);
+  std::vector<std::int64_t> rows = integers_in(*indices);
+  for (std::int64_t& row : rows) {
+    if (row < 0) row += shape[axis];
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] != rows[0] + static_cast<std::int64_t>(i)) return {};
+  }
+  if (rows.front() < 0 || rows.back() >= shape[axis]) return {};
+  Slice slice{std::vector<std::int64_t>(shape.size(), 0),
+              std::vector<std::int64_t>(shape.size(), 1), shape};
+  slice.starts[axis] = rows.front();
+  slice.sizes[axis] = static_cast<std::int64_t>(rows.size());
+  const Rewritten part = add(rewriter, std::move(slice), {inputs[0]});
+  if (!part) return part;
+  // The indices' own dimensions stand in the axis's place.
+  Shape result(shape.begin(), shape.begin() + gather->axis);
+  result.insert(result.end(), indices->type.shape.begin(), indices->type.shape.end());
+  result.insert(result.end(), shape.begin() + gather->axis + 1, shape.end());
+  if (result == rewriter.shape(**part)) return part;
+  return add(rewriter, Reshape{std::move(result)}, {**part});
 }
 
 // Of what gives back its input as it is.
@@ -131,8 +162,8 @@ Rewritten skip_expansions(Rewriter& rewriter, const Operator& op, Ids inputs) {
   return add(rewriter, op, std::move(narrow));
 }
 
-constexpr std::array<Rule, 6> kRules{
-    &join_reshapes,        &join_transposes, &drop_what_changes_nothing,
+constexpr std::array<Rule, 7> kRules{
+    &join_reshapes,        &join_transposes, &slice_of_constant_rows, &drop_what_changes_nothing,
     &drop_neutral_numbers, &spell_powers,    &skip_expansions};
 
 }  // namespace

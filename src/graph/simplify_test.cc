@@ -264,6 +264,20 @@ TEST(Simplify, DropsWhatChangesNothing) {
   EXPECT_THAT(operators(simplified(std::move(sketch).finish({y}))), ElementsAre("Unary relu"));
 }
 
+TEST(Simplify, NeighbouringRowsAreASlice) {
+  const auto gathered = [](Shape shape, std::vector<std::int64_t> rows) {
+    GraphBuilder builder;
+    const ValueId x = builder.add_input("x", {kF32, {2, 5, 3}});
+    const ValueId indices = builder.add_constant(
+        constant_of(DataType::int64, std::move(shape), std::span<const std::int64_t>(rows)));
+    const ValueId y = builder.add(Gather{1}, {x, indices}).value();
+    return simplified(std::move(builder).finish({y}));
+  };
+  EXPECT_THAT(operators(gathered({}, {-2})), ElementsAre("Slice", "Reshape"));
+  EXPECT_THAT(operators(gathered({3}, {1, 2, 3})), ElementsAre("Slice"));
+  EXPECT_THAT(operators(gathered({2}, {1, 3})), ElementsAre("Gather"));
+}
+
 // Dropping a factor must not drop the dimensions that it brings.
 TEST(Simplify, KeepsANeutralNumberThatWidens) {
   Sketch sketch({3});

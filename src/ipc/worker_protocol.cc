@@ -54,9 +54,10 @@ namespace takt::ipc {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DescribeModel, repository, model, version)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelDescription, name, version, signature)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Confinement, sandbox, memory_bytes_max)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadModel, model, backend, inputs, device, instances, batch_max,
-                                   threads_per_instance, cpus, instance_cpus, numa_node, cache_dir,
-                                   precision, trusted, profile_time_max, spin, confinement)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadModel, model, backend, inputs, device, may_tune, instances,
+                                   batch_max, threads_per_instance, cpus, instance_cpus, numa_node,
+                                   cache_dir, precision, trusted, profile_time_max, spin,
+                                   confinement)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelLoaded, backend, backend_version, signature,
                                    output_bytes_max, profile, memory)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ChannelLayout, instances, request_bytes, reply_bytes)

@@ -41,11 +41,14 @@ struct Confinement {
   std::size_t memory_bytes_max = 0;  // of the process; 0: no limit
 };
 
+// With the descriptors of the regions of inputs, which the worker maps before it loads: the device of some backends
+// reads them by itself.
 struct LoadModel {
   DescribeModel model;
   std::string backend;
   std::vector<InputPlan> inputs;
-  std::string device = "cpu";  // as backends know it
+  std::string device = "cpu";  // as backends know it: "cuda:0"
+  bool may_tune = true;        // as LoadOptions of the backend
   int instances = 1;
   int batch_max = 0;
   int threads_per_instance = 1;
@@ -70,7 +73,7 @@ struct ModelLoaded {
   ModelMemory memory;
 };
 
-// With the descriptors: channel, outputs (written by the worker), then the regions of inputs.
+// With the descriptors: channel, outputs (written by the worker).
 struct AttachMemory {
   ChannelLayout layout;
 };

@@ -19,6 +19,8 @@ TEST(WorkerProtocol, ALoadRequestArrivesAsItWasSent) {
   image.mean = {1, 2, 3};
   sent.inputs.push_back({.name = "images", .image = image});
   sent.inputs.push_back({.name = "extra", .image = {}});
+  sent.device = "cuda:1";
+  sent.may_tune = false;
   sent.cpus = {0, 1};
   sent.numa_node = 1;
   sent.spin = Duration(1500);
@@ -30,6 +32,8 @@ TEST(WorkerProtocol, ALoadRequestArrivesAsItWasSent) {
   ASSERT_EQ(got.inputs.size(), 2U);
   EXPECT_EQ(got.inputs[0].image->mean, (std::vector<float>{1, 2, 3}));
   EXPECT_FALSE(got.inputs[1].image);
+  EXPECT_EQ(got.device, "cuda:1");
+  EXPECT_FALSE(got.may_tune);
   EXPECT_EQ(got.cpus, sent.cpus);
   EXPECT_EQ(got.numa_node, sent.numa_node);
   EXPECT_EQ(got.spin, sent.spin);

@@ -24,11 +24,11 @@ Result<std::unique_ptr<Backend>> open_own_module(std::string_view name) {
 }  // namespace
 
 std::vector<std::string> backend_names() {
-  return {"openvino", "simulated"};
+  return {"cuda", "openvino", "simulated"};
 }
 
 Result<std::unique_ptr<Backend>> make_backend(std::string_view name) {
-  if (name == "openvino") return open_own_module(name);
+  if (name == "openvino" || name == "cuda") return open_own_module(name);
   if (name == "simulated") return make_simulated_backend();
   return fail(ErrorKind::invalid_input,
               "no backend '" + std::string(name) + "'" + suggestion(name, backend_names()));

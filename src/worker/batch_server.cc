@@ -28,21 +28,20 @@ BatchServer::BatchServer(ipc::WorkerChannel channel, Duration spin)
 
 Result<std::unique_ptr<BatchServer>> BatchServer::start(
     std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
-    std::vector<ipc::Descriptor> descriptors, const BatchServerOptions& options) {
+    std::vector<ipc::Descriptor> descriptors, std::span<const ipc::SharedMemory> inputs,
+    const BatchServerOptions& options) {
   if (descriptors.size() < 2 || instances.size() != layout.instances) {
     return fail(ErrorKind::invalid_input, "attach: descriptors or instances are missing");
   }
   Result<ipc::WorkerChannel> channel = ipc::WorkerChannel::map(std::move(descriptors[0]), layout);
   if (!channel) return std::unexpected(std::move(channel).error().within("channel"));
   std::unique_ptr<BatchServer> server(new BatchServer(std::move(*channel), options.spin));
-  for (std::size_t i = 1; i < descriptors.size(); ++i) {
-    const bool written = i == 1;
-    Result<ipc::SharedMemory> mapped = ipc::SharedMemory::map(
-        std::move(descriptors[i]), written ? ipc::Access::write : ipc::Access::read);
-    if (!mapped) return std::unexpected(std::move(mapped).error().within("region"));
-    (written ? server->outputs_ : server->inputs_).add(mapped->bytes());
-    server->mappings_.push_back(std::move(*mapped));
-  }
+  Result<ipc::SharedMemory> outputs =
+      ipc::SharedMemory::map(std::move(descriptors[1]), ipc::Access::write);
+  if (!outputs) return std::unexpected(std::move(outputs).error().within("outputs"));
+  server->output_memory_ = std::move(*outputs);
+  server->outputs_.add(server->output_memory_.bytes());
+  for (const ipc::SharedMemory& region : inputs) server->inputs_.add(region.bytes());
   for (std::uint32_t i = 0; i < layout.instances; ++i) {
     server->lanes_.emplace_back(std::move(instances[i]), server->channel_.requests(i));
   }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker's end of a channel: takes tickets, runs their batches on the instances, answers.
 // Thread-safe: no; create and destroy it on one thread.
-// Owns: the instances, a thread for each, and the mappings that batches look into.
+// Owns: the instances, a thread for each, and the mapping that batches write to.
 #pragma once
 
 #include "core/inference.h"
 #include "core/result.h"
 #include "ipc/batch_wire.h"
+#include "ipc/shared_memory.h"
 #include "ipc/worker_channel.h"
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -27,12 +29,12 @@ struct BatchServerOptions {
 
 class BatchServer {
  public:
-  // `descriptors` are channel, outputs and the regions of inputs, as ipc::AttachMemory says. Errors:
-  // invalid_input (too few descriptors, memory of another layout), out_of_memory, unavailable (no
-  // thread).
+  // `descriptors` are those of ipc::AttachMemory; `inputs` those of ipc::LoadModel, mapped: they outlive the server.
+  // Errors: invalid_input (too few descriptors, memory of another layout), out_of_memory, unavailable (no thread).
   [[nodiscard]] static Result<std::unique_ptr<BatchServer>> start(
       std::vector<std::unique_ptr<Instance>> instances, const ipc::ChannelLayout& layout,
-      std::vector<ipc::Descriptor> descriptors, const BatchServerOptions& options);
+      std::vector<ipc::Descriptor> descriptors, std::span<const ipc::SharedMemory> inputs,
+      const BatchServerOptions& options);
   ~BatchServer();  // waits for the batches that run
   BatchServer(const BatchServer&) = delete;
   BatchServer& operator=(const BatchServer&) = delete;
@@ -55,7 +57,7 @@ class BatchServer {
 
   const ipc::WorkerChannel channel_;
   const Duration spin_;
-  std::vector<ipc::SharedMemory> mappings_;
+  ipc::SharedMemory output_memory_;
   ipc::RegionTable inputs_;
   ipc::RegionTable outputs_;
   std::atomic<bool> stopping_{false};

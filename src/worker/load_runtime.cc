@@ -36,6 +36,9 @@ LoadOptions load_options(const repository::ModelVersion& version, const RuntimeO
   load.cpus = options.cpus;
   load.instance_cpus = options.instance_cpus;
   load.cache_dir = options.cache_dir;
+  load.device = options.device;
+  load.input_memory = options.input_memory;
+  load.may_tune = options.may_tune;
   load.precision = options.precision;
   load.parameters = version.config.parameters;
   return load;
@@ -66,6 +69,7 @@ Result<void> prove(Backend& backend, const repository::ModelVersion& version,
   if (reference->cases.empty()) return {};
   LoadOptions load = load_options(version, options);
   load.inputs.clear();
+  load.input_memory.clear();
   load.instances = 1;
   load.batch_max = version.signature.batch_max;  // a case may have more rows than this task takes
   const auto model = backend.load(source_of(version), load);

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,12 @@ struct RuntimeOptions {
   int instances = 1;
   int batch_max = 0;  // less than the model's own limit; 0: that limit
   int threads_per_instance = 1;
-  std::vector<int> cpus;                        // that the instances may use; empty: any
-  std::vector<std::vector<int>> instance_cpus;  // as LoadOptions
-  Duration spin{};                              // as LoadOptions
-  std::filesystem::path cache_dir;              // compiled models; empty: no cache
+  std::vector<int> cpus;                                 // that the instances may use; empty: any
+  std::vector<std::vector<int>> instance_cpus;           // as LoadOptions
+  Duration spin{};                                       // as LoadOptions
+  std::filesystem::path cache_dir;                       // compiled models; empty: no cache
+  std::vector<std::span<const std::byte>> input_memory;  // as LoadOptions
+  bool may_tune = true;                                  // as LoadOptions
   std::string precision = "fp32";
   // Room for a row of an output without fixed size, where config.pbtxt has no parameter
   // output_bytes_max.

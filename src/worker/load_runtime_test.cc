@@ -122,6 +122,36 @@ TEST_F(LoadRuntime, SimulatedModelsTakeTheFilesSignature) {
   EXPECT_EQ(runtime->signature.outputs[0].shape, (Shape{4, 8, 8}));
 }
 
+// Refuses every model, and keeps what it was asked.
+class AskedBackend final : public Backend {
+ public:
+  [[nodiscard]] std::string_view name() const noexcept override { return "asked"; }
+  [[nodiscard]] std::string version() const override { return "1"; }
+  [[nodiscard]] Result<std::shared_ptr<const LoadedModel>> load(
+      const ModelSource& /*source*/, const LoadOptions& options) override {
+    asked = options;
+    return fail(ErrorKind::unavailable, "no");
+  }
+  LoadOptions asked;
+};
+
+TEST_F(LoadRuntime, TheBackendIsToldOfDeviceInputsAndTuning) {
+  AskedBackend backend;
+  repository::ModelVersion version = version_of("good");
+  version.reference_path.clear();
+  version.config.parameters = {{"cuda.precision", "fp16"}};
+  const std::vector<std::byte> pool(64);
+  options_.device = "cuda:1";
+  options_.input_memory = {pool};
+  options_.may_tune = false;
+  EXPECT_FALSE(load_runtime(backend, version, options_));
+  EXPECT_EQ(backend.asked.device, "cuda:1");
+  ASSERT_EQ(backend.asked.input_memory.size(), 1U);
+  EXPECT_EQ(backend.asked.input_memory[0].data(), pool.data());
+  EXPECT_FALSE(backend.asked.may_tune);
+  EXPECT_EQ(backend.asked.parameters, version.config.parameters);
+}
+
 TEST_F(LoadRuntime, ModelIsNamedInWhatTheBackendSays) {
   options_.precision = "fp16";
   const auto runtime = load(version_of("good"));

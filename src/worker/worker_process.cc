@@ -4,6 +4,7 @@
 #include "backend/cpus.h"
 #include "core/model_runtime.h"
 #include "ipc/process.h"
+#include "ipc/shared_memory.h"
 #include "ipc/worker_protocol.h"
 #include "repository/repository.h"
 #include "worker/backends.h"
@@ -18,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -47,7 +49,10 @@ class WorkerProcess {
     if (const auto* describe = std::get_if<ipc::DescribeModel>(&request)) {
       return reply(describe_model(*describe));
     }
-    if (const auto* load = std::get_if<ipc::LoadModel>(&request)) return reply(load_model(*load));
+    if (const auto* load = std::get_if<ipc::LoadModel>(&request)) {
+      const Result<void> mapped = map_inputs(std::move(descriptors));
+      return mapped ? reply(load_model(*load)) : ipc::WorkerReply(mapped.error());
+    }
     if (const auto* attach = std::get_if<ipc::AttachMemory>(&request)) {
       return reply(attach_memory(*attach, std::move(descriptors)));
     }
@@ -65,6 +70,20 @@ class WorkerProcess {
     Result<repository::ModelVersion> version = find(wanted);
     if (!version) return std::unexpected(std::move(version).error());
     return ipc::ModelDescription{version->name, version->version, std::move(version->signature)};
+  }
+
+  Result<void> map_inputs(std::vector<ipc::Descriptor> descriptors) {
+    if (server_ != nullptr || !instances_.empty()) {
+      return fail(ErrorKind::internal, "load: a model is loaded already");
+    }
+    inputs_.clear();
+    for (ipc::Descriptor& descriptor : descriptors) {
+      Result<ipc::SharedMemory> mapped =
+          ipc::SharedMemory::map(std::move(descriptor), ipc::Access::read);
+      if (!mapped) return std::unexpected(std::move(mapped).error().within("region of inputs"));
+      inputs_.push_back(std::move(*mapped));
+    }
+    return {};
   }
 
   Result<ipc::ModelLoaded> load_model(const ipc::LoadModel& wanted) {
@@ -88,6 +107,8 @@ class WorkerProcess {
     if (has_all(usable_cpus(), wanted.instance_cpus)) options.instance_cpus = wanted.instance_cpus;
     options.spin = wanted.spin;
     options.cache_dir = wanted.cache_dir;
+    for (const ipc::SharedMemory& region : inputs_) options.input_memory.push_back(region.bytes());
+    options.may_tune = wanted.may_tune;
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;
     options.profile_time_max = wanted.profile_time_max;
@@ -97,6 +118,7 @@ class WorkerProcess {
     instance_cpus_ = options.instance_cpus;
     spin_ = wanted.spin;
     confinement_ = wanted.confinement;
+    device_ = wanted.device;
     return ipc::ModelLoaded{std::move(runtime->backend),   std::move(runtime->backend_version),
                             std::move(runtime->signature), std::move(runtime->output_bytes_max),
                             std::move(runtime->profile),   runtime->memory};
@@ -108,22 +130,24 @@ class WorkerProcess {
       return fail(ErrorKind::internal, "attach: no model is loaded, or it serves already");
     }
     // Before the first batch, after everything that needs more than a batch does.
-    if (Result<void> confined = confine(confinement_); !confined) {
+    if (Result<void> confined = confine(confinement_, device_); !confined) {
       return std::unexpected(std::move(confined).error());
     }
     Result<std::unique_ptr<BatchServer>> server =
-        BatchServer::start(std::move(instances_), wanted.layout, std::move(descriptors),
+        BatchServer::start(std::move(instances_), wanted.layout, std::move(descriptors), inputs_,
                            {.spin = spin_, .instance_cpus = instance_cpus_});
     if (!server) return std::unexpected(std::move(server).error());
     server_ = std::move(*server);
     return ipc::Attached{};
   }
 
+  std::vector<ipc::SharedMemory> inputs_;  // which a loaded model may have pinned
   std::unique_ptr<Backend> backend_;
   std::vector<std::unique_ptr<Instance>> instances_;  // until the server has them
   std::vector<std::vector<int>> instance_cpus_;
   Duration spin_{};
   ipc::Confinement confinement_;
+  std::string device_;
   std::unique_ptr<BatchServer> server_;
 };
 

@@ -59,8 +59,8 @@ TEST_P(Corpus, SeedsAreWhatTheEncodersWrite) {
 INSTANTIATE_TEST_SUITE_P(Fuzz, Corpus,
                          ::testing::Values(batch_wire(), http_connection(), http_parts(),
                                            infer_request(), json_call(), model_config(),
-                                           onnx_import(), picture(), review_decision(), ring(),
-                                           slots(), string_tensor(), takt_yaml(),
+                                           onnx_import(), picture(), plan_file(), review_decision(),
+                                           ring(), slots(), string_tensor(), takt_yaml(),
                                            worker_protocol()),
                          [](const auto& each) { return each.param.name; });
 

@@ -39,6 +39,7 @@ struct Target {
 [[nodiscard]] Target model_config();
 [[nodiscard]] Target onnx_import();
 [[nodiscard]] Target picture();
+[[nodiscard]] Target plan_file();
 [[nodiscard]] Target review_decision();
 [[nodiscard]] Target ring();
 [[nodiscard]] Target slots();

@@ -44,6 +44,7 @@ struct DriverFunction {
   FUNCTION(mem_host_get_device_pointer, cuMemHostGetDevicePointer, 3020)  \
   FUNCTION(memcpy_h_to_d_async, cuMemcpyHtoDAsync, 3020)                  \
   FUNCTION(memcpy_d_to_h_async, cuMemcpyDtoHAsync, 3020)                  \
+  FUNCTION(memset_d8_async, cuMemsetD8Async, 3020)                        \
   FUNCTION(stream_create_with_priority, cuStreamCreateWithPriority, 5050) \
   FUNCTION(stream_destroy, cuStreamDestroy, 4000)                         \
   FUNCTION(stream_synchronize, cuStreamSynchronize, 2000)                 \

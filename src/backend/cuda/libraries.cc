@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -97,7 +98,8 @@ LibraryNames nvrtc_library(int cuda_major_max) {
 LibraryNames cudnn_library() {
   return {.purpose = "cuDNN library",
           .files = {"libcudnn.so.9"},
-          .wheel_folders = {"nvidia/cudnn/lib"},
+          // The second has only the engines that are compiled at run time.
+          .wheel_folders = {"nvidia/cudnn/lib", "nvidia/cudnn_jit/lib"},
           .remedy =
               "install the wheel nvidia-cudnn-cu13 (nvidia-cudnn-cu12 for a driver of CUDA "
               "12), or configure the folder that holds the library"};
@@ -108,6 +110,16 @@ LibraryNames nvml_library() {
           .files = {"libnvidia-ml.so.1"},
           .wheel_folders = {},
           .remedy = std::string(kDriverRemedy)};
+}
+
+std::vector<std::filesystem::path> folders_of_environment() {
+  const char* const text = std::getenv("TAKT_CUDA_FOLDERS");
+  std::istringstream words(text == nullptr ? "" : text);
+  std::vector<std::filesystem::path> folders;
+  for (std::string folder; std::getline(words, folder, ':');) {
+    if (!folder.empty()) folders.emplace_back(folder);
+  }
+  return folders;
 }
 
 LibrarySearch library_search(std::vector<fs::path> folders, const fs::path& program) {

@@ -33,6 +33,9 @@ struct LibrarySearch {
   std::vector<std::filesystem::path> environments;
 };
 
+// What TAKT_CUDA_FOLDERS names, with colons between.
+[[nodiscard]] std::vector<std::filesystem::path> folders_of_environment();
+
 // `folders` as configured; the environments are .venv beside `program` or one folder above it, and
 // the one that VIRTUAL_ENV names.
 [[nodiscard]] LibrarySearch library_search(std::vector<std::filesystem::path> folders,
@@ -41,7 +44,8 @@ struct LibrarySearch {
 class Library {
  public:
   [[nodiscard]] const std::filesystem::path& file() const noexcept { return file_; }
-  [[nodiscard]] void* symbol(const char* name) const noexcept;  // nullptr: it has none
+  [[nodiscard]] void* symbol(const char* name) const noexcept;     // nullptr: it has none
+  [[nodiscard]] void* handle() const noexcept { return handle_; }  // dlopen's
 
  private:
   friend Result<Library> open_library(const LibraryNames& names, const LibrarySearch& search);

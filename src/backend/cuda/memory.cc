@@ -112,4 +112,11 @@ Result<void> copy_to_host(std::span<std::byte> to, DeviceSpan from, const Stream
                 CUdeviceptr{from.address}, from.bytes, stream.handle());
 }
 
+Result<void> zero(DeviceSpan span, const Stream& stream) {
+  constexpr unsigned char kZero = 0;
+  if (span.bytes == 0) return {};
+  return invoke(stream.context()->driver(), &DriverFunctions::memset_d8_async,
+                CUdeviceptr{span.address}, kZero, span.bytes, stream.handle());
+}
+
 }  // namespace takt::cuda

@@ -94,5 +94,7 @@ class HostRegistration {
                                           const Stream& stream);
 [[nodiscard]] Result<void> copy_to_host(std::span<std::byte> to, DeviceSpan from,
                                         const Stream& stream);
+// Queues zeros for all bytes; needs a Scope of the stream's context.
+[[nodiscard]] Result<void> zero(DeviceSpan span, const Stream& stream);
 
 }  // namespace takt::cuda

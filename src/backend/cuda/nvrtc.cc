@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/nvrtc.h"
 
-#include "backend/cuda/kernel_prelude.h"
+#include "backend/cuda/kernels/kernel_prelude.h"
 
 #include <fmt/format.h>
 #include <nvrtc.h>

@@ -48,7 +48,9 @@ Result<Event> Event::create(std::shared_ptr<const Context> context, EventUse use
   Result<Context::Scope> scope = context->enter();
   if (!scope) return std::unexpected(std::move(scope).error());
   CUevent made = nullptr;
-  const unsigned flags = use == EventUse::timing ? CU_EVENT_DEFAULT : CU_EVENT_DISABLE_TIMING;
+  unsigned flags = CU_EVENT_DEFAULT;
+  if (use != EventUse::timing) flags |= CU_EVENT_DISABLE_TIMING;
+  if (use == EventUse::waiting) flags |= CU_EVENT_BLOCKING_SYNC;
   Result<void> done = invoke(context->driver(), &DriverFunctions::event_create, &made, flags);
   if (!done) return std::unexpected(std::move(done).error());
   return Event({made, Destroy{std::move(context)}});

@@ -45,6 +45,7 @@ class Stream {
 enum class EventUse : std::uint8_t {
   timing,    // elapsed() works
   ordering,  // costs the device less
+  waiting,   // likewise, and synchronize() sleeps instead of looking again and again
 };
 
 class Event {

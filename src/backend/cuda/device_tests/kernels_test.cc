@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Generated kernels beside the reference evaluator.
 #include "backend/cuda/device_tests/gpu_fixture.h"
+#include "backend/cuda/kernels/pointwise.h"
+#include "backend/cuda/kernels/rows.h"
+#include "backend/cuda/kernels/windows.h"
 #include "backend/cuda/memory.h"
-#include "backend/cuda/pointwise.h"
-#include "backend/cuda/rows.h"
 #include "backend/cuda/stream.h"
-#include "backend/cuda/windows.h"
 #include "core/half.h"
 #include "graph/constants.h"
 #include "graph/graph.h"

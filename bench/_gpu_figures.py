@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the steps of bench/gpu.py measured: figures beside their goals, rooflines, and both as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ROOFLINE_BATCHES = (1, 32)
+ROOFLINE_MODELS = ("resnet50", "yolov8n")
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    unit: str
+    goal: float
+    at_most: bool  # otherwise at least
+    takt: Callable[[dict], float]
+    pytorch: Callable[[dict], float] | None = None  # of the same kind, where it was measured
+
+    def judge(self, body: dict) -> dict:
+        def value(of: Callable[[dict], float] | None) -> float | None:
+            try:
+                return None if of is None else round(of(body), 4)
+            except (KeyError, IndexError, StopIteration, ValueError, ZeroDivisionError):
+                return None  # not measured
+
+        takt, pytorch = value(self.takt), value(self.pytorch)
+        met = takt is not None and (takt <= self.goal if self.at_most else takt >= self.goal)
+        entry = {"name": self.name, "unit": self.unit, "takt": takt, "goal": self.goal,
+                 "bound": "at most" if self.at_most else "at least", "met": met}
+        if takt and pytorch:
+            entry |= {"pytorch": pytorch, "to_pytorch": round(takt / pytorch, 4)}
+        return entry
+
+
+def torch_figure(body: dict, model: str, batch: int, figure: str, field: str) -> float:
+    return next(f[field] for f in body["pytorch"]["figures"]
+                if (f["model"], f["batch"], f["figure"]) == (model, batch, figure) and "compiled" not in f)
+
+
+def torch_us(model: str, batch: int, figure: str = "gpu_ms") -> Callable[[dict], float]:
+    return lambda body: torch_figure(body, model, batch, figure, "median") * 1e3
+
+
+def torch_rate(model: str, batch: int, figure: str = "gpu_ms") -> Callable[[dict], float]:
+    return lambda body: torch_figure(body, model, batch, figure, "images_per_s")
+
+
+def batch_of(body: dict, model: str, batch: int) -> dict:
+    return next(b for b in body["models"][model]["batches"] if b["batch"] == batch)
+
+
+def gpu_us(model: str, batch: int) -> Callable[[dict], float]:
+    """As PyTorch's gpu_ms: one of many launches in a row."""
+    return lambda body: batch_of(body, model, batch)["in_a_row_us"]
+
+
+def gpu_rate(model: str, batch: int) -> Callable[[dict], float]:
+    return lambda body: batch_of(body, model, batch)["images_per_second"]
+
+
+def times_pytorch(model: str, batch: int) -> Callable[[dict], float]:
+    return lambda body: torch_us(model, batch)(body) / gpu_us(model, batch)(body)
+
+
+def run_us(model: str, inputs: str) -> Callable[[dict], float]:
+    return lambda body: body["serving"][model]["inputs"][inputs]["run_us"]["p50"]
+
+
+def best(model: str, inputs: str, batches: tuple[int, ...], field: str) -> Callable[[dict], float]:
+    """Of all numbers of instances at these batch sizes."""
+    return lambda body: max(i[field] for rate in body["serving"][model]["inputs"][inputs]["rates"]
+                            if rate["batch"] in batches for i in rate["instances"])
+
+
+def added_us(model: str, inputs: str, way: str) -> Callable[[dict], float]:
+    return lambda body: body["serving"][model]["engine"][inputs]["added_us"][way]["p50"]
+
+
+DETECTOR = "yolov8n-end2end"
+FIGURES = (
+    Figure("ResNet-50 batch 1, host to host", "us", 320, True, run_us("resnet50", "tensors"),
+           torch_us("resnet50", 1, "end_to_end_ms")),
+    Figure("ResNet-50 batch 1, GPU", "us", 290, True, gpu_us("resnet50", 1), torch_us("resnet50", 1)),
+    Figure("ResNet-50 batch 128, GPU", "images/s", 34000, False, gpu_rate("resnet50", 128),
+           torch_rate("resnet50", 128)),
+    Figure("ResNet-50 batch 1, eight instances", "images/s", 9000, False,
+           lambda body: body["models"]["resnet50"]["instances"]["images_per_second"],
+           torch_rate("resnet50", 1, "streams")),
+    Figure("YOLOv8n batch 1 from u8 image to boxes", "us", 360, True, run_us(DETECTOR, "images")),
+    Figure("YOLOv8n batch 64 or 128 from u8 images to boxes", "images/s", 17500, False,
+           best(DETECTOR, "images", (64, 128), "images_per_second")),
+    *(Figure(f"YOLOv8{size} batch {batch}, GPU", "times PyTorch", goal, False,
+             times_pytorch(f"yolov8{size}", batch))
+      for size in "sm" for batch, goal in ((1, 2.0), (32, 1.7))),
+    Figure("copies beside computation, ResNet-50 batch 32, FP32", "of the device alone", 0.97, False,
+           best("resnet50", "tensors", (32,), "of_device")),
+    Figure("copies beside computation, ResNet-50 batch 32, u8", "of the device alone", 0.97, False,
+           best("resnet50", "images", (32,), "of_device")),
+    Figure("copies beside computation, YOLOv8n to boxes batch 32, u8", "of the device alone", 0.97, False,
+           best(DETECTOR, "images", (32,), "of_device")),
+    Figure("engine beside a bare graph, ResNet-50, on the caller's thread, p50", "us", 15, True,
+           added_us("resnet50", "tensors", "engine_flush")),
+    Figure("engine beside a bare graph, ResNet-50, on the instance's thread, p50", "us", 15, True,
+           added_us("resnet50", "tensors", "engine_submit")),
+)
+
+
+def roofline(layers: list[dict], limits: dict) -> dict:
+    """Each layer beside the time that its operations or its bytes take at least."""
+    rows = []
+    for layer in layers:
+        by_flop = layer["flop"] / limits["flop_per_second"] * 1e6 if limits["flop_per_second"] else 0.0
+        by_bytes = layer["bytes"] / limits["bytes_per_second"] * 1e6
+        least = max(by_flop, by_bytes)
+        rows.append({key: layer[key] for key in ("name", "output", "by", "flop", "bytes")}
+                    | {"us": round(layer["us"], 3), "least_us": round(least, 3),
+                       "bound": "FLOP" if by_flop > by_bytes else "bytes",
+                       "share": round(least / layer["us"], 4) if layer["us"] else 0.0})
+    us, least = sum(r["us"] for r in rows), sum(r["least_us"] for r in rows)
+    return {"us": round(us, 3), "least_us": round(least, 3), "share": round(least / us, 4) if us else 0.0,
+            "layers": rows}
+
+
+def rooflines(models: dict, limits: dict) -> dict:
+    return {name: {str(batch): roofline(models[name]["layers"][str(batch)], limits)
+                   for batch in ROOFLINE_BATCHES if str(batch) in models[name].get("layers", {})}
+            for name in ROOFLINE_MODELS if name in models}
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def figures_table(figures: list[dict]) -> list[str]:
+    lines = ["| figure | takt | goal | PyTorch | takt/PyTorch |", "| --- | --- | --- | --- | --- |"]
+    for f in figures:
+        torch = [number(f["pytorch"]), number(f["to_pytorch"])] if "pytorch" in f else ["", ""]
+        mark = "" if f["met"] else ", missed"
+        lines.append(f"| {cell(f['name'])} ({f['unit']}) | {number(f['takt'])} | {f['bound']} "
+                     f"{number(f['goal'])}{mark} | {torch[0]} | {torch[1]} |")
+    return lines
+
+
+def roofline_table(roof: dict) -> list[str]:
+    lines = ["| step | output | computed by | GFLOP | MB | us | at least us | bound by | share |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for r in roof["layers"]:
+        lines.append(f"| {cell(r['name'])} | {cell(r['output'])} | {cell(r['by'])} | {r['flop'] / 1e9:.3f} | "
+                     f"{r['bytes'] / 1e6:.2f} | {r['us']:.2f} | {r['least_us']:.2f} | {r['bound']} | "
+                     f"{r['share']:.0%} |")
+    lines.append(f"| all | | | | | {roof['us']:.1f} | {roof['least_us']:.1f} | | {roof['share']:.0%} |")
+    return lines
+
+
+def markdown(body: dict, source: str) -> str:
+    limits = body.get("limits")
+    lines = ["# Models on the GPU", "",
+             f"Written by `bench/gpu.py --tables` from `{source}` ({body['date']}, {body.get('device', 'no GPU')}); "
+             "bench/README.md, section `gpu`, says how it is measured.", "", *figures_table(body["figures"])]
+    if limits:
+        lines += ["", "## Rooflines", "",
+                  f"At most {limits['flop_per_second'] / 1e12:.0f} TFLOP/s (a product of FP16 matrices by cuDNN) "
+                  f"and {limits['bytes_per_second'] / 1e12:.2f} TB/s (a copy of 1 GiB), measured in the same run. "
+                  "Each step was run by itself, ten times in a row: what stays in the L2 cache can be above "
+                  "100 %, and the sum is not the model's time."]
+    for model, batches in body.get("roofline", {}).items():
+        for batch, roof in batches.items():
+            lines += ["", f"### {model}, batch {batch}", "", *roofline_table(roof)]
+    return "\n".join(lines) + "\n"

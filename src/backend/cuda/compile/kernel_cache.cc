@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/compile/kernel_cache.h"
+
+#include "backend/cuda/compile/sha256.h"
+#include "backend/cuda/driver.h"
+#include "backend/cuda/kernels/kernel_prelude.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <new>
+#include <thread>
+#include <utility>
+
+namespace takt::cuda {
+namespace {
+
+constexpr unsigned kThreadsMax = 16;
+
+std::string whole_text(const KernelSource& source) {
+  return "#include <takt_kernel.h>\n" + source.text;
+}
+
+// What a thread of its own does must not throw.
+template <typename Work>
+Result<void> by_value(const Work& work) try {
+  return work();
+} catch (const std::bad_alloc&) {
+  return fail(ErrorKind::out_of_memory, "the host's memory doesn't suffice to compile kernels");
+} catch (const std::exception& error) {
+  return fail(ErrorKind::internal, std::string("compiling a kernel: ") + error.what());
+}
+
+}  // namespace
+
+std::string KernelCache::key_of(const KernelSource& source) const {
+  return sha256_hex(fmt::format("{}\n{}\n{}", to_string(context_->device().capability),
+                                kKernelPrelude, source.text)) +
+         (nvrtc_ == nullptr ? "-" : "-" + version_text(nvrtc_->version()));
+}
+
+std::optional<std::span<const std::byte>> KernelCache::find(const std::string& key) const {
+  // Without a compiler any compiler's code will do.
+  const auto found =
+      nvrtc_ == nullptr ? pieces_.find_prefix(kKernelPiece, key) : pieces_.find(kKernelPiece, key);
+  if (found) return found;
+  const std::scoped_lock guard(unsaved_lock_);
+  const auto unsaved = unsaved_.find(key);
+  if (unsaved == unsaved_.end()) return std::nullopt;
+  return unsaved->second;
+}
+
+Result<void> KernelCache::compile(const KernelSource& source, const std::string& key) {
+  if (nvrtc_ == nullptr) {
+    return fail(
+        ErrorKind::unavailable,
+        fmt::format("the plan lacks the kernel {}; make it again with takt compile", source.name));
+  }
+  Result<std::vector<std::byte>> code =
+      nvrtc_->compile(whole_text(source), source.name, context_->device().capability);
+  if (!code) return std::unexpected(std::move(code).error());
+  Result<void> put = pieces_.put(kKernelPiece, key, *std::move(code));
+  if (put || put.error().kind != ErrorKind::overloaded) return put;
+  const std::scoped_lock guard(unsaved_lock_);
+  unsaved_.emplace(key, *std::move(code));
+  return {};
+}
+
+Result<void> KernelCache::prepare(std::span<const KernelSource> sources,
+                                  const std::function<void(int done, int total)>& progress) {
+  std::map<std::string, const KernelSource*> missing;
+  for (const KernelSource& source : sources) {
+    std::string key = key_of(source);
+    if (!find(key)) missing.emplace(std::move(key), &source);
+  }
+  const std::vector<std::pair<std::string, const KernelSource*>> jobs(missing.begin(),
+                                                                      missing.end());
+  const int total = static_cast<int>(jobs.size());
+  std::atomic<int> next = 0;
+  std::atomic<int> done = 0;
+  std::mutex lock;
+  std::optional<Error> failure;  // guarded by `lock`; the first one
+  const auto work = [&](bool reports) {
+    for (int job = next++; job < total; job = next++) {
+      const auto& [key, source] = jobs[static_cast<std::size_t>(job)];
+      Result<void> compiled = by_value([&] { return compile(*source, key); });
+      if (!compiled) {
+        const std::scoped_lock guard(lock);
+        if (!failure) failure = std::move(compiled).error();
+        next = total;
+      }
+      ++done;
+      if (reports && progress) progress(done, total);
+    }
+  };
+  {
+    const unsigned threads =
+        std::min({kThreadsMax, std::max(1U, std::thread::hardware_concurrency()),
+                  static_cast<unsigned>(std::max(1, total))});
+    std::vector<std::jthread> others;
+    for (unsigned i = 1; i < threads; ++i) others.emplace_back(work, false);
+    work(true);
+  }
+  if (progress) progress(total, total);
+  if (failure) return std::unexpected(*std::move(failure));
+  return {};
+}
+
+Result<Kernel> KernelCache::kernel(const KernelSource& source) {
+  const std::string key = key_of(source);
+  if (const auto found = loaded_.find(key); found != loaded_.end()) return found->second;
+  std::optional<std::span<const std::byte>> code = find(key);
+  if (!code) {
+    if (Result<void> compiled = compile(source, key); !compiled) {
+      return std::unexpected(std::move(compiled).error());
+    }
+    code = find(key);
+  }
+  Result<Module> module = Module::load(context_, *code);
+  if (!module) return std::unexpected(std::move(module).error());
+  Result<Kernel> kernel = module->kernel(source.name);
+  if (!kernel) return std::unexpected(std::move(kernel).error());
+  loaded_.emplace(key, *kernel);
+  return kernel;
+}
+
+}  // namespace takt::cuda

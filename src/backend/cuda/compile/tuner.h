@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds the fastest way to compute each contraction on a device, by running them.
+// Thread-safe: no; it belongs to one load or one compilation. Needs a Scope of its context.
+// Owns: memory of the device while it tries out.
+#pragma once
+
+#include "backend/cuda/compile/contraction_forms.h"
+#include "backend/cuda/compile/effort.h"
+#include "backend/cuda/compile/kernel_cache.h"
+#include "backend/cuda/compile/plan_file.h"
+#include "backend/cuda/compile/step_runner.h"
+#include "backend/cuda/cudnn.h"
+#include "backend/cuda/stream.h"
+#include "core/result.h"
+#include "core/time.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace takt::cuda {
+
+class Probe;
+
+struct TuningOptions {
+  bool may_tune = true;  // otherwise only what the pieces know
+  Effort effort = Effort::normal;
+  bool tf32 = false;  // FP32 products may be rounded to TF32
+  std::size_t workspace_bytes_max = std::size_t{1} << 30;
+};
+
+class Tuner {
+ public:
+  struct Counts {
+    int tuned = 0;
+    int reused = 0;            // from the pieces, or from an equal step
+    int refused_by_check = 0;  // ways that computed something else than the reference
+    int failed = 0;            // ways that couldn't be run, recorded or given their workspace
+  };
+
+  // All of them outlive it. Without `cudnn` takt's own kernels do everything. `cudnn` works on `stream`.
+  Tuner(KernelCache& cache, PieceStore& pieces, const Stream& stream, const CudnnHandle* cudnn,
+        TuningOptions options);
+
+  // What computes the step, part after part. Its result was compared with that of takt's own kernel, which sums
+  // in FP32. Steps of other kinds than contraction have one way each. What the pieces have no room for is found
+  // out again. Errors: unavailable (the pieces don't know the step and nothing may be tuned), invalid_input (takt
+  // has no kernel for it), out_of_memory, device_poisoned, internal.
+  [[nodiscard]] Result<std::vector<StepRunner>> runners(const Step& step);
+
+  [[nodiscard]] const Counts& counts() const noexcept { return counts_; }
+
+ private:
+  struct Candidate;
+  struct Choice {
+    ContractionForm form = ContractionForm::whole;
+    bool by_cudnn = false;
+  };
+
+  [[nodiscard]] Result<std::vector<StepRunner>> by_kernels(const Step& step);
+  // Of a piece's key for a problem, found out with this effort.
+  [[nodiscard]] std::string key_of(const Step& step, Effort effort) const;
+  // The ways that the pieces know; nothing where none of them can be taken.
+  [[nodiscard]] Result<std::optional<std::vector<StepRunner>>> known_way(const Step& step);
+  [[nodiscard]] std::optional<Choice> known_choice(const std::string& key) const;
+  [[nodiscard]] Result<std::vector<StepRunner>> restore(const Step& step, const std::string& key,
+                                                        const Choice& choice);
+  [[nodiscard]] Result<std::vector<Candidate>> candidates(const Step& step);
+  [[nodiscard]] Result<std::vector<StepRunner>> with_plan(const Step& step, ContractionForm form,
+                                                          CudnnPlan plan);
+  // Leaves out what cuDNN can't make or takt can't complete.
+  [[nodiscard]] Result<void> add_plans(const Step& step, ContractionForm form,
+                                       std::vector<Candidate>& found);
+  [[nodiscard]] Result<std::vector<StepRunner>> tune(const Step& step, const std::string& key);
+  [[nodiscard]] Result<std::vector<const Candidate*>> right_ones(
+      Probe& probe, const std::vector<Candidate>& ways);
+  [[nodiscard]] Result<const Candidate*> fastest(Probe& probe,
+                                                 const std::vector<const Candidate*>& ways);
+  [[nodiscard]] Result<void> keep(const std::string& key, const Candidate& best);
+
+  KernelCache& cache_;
+  PieceStore& pieces_;
+  const Stream& stream_;
+  const CudnnHandle* cudnn_;
+  TuningOptions options_;
+  Counts counts_;
+  std::map<std::string, CudnnPlan> plans_;  // in use, by key: equal steps share one
+};
+
+}  // namespace takt::cuda

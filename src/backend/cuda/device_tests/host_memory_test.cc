@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/host_memory.h"
+
+#include "backend/cuda/device_tests/backend_fixture.h"
+
+#include <array>
+
+namespace takt::cuda {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+class GpuHostMemory : public GpuTest {
+ protected:
+  Mapping first_{4 * kPage};
+  Mapping second_{2 * kPage};
+  HostMemory& memory_ = HostMemory::of_process();
+};
+
+TEST_F(GpuHostMemory, BytesWithinAMappingHaveAnAddressAndOthersDoNot) {
+  const std::array<std::span<const std::byte>, 2> regions{first_.bytes().first(3 * kPage),
+                                                          second_.bytes()};
+  const Result<PinnedInputs> pinned = memory_.pin(context_, regions);
+  TAKT_ASSERT_OK(pinned);
+  const auto begin = pinned->address(first_.bytes().first(1));
+  ASSERT_TRUE(begin.has_value());
+  EXPECT_EQ(pinned->address(first_.bytes().subspan(kPage + 7, 100)), *begin + kPage + 7);
+  EXPECT_EQ(pinned->address(first_.bytes().first(3 * kPage)), *begin);
+  EXPECT_TRUE(pinned->address(second_.bytes().last(1)).has_value());
+  EXPECT_FALSE(pinned->address(first_.bytes().first(3 * kPage + 1)).has_value());
+  EXPECT_FALSE(pinned->address(first_.bytes().last(1)).has_value());
+  const std::array<std::byte, 16> elsewhere{};
+  EXPECT_FALSE(pinned->address(elsewhere).has_value());
+}
+
+TEST_F(GpuHostMemory, AMappingIsPinnedUntilTheLastOneThatNeedsItGoes) {
+  const std::array<std::span<const std::byte>, 1> regions{first_.bytes()};
+  std::optional<PinnedInputs> first = memory_.pin(context_, regions).value();
+  std::optional<PinnedInputs> second = memory_.pin(context_, regions).value();
+  const auto address = first->address(first_.bytes());
+  EXPECT_EQ(second->address(first_.bytes()), address);
+  first.reset();
+  EXPECT_EQ(second->address(first_.bytes()), address);
+  // The driver refuses to pin memory twice.
+  EXPECT_FALSE(HostRegistration::read_only(context_, first_.bytes()).has_value());
+  second.reset();
+  TAKT_ASSERT_OK(HostRegistration::read_only(context_, first_.bytes()));
+}
+
+TEST_F(GpuHostMemory, AMappingThatCannotBePinnedIsAnErrorAndTheOthersGoFree) {
+  const std::array<std::span<const std::byte>, 2> regions{first_.bytes(),
+                                                          first_.bytes().subspan(kPage)};
+  EXPECT_FALSE(memory_.pin(context_, regions).has_value());
+  TAKT_ASSERT_OK(HostRegistration::read_only(context_, first_.bytes()));
+}
+
+}  // namespace
+}  // namespace takt::cuda

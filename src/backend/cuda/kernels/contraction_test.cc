@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/kernels/contraction.h"
+
+#include "backend/cuda/device_tests/step_cases.h"
+#include "backend/cuda/kernels/step_code.h"
+#include "backend/cuda/nvrtc.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace takt::cuda {
+namespace {
+
+using graph::Binary;
+using graph::BinaryKind;
+
+constexpr auto kF16 = DataType::fp16;
+constexpr auto kF32 = DataType::fp32;
+
+Step product(const Shape& a, const Shape& b, DataType type = kF16) {
+  return chain_step(StepKind::contraction, {{type, a, {}}, {type, b, {}}},
+                    {{graph::MatMul{false, false}, {0, 1}}}, type, {});
+}
+
+Step convolution(const Shape& x, const Shape& w, std::int64_t groups, std::int64_t pad) {
+  const graph::Window window{{w[2], w[3]}, {1, 1}, {1, 1}, {pad, pad}, {pad, pad}};
+  return chain_step(StepKind::contraction,
+                    {{kF16, x, channels_innermost(4)}, {kF16, w, channels_innermost(4)}},
+                    {{graph::Conv{window, groups}, {0, 1}}}, kF16, channels_innermost(4));
+}
+
+TEST(Contraction, BatchesThatShareTheirWeightsAreRows) {
+  const Contraction shared = contraction_of(product({6, 5, 32}, {32, 24})).value();
+  EXPECT_EQ(shared.rows, (Shape{30}));
+  EXPECT_EQ(shared.batch, (Shape{1}));
+  const Contraction own = contraction_of(product({6, 5, 32}, {6, 32, 24})).value();
+  EXPECT_EQ(own.rows, (Shape{5}));
+  EXPECT_EQ(own.batch, (Shape{6}));
+}
+
+TEST(Contraction, AKernelOf1x1IsAProduct) {
+  const Contraction picks = contraction_of(convolution({2, 16, 7, 7}, {8, 16, 1, 1}, 1, 0)).value();
+  EXPECT_FALSE(picks.window.has_value());
+  EXPECT_EQ(picks.rows, (Shape{98})) << "of images whose pixels follow one another";
+  EXPECT_TRUE(contraction_of(convolution({2, 16, 7, 7}, {8, 16, 1, 1}, 1, 1))->window.has_value())
+      << "padding gives results too";
+}
+
+TEST(Contraction, OneChannelForEachOutputIsDepthwise) {
+  EXPECT_TRUE(contraction_of(convolution({1, 16, 7, 7}, {16, 1, 3, 3}, 16, 1))->depthwise);
+  EXPECT_FALSE(contraction_of(convolution({1, 16, 7, 7}, {32, 1, 3, 3}, 16, 1))->depthwise);
+  EXPECT_FALSE(contraction_of(convolution({1, 16, 7, 7}, {16, 16, 3, 3}, 1, 1))->depthwise);
+}
+
+TEST(Contraction, FewRowsReadTheWeightsOnce) {
+  EXPECT_TRUE(has_few_rows(contraction_of(product({8, 256}, {256, 100})).value()));
+  EXPECT_FALSE(has_few_rows(contraction_of(product({9, 256}, {256, 100})).value()));
+  EXPECT_FALSE(has_few_rows(contraction_of(product({8, 16}, {16, 100})).value()));
+}
+
+TEST(Contraction, GivesTheInputsInTheirOrderAndThenTheOutput) {
+  Step step = product({9, 16}, {16, 7}, kF32);
+  const StepCode code = contraction_code(step, "k").value();
+  ASSERT_EQ(code.calls.size(), 1U);
+  EXPECT_EQ(code.calls[0].source.name, "takt_k");
+  ASSERT_EQ(code.calls[0].operands.size(), 3U);
+  EXPECT_EQ(code.calls[0].operands[1].index, 1);
+  EXPECT_EQ(code.calls[0].operands[2].kind, OperandKind::output);
+}
+
+TEST(Contraction, RefusesWhatDoesNotFit) {
+  const auto refuses = [](const Step& step) {
+    const Result<StepCode> code = contraction_code(step, "k");
+    return !code && code.error().kind == ErrorKind::invalid_input && !code.error().message.empty();
+  };
+  const Step good = product({9, 16}, {16, 7});
+  EXPECT_FALSE(refuses(good));
+  Step step = good;
+  step.inputs[1].shape = {15, 7};
+  EXPECT_TRUE(refuses(step)) << "sizes";
+  step = good;
+  step.outputs[0].view.shape = {9, 8};
+  EXPECT_TRUE(refuses(step)) << "the output's shape";
+  step = good;
+  step.inputs[0].strides.pop_back();
+  EXPECT_TRUE(refuses(step)) << "a stride is missing";
+  step = good;
+  step.inputs[0].strides[0] = -16;
+  EXPECT_TRUE(refuses(step)) << "a negative stride";
+  step = good;
+  step.ops[0].arguments = {1, 0};
+  EXPECT_TRUE(refuses(step)) << "other inputs than the first";
+  step = good;
+  step.ops.push_back({Binary{BinaryKind::add}, {2, 9}, step.ops[0].results});
+  step.outputs[0].value = 3;
+  EXPECT_TRUE(refuses(step)) << "a value that there isn't";
+  step = good;
+  step.outputs[0].view.type = DataType::int32;
+  EXPECT_TRUE(refuses(step)) << "a type of another kind";
+  step = good;
+  step.ops.clear();
+  EXPECT_TRUE(refuses(step)) << "nothing to compute";
+}
+
+// Without a GPU only the compiler can look.
+TEST(Contraction, EveryKernelCompilesForEveryCapability) {
+  const auto nvrtc = Nvrtc::open(library_search({}, TAKT_VENV "/../build/takt"), 13);
+  ASSERT_TRUE(nvrtc) << nvrtc.error().message;
+  std::string source = "#include <takt_kernel.h>\n";
+  int kernels = 0;
+  for (const StepCase& one : contraction_cases()) {
+    const Result<StepCode> code = step_code(one.step, "k" + std::to_string(kernels++));
+    ASSERT_TRUE(code) << one.name << ": " << code.error().message;
+    for (const KernelCall& call : code->calls) source += call.source.text;
+  }
+  for (const ComputeCapability capability : {kCapabilityMin, {8, 9}, {9, 0}}) {
+    const auto cubin = nvrtc->compile(source, "contraction.cu", capability);
+    ASSERT_TRUE(cubin) << cubin.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace takt::cuda
