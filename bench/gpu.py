@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure models on a GPU, takt beside PyTorch, and write all of it to one file.
 
-    bench/gpu.py --python /opt/torch/bin/python
+    bench/gpu.py --python path/to/python
     bench/gpu.py --tables bench/results/gpu-models-DATE.json
 
 On a machine with an NVIDIA GPU: exports the models and measures PyTorch (bench/gpu_models.py), runs
