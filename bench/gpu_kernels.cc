@@ -16,13 +16,11 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <numeric>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,17 +43,9 @@ struct Lab {
   std::string missing;  // why there is none
 };
 
-std::vector<std::filesystem::path> configured_folders() {
-  const char* const text = std::getenv("TAKT_CUDA_FOLDERS");
-  std::istringstream words(text == nullptr ? "" : text);
-  std::vector<std::filesystem::path> folders;
-  for (std::string folder; std::getline(words, folder, ':');) folders.emplace_back(folder);
-  return folders;
-}
-
 Result<void> open(Lab& lab) {
   const LibrarySearch search =
-      library_search(configured_folders(), std::filesystem::read_symlink("/proc/self/exe"));
+      library_search(folders_of_environment(), std::filesystem::read_symlink("/proc/self/exe"));
   Result<std::shared_ptr<const Driver>> driver = Driver::open(search);
   if (!driver) return std::unexpected(std::move(driver).error());
   lab.driver = std::move(*driver);

@@ -109,6 +109,9 @@ std::string to_table(const CompileReport& report, bool layers) {
     rows.push_back(row_of(batch));
   }
   text += aligned(rows, 0);
+  if (!report.remade.empty()) {
+    text += fmt::format("the plan that was there wasn't used: {}\n", report.remade);
+  }
   return text + fmt::format("plan: {} ({} steps tuned, {} reused, {:.1f} s)\n",
                             report.plan.string(), report.tuned_steps, report.reused_steps,
                             report.seconds);
@@ -119,13 +122,10 @@ std::string to_json(const CompileReport& report) {
   for (const auto& [name, version] : report.libraries) libraries[name] = version;
   json batches = json::array();
   for (const BatchReport& batch : report.batches) batches.push_back(json_of(batch));
-  const json out{{"device", report.device},
-                 {"libraries", std::move(libraries)},
-                 {"plan", report.plan.string()},
-                 {"tuned_steps", report.tuned_steps},
-                 {"reused_steps", report.reused_steps},
-                 {"seconds", report.seconds},
-                 {"batches", std::move(batches)}};
+  const json out{{"device", report.device},           {"libraries", std::move(libraries)},
+                 {"plan", report.plan.string()},      {"remade", report.remade},
+                 {"tuned_steps", report.tuned_steps}, {"reused_steps", report.reused_steps},
+                 {"seconds", report.seconds},         {"batches", std::move(batches)}};
   // Names in a model need not be UTF-8, JSON must.
   return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -40,6 +40,15 @@ TEST(CompileReport, HasARowForEachBatch) {
             "plan: /cache/plans/net-1.taktplan (12 steps tuned, 3 reused, 4.2 s)\n");
 }
 
+TEST(CompileReport, SaysWhyAPlanWasMadeAgain) {
+  cuda::CompileReport report;
+  EXPECT_THAT(to_table(report, false), testing::Not(testing::HasSubstr("wasn't used")));
+  report.remade = "old.taktplan: made under other conditions";
+  EXPECT_THAT(to_table(report, false),
+              testing::HasSubstr("wasn't used: old.taktplan: made under other conditions\n"));
+  EXPECT_EQ(nlohmann::json::parse(to_json(report)).at("remade"), report.remade);
+}
+
 TEST(CompileReport, ShowsLayersWithWhatTheyReach) {
   const std::string table = to_table(a_report(), true);
   EXPECT_THAT(table, HasSubstr("  conv_1          [8,3,64,64] -> [8,64,32,32]  fp16       cudnn 7  "

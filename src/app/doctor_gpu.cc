@@ -67,9 +67,8 @@ Finding examine_cudnn(const cuda::LibrarySearch& search, int cuda_major) {
     return missing("gpu library", "no cuDNN, so that takt's own kernels do everything, slower",
                    cudnn.error());
   }
-  const std::size_t version = cudnn->version();  // 91900
   return {Level::ok, "gpu library",
-          fmt::format("cuDNN {}.{}.{} ({})", version / 10000, version / 100 % 100, version % 100,
+          fmt::format("cuDNN {} ({})", cuda::cudnn_version_text(cudnn->version()),
                       cudnn->file().string()),
           ""};
 }

@@ -71,10 +71,6 @@ constexpr std::size_t kVersionMin = 90200;
 // Behind cuDNN's name of a plan that computes a problem with_identity().
 constexpr std::string_view kIdentitySuffix = " identity";
 
-std::string version_of(std::size_t version) {
-  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-}
-
 // What went wrong is only in the text; a lost context shows in the next call to the driver.
 Error error_of(const Context& context, std::string_view what, const std::string& message) {
   const Result<MemoryUse> alive = context.memory();
@@ -381,7 +377,8 @@ Result<std::size_t> check_library(const Library& library, int cuda_major_max) {
   if (version < kVersionMin) {
     return fail(ErrorKind::unavailable,
                 fmt::format("{} is cuDNN {}, older than {}; {}", library.file().string(),
-                            version_of(version), version_of(kVersionMin), cudnn_library().remedy));
+                            cudnn_version_text(version), cudnn_version_text(kVersionMin),
+                            cudnn_library().remedy));
   }
   const auto cuda_major = static_cast<int>(number("cudnnGetCudartVersion") / 1000);
   if (cuda_major > cuda_major_max) {
@@ -393,6 +390,10 @@ Result<std::size_t> check_library(const Library& library, int cuda_major_max) {
 }
 
 }  // namespace
+
+std::string cudnn_version_text(std::size_t version) {
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
 
 Result<Cudnn> Cudnn::open(const LibrarySearch& search, int cuda_major_max) {
   static std::mutex mutex;

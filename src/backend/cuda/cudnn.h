@@ -25,6 +25,8 @@
 
 namespace takt::cuda {
 
+[[nodiscard]] std::string cudnn_version_text(std::size_t version);  // 91900: "9.19.0"
+
 class Cudnn {
  public:
   // Once a process; later calls give the first library. Some engines open NVRTC by themselves, and find it where

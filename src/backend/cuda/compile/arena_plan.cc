@@ -9,10 +9,6 @@
 namespace takt::cuda {
 namespace {
 
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 bool meet(const BufferLife& a, const BufferLife& b) {
   return a.first <= b.last && b.first <= a.last;
 }
@@ -54,7 +50,7 @@ ArenaPlan plan_arena(std::span<const BufferLife> buffers) {
     std::ranges::copy_if(placed, std::back_inserter(in_the_way), [&](const Placed& other) {
       return meet(buffers[i], buffers[other.buffer]);
     });
-    const std::size_t bytes = aligned(buffers[i].bytes);
+    const std::size_t bytes = aligned_to_arena(buffers[i].bytes);
     const std::size_t offset = best_offset(in_the_way, bytes);
     plan.offsets[i] = offset;
     plan.bytes = std::max(plan.bytes, offset + bytes);
@@ -68,8 +64,8 @@ std::size_t most_alive_bytes(std::span<const BufferLife> buffers) {
   std::vector<std::pair<int, std::size_t>> begins;
   std::vector<std::pair<int, std::size_t>> ends;
   for (const BufferLife& buffer : buffers) {
-    begins.emplace_back(buffer.first, aligned(buffer.bytes));
-    ends.emplace_back(buffer.last, aligned(buffer.bytes));
+    begins.emplace_back(buffer.first, aligned_to_arena(buffer.bytes));
+    ends.emplace_back(buffer.last, aligned_to_arena(buffer.bytes));
   }
   std::ranges::sort(begins);
   std::ranges::sort(ends);

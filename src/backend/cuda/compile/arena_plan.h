@@ -25,6 +25,10 @@ struct ArenaPlan {
 
 inline constexpr std::size_t kArenaAlignment = 256;  // what cudaMalloc itself gives
 
+[[nodiscard]] constexpr std::size_t aligned_to_arena(std::size_t bytes) noexcept {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
 // Greedy by size, each into the smallest gap that it fits (Pisarchyk and Lee, "Efficient Memory Management
 // for Deep Neural Net Inference", 2020, section 5.2).
 [[nodiscard]] ArenaPlan plan_arena(std::span<const BufferLife> buffers);

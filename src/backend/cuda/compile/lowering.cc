@@ -231,7 +231,7 @@ class Lowering {
     Step& step = contraction.step;
     const int value = static_cast<int>(step.inputs.size() + step.ops.size()) - 1;
     step.outputs.push_back({value, contraction.result});
-    if (matrix_form(step)) contraction.result = step.outputs.front().view;
+    matrix_form(step);
     add_step(std::move(step));
     return {};
   }
@@ -281,14 +281,14 @@ class Lowering {
   }
 
   // A product whose second operand is the same for all leading dimensions is one of two matrices.
-  static bool matrix_form(Step& step) {
-    if (!std::holds_alternative<graph::MatMul>(step.ops.front().op)) return false;
+  static void matrix_form(Step& step) {
+    if (!std::holds_alternative<graph::MatMul>(step.ops.front().op)) return;
     View& result = step.outputs.front().view;
     const std::size_t rank = result.shape.size();
-    if (rank <= 2) return false;
+    if (rank <= 2) return;
     const View& b = step.inputs[1];
     for (std::size_t i = 0; i + 2 < rank; ++i) {
-      if (b.strides[i] != 0 && b.shape[i] != 1) return false;
+      if (b.strides[i] != 0 && b.shape[i] != 1) return;
     }
     std::int64_t rows = 1;
     for (std::size_t i = 0; i + 1 < rank; ++i) rows *= result.shape[i];
@@ -303,15 +303,14 @@ class Lowering {
       } else {
         view = flat(inputs[i]);
       }
-      if (!view) return false;
+      if (!view) return;
       inputs[i] = *std::move(view);
     }
     const std::optional<View> out = flat(result);
-    if (!out) return false;
+    if (!out) return;
     step.inputs = std::move(inputs);
     result = *out;
     for (StepOp& op : step.ops) op.results.front().shape = out->shape;
-    return true;
   }
 
   void set_convolution(Contraction& contraction, const Group& group, const Node& node,

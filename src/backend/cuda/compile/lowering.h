@@ -17,7 +17,7 @@ namespace takt::cuda {
 struct LoweringOptions {
   Precision precision = Precision::fp32;
   // Of each input of the graph, in order: that the step before the program writes it on the device in the form
-  // that suits the model (channels last, 16 bits, channels filled up with zeros to 8), instead of the host
+  // that suits the model (channels last, in the type of products, channels filled up with zeros), instead of the host
   // copying a dense tensor of the graph's type. Missing ones: false. Its view has the input's shape, or
   // [N,C,H/2,2,W] where blocks of pixels suit it (pixel_blocks.h).
   std::vector<bool> inputs_made_on_device;
@@ -32,7 +32,8 @@ struct LoweringOptions {
 //   views where strides can say them; what is concatenated is written into its place.
 // - With fp16 and bf16, FP32 values are stored in 16 bits on the way to a convolution or matrix product and
 //   where one writes them; what no product follows any more (decoding of boxes, softmax) stays FP32.
-// - Tensor cores want channels in eights: inputs and weights of convolutions are filled up with zeros.
+// - Tensor cores read 16 bytes: channels of convolutions are filled up to 8, of FP32 to 4. A first convolution of
+//   stride 2 works on blocks of 2 x 2 pixels instead (pixel_blocks.h).
 // - Buffers that are never needed at the same time share the arena.
 // Errors: invalid_input (an operator that the device doesn't do; the message names the node and says what to
 // do), internal.

@@ -18,12 +18,10 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <optional>
 #include <random>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -148,11 +146,7 @@ std::size_t buffer_bytes(const View& view) {
 }
 
 LibrarySearch test_search() {
-  const char* const text = std::getenv("TAKT_CUDA_FOLDERS");
-  std::istringstream words(text == nullptr ? "" : text);
-  std::vector<std::filesystem::path> folders;
-  for (std::string folder; std::getline(words, folder, ':');) folders.emplace_back(folder);
-  return library_search(std::move(folders), std::filesystem::read_symlink("/proc/self/exe"));
+  return library_search(folders_of_environment(), std::filesystem::read_symlink("/proc/self/exe"));
 }
 
 class GpuCudnn : public GpuTest {

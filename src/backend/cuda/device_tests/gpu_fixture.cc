@@ -2,30 +2,14 @@
 #include "backend/cuda/device_tests/gpu_fixture.h"
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
-#include <sstream>
 #include <utility>
 #include <vector>
 
 namespace takt::cuda {
-namespace {
-
-std::vector<std::filesystem::path> configured_folders() {
-  const char* const text = std::getenv("TAKT_CUDA_FOLDERS");
-  std::istringstream words(text == nullptr ? "" : text);
-  std::vector<std::filesystem::path> folders;
-  for (std::string folder; std::getline(words, folder, ':');) {
-    if (!folder.empty()) folders.emplace_back(folder);
-  }
-  return folders;
-}
-
-}  // namespace
-
 Result<Gpu> find_gpu() {
   const LibrarySearch search =
-      library_search(configured_folders(), std::filesystem::read_symlink("/proc/self/exe"));
+      library_search(folders_of_environment(), std::filesystem::read_symlink("/proc/self/exe"));
   Result<std::shared_ptr<const Driver>> driver = Driver::open(search);
   if (!driver) return std::unexpected(std::move(driver).error());
   Result<Device> device = find_device(**driver, 0);

@@ -83,11 +83,7 @@ std::vector<std::pair<std::string, std::string>> libraries_of(const OpenedDevice
   std::vector<std::pair<std::string, std::string>> libraries{
       {"CUDA driver", version_text(device.driver->version())}};
   if (device.nvrtc) libraries.emplace_back("NVRTC", version_text(device.nvrtc->version()));
-  if (device.cudnn) {
-    const std::size_t version = device.cudnn->version();
-    libraries.emplace_back(
-        "cuDNN", fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100));
-  }
+  if (device.cudnn) libraries.emplace_back("cuDNN", cudnn_version_text(device.cudnn->version()));
   return libraries;
 }
 
@@ -131,6 +127,7 @@ Result<CompileReport> compile_model(const std::filesystem::path& onnx,
   report.device = device->device().name;
   report.libraries = libraries_of(*device);
   report.plan = planned->file;
+  report.remade = planned->remade;
   report.tuned_steps = planned->model->tuning().tuned;
   report.reused_steps = planned->model->tuning().reused;
   const Result<Context::Scope> scope = device->context->enter();

@@ -61,6 +61,8 @@ struct CompileReport {
   std::string device;                                          // "NVIDIA H200"
   std::vector<std::pair<std::string, std::string>> libraries;  // {"NVRTC", "12.9"}, ...
   std::filesystem::path plan;
+  std::string
+      remade;  // why the plan that was there couldn't be used; empty: it could, or there was none
   int tuned_steps = 0;
   int reused_steps = 0;              // whose pieces the plan file had already
   double seconds = 0;                // of the whole call

@@ -13,10 +13,6 @@
 namespace takt::cuda {
 namespace {
 
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 void grow(std::vector<std::size_t>& sizes, const Program& program, const std::vector<View>& views) {
   sizes.resize(std::max(sizes.size(), views.size()));
   for (std::size_t i = 0; i < views.size(); ++i) {
@@ -76,10 +72,10 @@ void set_lanes(DeviceProgram& program, int lanes_max) {
 }
 
 std::size_t Room::Size::bytes() const {
-  std::size_t sum = aligned(arena_bytes);
-  for (const std::size_t bytes : workspace_bytes) sum += aligned(bytes);
-  for (const std::size_t bytes : input_bytes) sum += aligned(bytes);
-  for (const std::size_t bytes : output_bytes) sum += aligned(bytes);
+  std::size_t sum = aligned_to_arena(arena_bytes);
+  for (const std::size_t bytes : workspace_bytes) sum += aligned_to_arena(bytes);
+  for (const std::size_t bytes : input_bytes) sum += aligned_to_arena(bytes);
+  for (const std::size_t bytes : output_bytes) sum += aligned_to_arena(bytes);
   return sum;
 }
 
@@ -117,7 +113,7 @@ Result<Room> Room::allocate(std::shared_ptr<const Context> context, const Size& 
   std::uint64_t next = room.memory_.span().address;
   const auto take = [&](std::size_t amount) {
     const DeviceSpan span{next, amount};
-    next += aligned(amount);
+    next += aligned_to_arena(amount);
     return span;
   };
   room.arena_ = take(size.arena_bytes);

@@ -12,10 +12,6 @@
 namespace takt::cuda {
 namespace {
 
-std::string cudnn_version_text(std::size_t version) {
-  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-}
-
 // The pieces of a file that fits; otherwise why it doesn't.
 struct FoundPlan {
   std::unique_ptr<PieceStore> pieces;

@@ -9,14 +9,6 @@
 #include <utility>
 
 namespace takt::cuda {
-namespace {
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
-}  // namespace
-
 Result<std::vector<std::uint64_t>> Weights::add(const Program& program, const Stream& stream) {
   // New ones together in one piece of memory.
   std::vector<std::string> digests(program.buffers.size());
@@ -30,7 +22,7 @@ Result<std::vector<std::uint64_t>> Weights::add(const Program& program, const St
     if (addresses_.contains(digests[i]) || offsets.contains(digests[i])) continue;
     offsets.emplace(digests[i], bytes.size());
     bytes.insert(bytes.end(), content->begin(), content->end());
-    bytes.resize(aligned(bytes.size()));
+    bytes.resize(aligned_to_arena(bytes.size()));
   }
   if (!offsets.empty()) {
     Result<DeviceMemory> memory =
