@@ -348,6 +348,7 @@ class Loader {
                                         ? load_in_worker(device_index, wanted, service, *place)
                                         : load_here(device_index, wanted, service, *place);
     if (!outcome) return std::unexpected(there(explained(outcome.error(), device)));
+    if (task.isolation == Isolation::process) report_worker_notes(task, device);
     wanted.loaded.id = *outcome;
     wanted.loaded.task = task.name;
     if (const auto info = places_.engine.find(model.name, model.version)) {
@@ -355,6 +356,16 @@ class Loader {
     }
     wanted.loaded.replicas.push_back(std::move(replica));
     return {};
+  }
+
+  void report_notes(const TaskSpec& task, const std::vector<std::string>& notes) {
+    for (const std::string& note : notes) report_(fmt::format("warning: {}: {}", task.name, note));
+  }
+  void report_worker_notes(const TaskSpec& task, const config::DeviceConfig& device) {
+    for (const engine::WorkerStatus& worker : places_.supervisor.workers()) {
+      if (worker.name == task.name && worker.device == device.name)
+        report_notes(task, worker.notes);
+    }
   }
 
   // What a person reads while nothing seems to happen.
@@ -501,6 +512,7 @@ class Loader {
     options.profile_time_max = places_.profile_time_max;
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
+    report_notes(task, runtime->notes);
     runtime->device = device.name;
     if (wanted.loaded.replicas.empty()) {
       return places_.engine.add_model(std::move(*runtime), service);

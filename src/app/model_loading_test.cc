@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 namespace takt::app {
 namespace {
@@ -141,6 +142,16 @@ TEST_F(LoadModels, OfUnequalDevicesATaskBeginsWhereItsInstancesFit) {
   EXPECT_EQ(said.back(),
             "defects runs on few; not on many: it takes 16384 bytes there, and 10000 "
             "bytes of 10000 bytes are left");
+}
+
+TEST_F(LoadModels, WhatTheBackendNotesIsReported) {
+  config_.devices = {{.name = "a", .lanes = 1}};
+  std::ofstream(config_.models.repository / "matcher" / "config.pbtxt")
+      << R"(parameters { key: "simulated.note" value: { string_value: "the cache is full" } })";
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) { said.push_back(line); });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(std::ranges::count(said, "warning: defects: the cache is full"), 1);
 }
 
 TEST_F(LoadModels, TheConfigurationIsCompletedByWhatServes) {

@@ -52,6 +52,12 @@ TEST_F(Supervision, AModelThatCannotBeLoadedSaysWhy) {
   EXPECT_NE(added.error().message.find("base_ms"), std::string::npos) << added.error().message;
 }
 
+TEST_F(Supervision, WhatTheBackendNotesInAWorkerIsKnownHere) {
+  start();
+  add("m", {"note: the cache is full"});
+  EXPECT_EQ(supervisor_->workers()[0].notes, std::vector<std::string>{"the cache is full"});
+}
+
 TEST_F(Supervision, AProgramThatIsNoWorkerIsAnErrorInTime) {
   options_.program = "/bin/false";
   start();

@@ -75,6 +75,9 @@ class LoadedModel {
   // Errors: out_of_memory, unavailable, device_poisoned, internal.
   [[nodiscard]] virtual Result<std::unique_ptr<Instance>> open_instance(
       const Partition& partition) const = 0;
+  // What whoever runs the server should know although the model works, each with what to do about it: a plan that
+  // couldn't be kept, say.
+  [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
 };
 
 class Backend {

@@ -26,6 +26,7 @@ struct ModelRuntime {
       output_bytes_max;               // room for one row of each output, in the signature's order
   std::vector<LatencyPoint> profile;  // rising batch sizes, the first is 1
   ModelMemory memory;
+  std::vector<std::string> notes;  // LoadedModel::notes()
   std::vector<std::unique_ptr<Instance>> instances;
 };
 

@@ -66,6 +66,7 @@ struct WorkerStatus {
   Duration recovery_max{};
   std::size_t peak_rss_bytes = 0;  // of the present process
   std::string last_error;
+  std::vector<std::string> notes;  // of the model's first loading: LoadedModel::notes()
 };
 
 }  // namespace takt::engine

@@ -236,6 +236,10 @@ Result<ipc::ModelLoaded> WorkerKeeper::load(ipc::ControlSocket& control, bool tr
 
 Result<void> WorkerKeeper::serve_first(const ipc::ModelLoaded& loaded) {
   loaded_ = loaded;
+  {
+    const std::scoped_lock lock(mutex_);
+    status_.notes = loaded.notes;
+  }
   if (!spec_.load.model.version) return fail(ErrorKind::internal, "a worker without a version");
   runtime_.name = spec_.load.model.model;
   runtime_.version = *spec_.load.model.version;

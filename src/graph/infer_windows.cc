@@ -139,7 +139,14 @@ Inferred infer(const Pool& op, InputTypes inputs) {
     return refuse("a size for each dimension is needed");
   }
   for (std::size_t i = 0; i < op.sizes.size(); ++i) {
-    // The last window begins inside of the input or the padding before it.
+    // No window may lie in the padding as a whole: there would be nothing to take the largest or the mean of.
+    const std::int64_t reach = extent(op.window, i);
+    if (op.window.pads_begin[i] >= reach || op.window.pads_end[i] >= reach) {
+      return refuse(
+          fmt::format("padding of {} and {} on dimension {}, expected less than the kernel, which "
+                      "reaches over {}",
+                      op.window.pads_begin[i], op.window.pads_end[i], i + kSpatial, reach));
+    }
     const std::int64_t last = (std::min(op.sizes[i], kDimensionMax) - 1) * op.window.strides[i];
     const std::int64_t end = x[i + kSpatial] + op.window.pads_begin[i] + op.window.pads_end[i];
     if (op.sizes[i] < 0 || op.sizes[i] > kDimensionMax || (op.sizes[i] > 0 && last >= end)) {

@@ -59,7 +59,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadModel, model, backend, inputs, device, ma
                                    cache_dir, precision, trusted, profile_time_max, spin,
                                    confinement)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelLoaded, backend, backend_version, signature,
-                                   output_bytes_max, profile, memory)
+                                   output_bytes_max, profile, memory, notes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ChannelLayout, instances, request_bytes, reply_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttachMemory, layout)
 

@@ -71,6 +71,7 @@ struct ModelLoaded {
   std::vector<std::size_t> output_bytes_max;  // a row
   std::vector<LatencyPoint> profile;
   ModelMemory memory;
+  std::vector<std::string> notes;  // of its backend, for whoever runs the server
 };
 
 // With the descriptors: channel, outputs (written by the worker).

@@ -48,6 +48,7 @@ TEST(WorkerProtocol, RepliesArriveAsTheyWereSent) {
   loaded.output_bytes_max = {16};
   loaded.profile.push_back({.batch = 1, .p50 = Duration(5), .p99 = Duration(9)});
   loaded.memory = {.weights_bytes = 1000, .instance_bytes = 20};
+  loaded.notes = {"the plan can't be kept"};
   const auto parsed = parse_reply(to_text(WorkerReply(loaded)));
   ASSERT_TRUE(parsed) << parsed.error().message;
   const auto& got = std::get<ModelLoaded>(*parsed);
@@ -56,6 +57,7 @@ TEST(WorkerProtocol, RepliesArriveAsTheyWereSent) {
   EXPECT_EQ(got.profile[0].p99, Duration(9));
   EXPECT_EQ(got.memory.weights_bytes, 1000U);
   EXPECT_EQ(got.memory.instance_bytes, 20U);
+  EXPECT_EQ(got.notes, loaded.notes);
 
   const WorkerReply failure = Error{ErrorKind::out_of_memory, "caf\xe9"};
   const auto error = parse_reply(to_text(failure));

@@ -146,6 +146,7 @@ Result<ModelRuntime> load(Backend& backend, const repository::ModelVersion& vers
   runtime.device = options.device;
   runtime.signature = (*model)->signature();
   runtime.memory = (*model)->memory();
+  runtime.notes = (*model)->notes();
   auto bytes = output_bytes(runtime.signature, *open_bytes);
   if (!bytes) return std::unexpected(std::move(bytes).error());
   runtime.output_bytes_max = std::move(*bytes);

@@ -121,7 +121,8 @@ class WorkerProcess {
     device_ = wanted.device;
     return ipc::ModelLoaded{std::move(runtime->backend),   std::move(runtime->backend_version),
                             std::move(runtime->signature), std::move(runtime->output_bytes_max),
-                            std::move(runtime->profile),   runtime->memory};
+                            std::move(runtime->profile),   runtime->memory,
+                            std::move(runtime->notes)};
   }
 
   Result<ipc::Attached> attach_memory(const ipc::AttachMemory& wanted,

@@ -16,15 +16,26 @@ struct DestroyGraph {
 };
 using Graph = std::unique_ptr<CUgraph_st, DestroyGraph>;
 
-// Capturing ends whatever `queue_work` says: the stream must run work again afterwards.
+// Capturing ends whatever `queue_work` says or throws: the stream must run work again afterwards.
 Result<Graph> record(const Stream& stream, const std::function<Result<void>()>& queue_work) {
   const Context& context = *stream.context();
   Result<void> done = invoke(context.driver(), &DriverFunctions::stream_begin_capture,
                              stream.handle(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
   if (!done) return std::unexpected(std::move(done).error());
-  Result<void> queued = queue_work();
   CUgraph recorded = nullptr;
-  done = invoke(context.driver(), &DriverFunctions::stream_end_capture, stream.handle(), &recorded);
+  const auto end = [&] {
+    return invoke(context.driver(), &DriverFunctions::stream_end_capture, stream.handle(),
+                  &recorded);
+  };
+  Result<void> queued;
+  try {
+    queued = queue_work();
+  } catch (...) {
+    done = end();
+    const Graph unused(recorded, {&context});
+    throw;
+  }
+  done = end();
   Graph graph(recorded, {&context});
   if (!queued) return std::unexpected(std::move(queued).error());
   if (!done) return std::unexpected(std::move(done).error());

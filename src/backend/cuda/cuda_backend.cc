@@ -155,6 +155,27 @@ Result<void> add_image_kernels(CudaModel& model, const CompiledModel& compiled,
   return {};
 }
 
+std::vector<std::string> notes_of(const PlannedModel& planned, const PinnedInputs& pinned) {
+  std::vector<std::string> notes;
+  if (!planned.remade.empty()) {
+    notes.push_back("its plan was made again: " + planned.remade);
+  }
+  if (planned.file.empty()) {
+    notes.push_back(
+        "its plan is not kept, so that every start tunes it again; name a folder as models.cache");
+  } else if (!planned.unsaved.empty()) {
+    notes.push_back("its plan can't be kept, so that every start tunes it again: " +
+                    planned.unsaved);
+  }
+  if (!pinned.unpinned().empty()) {
+    notes.push_back(
+        "the device can't read the input slots, whose contents are copied first, which is "
+        "slower: " +
+        pinned.unpinned());
+  }
+  return notes;
+}
+
 class LoadedCudaModel final : public LoadedModel {
  public:
   explicit LoadedCudaModel(std::shared_ptr<const CudaModel> model) : model_(std::move(model)) {}
@@ -174,6 +195,7 @@ class LoadedCudaModel final : public LoadedModel {
     }
     return CudaInstance::open(model_, partition.index);
   }
+  [[nodiscard]] std::vector<std::string> notes() const override { return model_->notes; }
 
  private:
   const std::shared_ptr<const CudaModel> model_;
@@ -245,7 +267,6 @@ class CudaBackend final : public Backend {
                       options.cache_dir,
                       fmt::format("{}-{}", source.name, source.version),
                       options_.takt_version};
-    // A plan that can't be written is found out again at the next load.
     Result<PlannedModel> planned = build_with_plan(
         *device, source.onnx_path, build, use, {},
         [&](const CompiledModel& compiled, KernelCache& kernels) -> Result<void> {
@@ -261,6 +282,7 @@ class CudaBackend final : public Backend {
         HostMemory::of_process().pin((*device)->context, options.input_memory);
     if (!pinned) return within(std::move(pinned).error());
     model->pinned = *std::move(pinned);
+    model->notes = notes_of(*planned, model->pinned);
     return std::make_shared<const LoadedCudaModel>(model);
   }
 

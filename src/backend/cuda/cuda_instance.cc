@@ -15,6 +15,11 @@
 namespace takt::cuda {
 namespace {
 
+// Images of batches with fewer rows are read over the bus by the kernel that samples them, which takes no longer
+// than copying them first. In larger ones the copy engine brings the images while another instance computes; a
+// kernel would keep multiprocessors waiting for the bus.
+constexpr std::int64_t kRowsCopiedMin = 8;
+
 std::size_t rows_max(const CudaModel& model) {
   return static_cast<std::size_t>(std::max(1, model.rules.signature.batch_max));
 }
@@ -22,6 +27,12 @@ std::size_t rows_max(const CudaModel& model) {
 std::size_t table_bytes(const CudaModel& model, std::size_t input) {
   const auto images = static_cast<std::size_t>(model.rules.images[input]->image_count);
   return rows_max(model) * images * sizeof(ImageDescriptor);
+}
+
+// For copies of the images of the largest batch; 0: they are never copied.
+std::size_t copied_bytes(const CudaModel& model, std::size_t input) {
+  const std::size_t rows = rows_max(model);
+  return std::cmp_less(rows, kRowsCopiedMin) ? 0 : rows * model.rules.images[input]->row_bytes;
 }
 
 // From the first pixel to the last; behind that the last row may end.
@@ -47,7 +58,7 @@ Result<void> by_value(const Work& work) try {
 std::size_t CudaInstance::device_bytes(const CudaModel& model) {
   std::size_t bytes = model.compiled->room_size().bytes();
   for (std::size_t i = 0; i < model.rules.images.size(); ++i) {
-    if (model.rules.images[i]) bytes += table_bytes(model, i);
+    if (model.rules.images[i]) bytes += table_bytes(model, i) + copied_bytes(model, i);
   }
   return bytes;
 }
@@ -85,7 +96,12 @@ Result<void> CudaInstance::prepare() {
         PinnedMemory::allocate(context, model_->rules.images[i]->row_bytes * rows_max(*model_));
     if (!pixels) return std::unexpected(std::move(pixels).error());
     std::ranges::fill(table->bytes(), std::byte{0});  // no images
-    images_.back().emplace(*std::move(table), *std::move(on_device), *std::move(pixels));
+    ImageStaging& staging =
+        images_.back().emplace(*std::move(table), *std::move(on_device), *std::move(pixels));
+    if (copied_bytes(*model_, i) == 0) continue;
+    Result<DeviceMemory> copies = DeviceMemory::allocate(context, copied_bytes(*model_, i));
+    if (!copies) return std::unexpected(std::move(copies).error());
+    staging.device_pixels.emplace(*std::move(copies));
   }
   for (const std::size_t bytes : model_->compiled->room_size().output_bytes) {
     Result<PinnedMemory> output = PinnedMemory::allocate(context, std::max<std::size_t>(1, bytes));
@@ -216,8 +232,8 @@ Result<void> CudaInstance::gather_images(std::size_t input, BatchView batch, std
                                          std::int64_t program) {
   std::int64_t row = 0;
   for (const Sample& sample : batch) {
-    Result<void> described =
-        describe_stack(input, std::get<ImageStack>(sample.inputs[input]), row++);
+    Result<void> described = describe_stack(input, std::get<ImageStack>(sample.inputs[input]),
+                                            row++, program >= kRowsCopiedMin);
     if (!described) return described;
   }
   // Rows that only fill the batch up have no image.
@@ -229,9 +245,9 @@ Result<void> CudaInstance::gather_images(std::size_t input, BatchView batch, std
   return {};
 }
 
-// The device reads the pixels where they are, or where this thread has staged them.
+// The device reads the pixels where they are, where they are copied to, or where this thread has staged them.
 Result<void> CudaInstance::describe_stack(std::size_t input, const ImageStack& stack,
-                                          std::int64_t row) {
+                                          std::int64_t row, bool copied) {
   const ImageInput& image = *model_->rules.images[input];
   ImageStaging& staging = *images_[input];
   const auto count = static_cast<std::size_t>(image.image_count);
@@ -242,7 +258,15 @@ Result<void> CudaInstance::describe_stack(std::size_t input, const ImageStack& s
   for (const ImageView& view : stack.images) {
     if (const auto address = model_->pinned.address(bytes_of(view))) addresses.push_back(*address);
   }
-  if (addresses.size() == count) return describe(stack, image, addresses, table);
+  if (addresses.size() == count) {
+    if (copied) {
+      DeviceSpan to = staging.device_pixels->span();
+      to.address += at * image.row_bytes;
+      to.bytes = image.row_bytes;
+      if (Result<void> done = copy_pixels(image, stack, to, addresses); !done) return done;
+    }
+    return describe(stack, image, addresses, table);
+  }
 
   // Each image by itself, as large as the model sees it.
   ImageInput one = image;
@@ -265,6 +289,20 @@ Result<void> CudaInstance::describe_stack(std::size_t input, const ImageStack& s
     addresses.push_back(staging.pixels.span().address + begin);
   }
   return describe(staged, image, addresses, table);
+}
+
+// An image that is larger than the model's stays where it is: its copy would have no room.
+Result<void> CudaInstance::copy_pixels(const ImageInput& image, const ImageStack& stack,
+                                       DeviceSpan row, std::span<std::uint64_t> addresses) const {
+  const std::size_t room = image.row_bytes / addresses.size();
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    const std::span<const std::byte> pixels = bytes_of(stack.images[i]);
+    if (pixels.size() > room) continue;
+    const DeviceSpan to{row.address + i * room, room};
+    if (Result<void> done = copy_to_device(to, pixels, execution_->stream()); !done) return done;
+    addresses[i] = to.address;
+  }
+  return {};
 }
 
 // Looks for a while before it sleeps.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An Instance on a GPU: its own stream, memory and CUDA graphs. Images are read by the device from where they
-// lie, tensors are copied from there. Nothing is allocated on the device after it was opened; on the host a batch
-// takes a few short lists.
+// An Instance on a GPU: its own stream, memory and CUDA graphs. The images of a small batch are read by the device
+// from where they lie, those of a large one and tensors are copied from there. Nothing is allocated on the device
+// after it was opened; on the host a batch takes a few short lists.
 // Thread-safe: as core/inference.h says of Instance.
 // Owns: its execution, staging memory and thread. Private to the cuda backend.
 #pragma once
@@ -42,6 +42,7 @@ class CudaInstance final : public Instance {
     PinnedMemory table;  // ImageDescriptors; the device has a copy
     DeviceMemory device_table;
     PinnedMemory pixels;  // staged rows of images that the device doesn't reach
+    std::optional<DeviceMemory> device_pixels;  // where batches may be as large as kRowsCopiedMin
   };
 
   CudaInstance(std::shared_ptr<const CudaModel> model, Event done)
@@ -59,7 +60,9 @@ class CudaInstance final : public Instance {
   [[nodiscard]] Result<void> gather_images(std::size_t input, BatchView batch, std::int64_t rows,
                                            std::int64_t program);
   [[nodiscard]] Result<void> describe_stack(std::size_t input, const ImageStack& stack,
-                                            std::int64_t row);
+                                            std::int64_t row, bool copied);
+  [[nodiscard]] Result<void> copy_pixels(const ImageInput& image, const ImageStack& stack,
+                                         DeviceSpan row, std::span<std::uint64_t> addresses) const;
   [[nodiscard]] Result<void> wait() const;
   void scatter(BatchView batch) const;
 

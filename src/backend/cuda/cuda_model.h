@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace takt::cuda {
@@ -34,6 +35,7 @@ struct CudaModel {
   // Of each batch size and input; nothing for finished tensors.
   std::map<std::int64_t, std::vector<std::optional<ImageKernel>>> images;
   LoadOptions options;
+  std::vector<std::string> notes;  // LoadedModel::notes()
 };
 
 }  // namespace takt::cuda

@@ -77,7 +77,9 @@ Error error_of(const Context& context, std::string_view what, const std::string&
   if (!alive && alive.error().kind == ErrorKind::device_poisoned) {
     return Error(alive.error()).within(fmt::format("{}: {}", what, message));
   }
-  const bool full = message.find("ALLOC_FAILED") != std::string::npos;
+  // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED and its like; before version 9 ALLOC_FAILED.
+  const bool full = message.find("ALLOCATION_FAILED") != std::string::npos ||
+                    message.find("ALLOC_FAILED") != std::string::npos;
   return {full ? ErrorKind::out_of_memory : ErrorKind::internal,
           fmt::format("{}: {}", what, message)};
 }

@@ -12,7 +12,7 @@ std::optional<std::uint64_t> PinnedInputs::address(std::span<const std::byte> by
     const std::byte* const begin = region.bytes.data();
     const std::byte* const end = begin + region.bytes.size();
     if (!not_behind(begin, bytes.data()) || !not_behind(bytes.data() + bytes.size(), end)) continue;
-    return region.registration->span().address + static_cast<std::uint64_t>(bytes.data() - begin);
+    return region.device_address + static_cast<std::uint64_t>(bytes.data() - begin);
   }
   return {};
 }
@@ -22,29 +22,38 @@ HostMemory& HostMemory::of_process() {
   return *memory;
 }
 
-// Under the lock, so that nobody pins what is just being given back.
-void HostMemory::unpin(const HostRegistration* registration) {
+// Counted under the lock: nobody finds a mapping whose last use is just ending.
+std::shared_ptr<const void> HostMemory::use(const Place& place, Pinned& pinned) {
+  ++pinned.uses;
+  return {place.first, [this, place](const void*) { end_use(place); }};
+}
+
+void HostMemory::end_use(const Place& place) {
   const std::scoped_lock guard(lock_);
-  delete registration;
+  const auto found = pinned_.find(place);
+  if (--found->second.uses == 0) pinned_.erase(found);
 }
 
 Result<PinnedInputs> HostMemory::pin(const std::shared_ptr<const Context>& context,
                                      std::span<const std::span<const std::byte>> regions) {
   const std::scoped_lock guard(lock_);
-  std::erase_if(pinned_, [](const auto& known) { return known.second.expired(); });
   PinnedInputs inputs;
   for (const std::span<const std::byte> region : regions) {
-    std::weak_ptr<const HostRegistration>& known = pinned_[region.data()];
-    std::shared_ptr<const HostRegistration> registration = known.lock();
-    if (!registration || registration->span().bytes != region.size()) {
+    const Place place{region.data(), region.size()};
+    auto found = pinned_.find(place);
+    if (found == pinned_.end()) {
       Result<HostRegistration> made = HostRegistration::read_only(context, region);
-      if (!made) return std::unexpected(std::move(made).error().within("the input slots"));
-      registration = std::shared_ptr<const HostRegistration>(
-          new HostRegistration(*std::move(made)),
-          [this](const HostRegistration* last) { unpin(last); });
-      known = registration;
+      if (!made && made.error().kind == ErrorKind::device_poisoned) {
+        return std::unexpected(std::move(made).error().within("the input slots"));
+      }
+      if (!made) {
+        inputs.unpinned_ = made.error().message;
+        continue;
+      }
+      found = pinned_.emplace(place, Pinned{*std::move(made), 0}).first;
     }
-    inputs.regions_.push_back({region, std::move(registration)});
+    const std::uint64_t address = found->second.registration.span().address;
+    inputs.regions_.push_back({region, address, use(place, found->second)});
   }
   return inputs;
 }

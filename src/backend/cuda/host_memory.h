@@ -16,6 +16,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace takt::cuda {
@@ -25,14 +27,18 @@ class PinnedInputs {
  public:
   // Where the device finds bytes of the host; nothing: they are in no mapping of these.
   [[nodiscard]] std::optional<std::uint64_t> address(std::span<const std::byte> bytes) const;
+  // Why a mapping couldn't be pinned; empty: all are.
+  [[nodiscard]] const std::string& unpinned() const noexcept { return unpinned_; }
 
  private:
   friend class HostMemory;
   struct Region {
     std::span<const std::byte> bytes;
-    std::shared_ptr<const HostRegistration> registration;
+    std::uint64_t device_address = 0;
+    std::shared_ptr<const void> use;  // while it lives, the bytes stay pinned
   };
   std::vector<Region> regions_;
+  std::string unpinned_;
 };
 
 class HostMemory {
@@ -40,17 +46,25 @@ class HostMemory {
   // What is pinned is pinned for every context of the process, and only once.
   [[nodiscard]] static HostMemory& of_process();
 
-  // Pins those that aren't yet, until the last PinnedInputs with them goes. Errors: out_of_memory, device_poisoned,
-  // internal.
+  // Pins those that aren't yet, until the last PinnedInputs with them goes. What can't be pinned (a limit of the
+  // machine, a driver that can't) is left out, and PinnedInputs::unpinned() says why. Errors: device_poisoned.
   [[nodiscard]] Result<PinnedInputs> pin(const std::shared_ptr<const Context>& context,
                                          std::span<const std::span<const std::byte>> regions);
 
  private:
-  HostMemory() = default;
-  void unpin(const HostRegistration* registration);
+  // Where a mapping begins and how long it is.
+  using Place = std::pair<const std::byte*, std::size_t>;
+  struct Pinned {
+    HostRegistration registration;
+    int uses = 0;
+  };
 
-  std::recursive_mutex lock_;  // the last share may end inside pin()
-  std::map<const std::byte*, std::weak_ptr<const HostRegistration>> pinned_;  // guarded by lock_
+  HostMemory() = default;
+  [[nodiscard]] std::shared_ptr<const void> use(const Place& place, Pinned& pinned);
+  void end_use(const Place& place);
+
+  std::recursive_mutex lock_;       // a use may end inside pin()
+  std::map<Place, Pinned> pinned_;  // guarded by lock_; all are in use
 };
 
 }  // namespace takt::cuda

@@ -10,6 +10,7 @@ namespace takt::cuda {
 
 void Stream::Destroy::operator()(CUstream_st* stream) const noexcept {
   const Result<Context::Scope> scope = context->enter();
+  give_back(context->driver(), &DriverFunctions::stream_synchronize, stream);
   give_back(context->driver(), &DriverFunctions::stream_destroy, stream);
 }
 

@@ -18,6 +18,8 @@ namespace takt::cuda {
 
 class Event;
 
+// One that goes waits for what was queued: memory that outlives it is free then, also where something failed
+// half-way.
 class Stream {
  public:
   // It doesn't wait for the context's default stream, nor that for it. Errors: out_of_memory,

@@ -129,6 +129,7 @@ const std::vector<std::string>& known_keys() {
                                              "faults_until",
                                              "hang_us",
                                              "crash_allowed",
+                                             "note",
                                              "compute",
                                              "memory_rows_max",
                                              "input.NAME",
@@ -167,6 +168,10 @@ Result<void> read_parameter(Parameters& into, std::string_view key, std::string_
     return assign(into.faults_until, read_number<std::uint64_t>(value, 0, UINT64_MAX));
   }
   if (key == "crash_allowed") return assign(into.crash_allowed, read_bool(value));
+  if (key == "note") {
+    into.note = value;
+    return {};
+  }
   if (key == "compute") {
     return assign(into.compute, read_name<Compute>(value, kComputeNames, "computation"));
   }

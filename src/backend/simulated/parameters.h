@@ -57,6 +57,7 @@ struct Parameters {
   std::int64_t memory_rows_max = 0;  // larger batches fail with out_of_memory; 0: no limit
   Duration hang{};                   // 0: until the instance is destroyed
   bool crash_allowed = false;
+  std::string note;                // LoadedModel::notes(); empty: none
   std::optional<Compute> compute;  // nothing: numbers made from a digest of the inputs
   std::vector<TensorSpec> inputs;  // a signature without a model file
   std::vector<TensorSpec> outputs;

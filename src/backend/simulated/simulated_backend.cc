@@ -40,6 +40,10 @@ class SimulatedModel final : public LoadedModel {
     return simulated::SimulatedInstance::open(model_, cpus_of_instance(options_, partition.index),
                                               partition.index);
   }
+  [[nodiscard]] std::vector<std::string> notes() const override {
+    const std::string& note = model_->plan.parameters().note;
+    return note.empty() ? std::vector<std::string>{} : std::vector{note};
+  }
 
  private:
   std::shared_ptr<SharedModel> model_;

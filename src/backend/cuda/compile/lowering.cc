@@ -321,11 +321,12 @@ class Lowering {
     const Shape& input = graph_.value(node.inputs[0]).type.shape;
     const Shape& result = graph_.value(output).type.shape;
     const bool has_constant_weights = graph_.value(node.inputs[1]).constant != nullptr;
-    // Weights that are computed are filled up by image_operand(), in dimension 1 only.
-    const bool fill = tuned && groups == 1 && (conv != nullptr || has_constant_weights);
+    // The channels that an earlier convolution has filled up hold any finite numbers: weights of 0 drop them,
+    // and only constant weights are sure to be 0 there.
+    const bool fill = tuned && groups == 1 && has_constant_weights;
     const std::int64_t channels_in = fill ? state_.filled_channels(input[1]) : input[1];
     const bool may_fill_result =
-        fill && !has_sum(group) && !state_.is_placed(output) && has_constant_weights &&
+        fill && !has_sum(group) && !state_.is_placed(output) &&
         (node.inputs.size() < 3 || graph_.value(node.inputs[2]).constant != nullptr);
     contraction.channels = may_fill_result ? state_.filled_channels(result[1]) : result[1];
 
@@ -334,7 +335,7 @@ class Lowering {
     type.shape[1] = contraction.channels;
     StepOp op{node.op, {0, 1}, {std::move(type)}};
     std::optional<BlockedConvolution> blocked;
-    if (fill && conv != nullptr && has_constant_weights) {
+    if (fill && conv != nullptr) {
       blocked = on_blocks(*conv, *graph_.value(node.inputs[1]).constant, input, result);
     }
     // What the device makes of images is filled up already.

@@ -131,6 +131,17 @@ Program expect_same(const Graph& graph, Precision precision = Precision::fp32,
   return *program;
 }
 
+// What fills up the channels of both convolutions' results is not 0 behind a sigmoid.
+TEST(Lowering, WeightsMayBeWhatAnotherConvolutionComputes) {
+  Net net;
+  const ValueId x = net.input({1, 8, 6, 6});
+  const ValueId image = net.unary(UnaryKind::sigmoid, net.conv(x, 6, 3));
+  const ValueId pooled = net.slice(net.slice(x, 2, 0, 3), 3, 0, 3);
+  const ValueId weights = net.unary(UnaryKind::sigmoid, net.conv(pooled, 6, 1));
+  const graph::Window window{{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  expect_same(net.finish({net.add(graph::Conv{window, 1}, {image, weights})}));
+}
+
 TEST(Lowering, ConvolutionsTakeTheResidualAndTheActivationBehindThem) {
   Net net;
   const ValueId x = net.input({2, 16, 6, 6});

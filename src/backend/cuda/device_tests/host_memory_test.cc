@@ -4,6 +4,9 @@
 #include "backend/cuda/device_tests/backend_fixture.h"
 
 #include <array>
+#include <atomic>
+#include <optional>
+#include <thread>
 
 namespace takt::cuda {
 namespace {
@@ -47,11 +50,35 @@ TEST_F(GpuHostMemory, AMappingIsPinnedUntilTheLastOneThatNeedsItGoes) {
   TAKT_ASSERT_OK(HostRegistration::read_only(context_, first_.bytes()));
 }
 
-TEST_F(GpuHostMemory, AMappingThatCannotBePinnedIsAnErrorAndTheOthersGoFree) {
-  const std::array<std::span<const std::byte>, 2> regions{first_.bytes(),
-                                                          first_.bytes().subspan(kPage)};
-  EXPECT_FALSE(memory_.pin(context_, regions).has_value());
-  TAKT_ASSERT_OK(HostRegistration::read_only(context_, first_.bytes()));
+// The last use ends on one thread while another begins: whoever comes finds it pinned, or pins it.
+TEST_F(GpuHostMemory, UsesBeginAndEndOnSeveralThreads) {
+  const std::array<std::span<const std::byte>, 1> regions{first_.bytes()};
+  std::atomic<int> failed = 0;
+  const auto pin_often = [&] {
+    for (int i = 0; i < 500; ++i) {
+      if (!memory_.pin(context_, regions)) ++failed;
+    }
+  };
+  {
+    const std::jthread other(pin_often);
+    pin_often();
+  }
+  EXPECT_EQ(failed, 0);
+}
+
+TEST_F(GpuHostMemory, AMappingThatCannotBePinnedIsLeftOutAndTheOthersGoFree) {
+  {
+    // The driver refuses to pin memory twice.
+    const Result<HostRegistration> already = HostRegistration::read_only(context_, first_.bytes());
+    TAKT_ASSERT_OK(already);
+    const std::array<std::span<const std::byte>, 2> regions{first_.bytes(), second_.bytes()};
+    const Result<PinnedInputs> pinned = memory_.pin(context_, regions);
+    TAKT_ASSERT_OK(pinned);
+    EXPECT_NE(pinned->unpinned(), "");
+    EXPECT_FALSE(pinned->address(first_.bytes()).has_value());
+    EXPECT_TRUE(pinned->address(second_.bytes()).has_value());
+  }
+  TAKT_ASSERT_OK(HostRegistration::read_only(context_, second_.bytes()));
 }
 
 }  // namespace

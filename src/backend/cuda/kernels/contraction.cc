@@ -63,7 +63,7 @@ bool only_picks_rows(const graph::Window& window) {
     return std::ranges::all_of(values,
                                [expected](std::int64_t value) { return value == expected; });
   };
-  return all_are(window.kernel, 1) && all_are(window.pads_begin, 0);
+  return all_are(window.kernel, 1) && all_are(window.pads_begin, 0) && all_are(window.pads_end, 0);
 }
 
 void remove_window(Contraction& contraction) {
@@ -80,6 +80,8 @@ void make_depthwise(Contraction& contraction, std::int64_t groups, const View& x
   contraction.depthwise = true;
   contraction.batch = {1};
   contraction.columns = groups;
+  contraction.input.batch = contraction.weights.batch = {0};
+  contraction.input.channel = contraction.weights.channel = 0;
   contraction.input.column = x.strides[1];
   contraction.weights.column = w.strides[0];
 }

@@ -47,6 +47,23 @@ TEST(Contraction, AKernelOf1x1IsAProduct) {
   EXPECT_EQ(picks.rows, (Shape{98})) << "of images whose pixels follow one another";
   EXPECT_TRUE(contraction_of(convolution({2, 16, 7, 7}, {8, 16, 1, 1}, 1, 1))->window.has_value())
       << "padding gives results too";
+  Step behind = convolution({2, 16, 7, 7}, {8, 16, 1, 1}, 1, 0);
+  std::get<graph::Conv>(behind.ops[0].op).window.pads_end = {1, 0};
+  behind.outputs[0].view = view_of({kF16, {2, 8, 8, 7}, channels_innermost(4)});
+  behind.ops[0].results[0].shape = {2, 8, 8, 7};
+  EXPECT_TRUE(contraction_of(behind)->window.has_value()) << "and that behind the last pixel";
+}
+
+TEST(Contraction, DepthwiseKernelsReadSeveralChannelsAtOnce) {
+  const auto text = [](const Shape& x, std::int64_t kernel) {
+    const Step step = convolution(x, {x[1], 1, kernel, kernel}, x[1], kernel / 2);
+    return depthwise_kernel(contraction_of(step).value(), "k").text;
+  };
+  EXPECT_NE(text({1, 64, 96, 96}, 3).find("kWidth = 8;"), std::string::npos);
+  EXPECT_NE(text({1, 12, 96, 96}, 3).find("kWidth = 4;"), std::string::npos);
+  EXPECT_NE(text({1, 64, 96, 96}, 5).find("const Filter filter"), std::string::npos);
+  EXPECT_EQ(text({1, 64, 96, 96}, 7).find("const Filter filter"), std::string::npos)
+      << "it has no room in registers";
 }
 
 TEST(Contraction, OneChannelForEachOutputIsDepthwise) {

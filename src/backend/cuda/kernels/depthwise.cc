@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kWidthMax = 8;  // channels of a thread
 constexpr std::int64_t kThreads = 128;
+constexpr std::size_t kAccessBytesMax = 16;       // of one instruction
+constexpr std::size_t kFilterBytesMax = 25 * 16;  // in registers: 5x5 of 8 channels in FP16
 
 // A spatial dimension of the image. Of one-dimensional images the first is of a single row.
 struct Axis {
@@ -37,9 +39,21 @@ Axis axis_of(const Contraction& contraction, std::size_t dim) {
 
 struct Plan {
   Axis y, x;
-  int width = 1;          // channels of a thread
-  std::int64_t tile = 1;  // pixels of a thread, side by side
+  int width = 1;              // channels of a thread
+  std::int64_t tile = 1;      // pixels of a thread, side by side
+  bool reads_filter = false;  // all weights of the thread's channels at once, which lie in a row
 };
+
+bool may_read_filter(const Contraction& contraction, const Plan& plan) {
+  const ContractionTensor& weights = contraction.weights;
+  const std::int64_t taps = plan.y.kernel * plan.x.kernel;
+  const std::size_t bytes =
+      element_bytes(weights.type) * static_cast<std::size_t>(plan.width * taps);
+  return weights.column == taps && plan.x.weight_stride == 1 &&
+         (plan.y.kernel == 1 || plan.y.weight_stride == plan.x.kernel) &&
+         bytes <= kFilterBytesMax && bytes % kAccessBytesMax == 0 &&
+         weights.alignment % kAccessBytesMax == 0;
+}
 
 Plan plan(const Contraction& contraction) {
   Plan plan;
@@ -55,6 +69,7 @@ Plan plan(const Contraction& contraction) {
   constexpr std::int64_t kThreadsEnough = std::int64_t{1} << 16;
   if (shares) plan.tile = plan.x.stride == 1 && threads >= kThreadsEnough ? 4 : 2;
   plan.tile = std::min(plan.tile, plan.x.output_size);
+  plan.reads_filter = may_read_filter(contraction, plan);
   return plan;
 }
 
@@ -117,7 +132,8 @@ std::string columns_text(const Plan& plan) {
 
 constexpr std::string_view kFunctions = R"cuda(
 using Pixels = takt::Elements<Input, kWidth>;
-using Weights = takt::Elements<Weight, kWidth>;
+struct Weights { Weight at[kWidth]; };
+struct alignas(16) Filter { Weight at[kWidth][kKernelY][kKernelX]; };
 
 __device__ __forceinline__ Pixels pixels(const Input* row, int x) {
   Pixels zeros = {};
@@ -126,10 +142,16 @@ __device__ __forceinline__ Pixels pixels(const Input* row, int x) {
 }
 
 __device__ __forceinline__ Weights weights(const Weight* w) {
-  if (kWeightsTogether) return *reinterpret_cast<const Weights*>(w);
   Weights each;
 #pragma unroll
   for (int e = 0; e < kWidth; ++e) each.at[e] = w[e * kWeightColumn];
+  return each;
+}
+
+__device__ __forceinline__ Weights weights(const Filter& filter, int ky, int kx) {
+  Weights each;
+#pragma unroll
+  for (int e = 0; e < kWidth; ++e) each.at[e] = filter.at[e][ky][kx];
   return each;
 }
 
@@ -139,18 +161,14 @@ __device__ __forceinline__ void add(Sum (&sums)[kWidth], const Pixels& v, const 
 }
 )cuda";
 
-std::string constants_text(const Contraction& contraction, const Plan& plan) {
+std::string constants_text(const Plan& plan) {
   const auto number = [](std::string_view name, std::int64_t value) {
     return fmt::format("constexpr int {} = {};\n", name, value);
   };
   const auto stride = [](std::string_view name, std::int64_t value) {
     return fmt::format("constexpr long long {} = {}ll;\n", name, value);
   };
-  const bool together =
-      plan.width > 1 && width_along(contraction.weights, Along::columns, contraction.columns,
-                                    plan.width) == plan.width;
   return number("kWidth", plan.width) + number("kTile", plan.tile) +
-         fmt::format("constexpr bool kWeightsTogether = {};\n", together) +
          number("kSizeY", plan.y.input_size) + number("kSizeX", plan.x.input_size) +
          number("kOutputX", plan.x.output_size) + number("kKernelY", plan.y.kernel) +
          number("kKernelX", plan.x.kernel) + number("kDilationY", plan.y.dilation) +
@@ -163,14 +181,27 @@ constexpr std::string_view kRowsBegin = R"cuda(
   const Input* const in = in0 + image * kInputImage + channel * kInputColumn;
   const Weight* const taps = in1 + channel * kWeightColumn;
   Sum sums[kTile][kWidth] = {};
+)cuda";
+
+constexpr std::string_view kRow = R"cuda(
   for (int ky = 0; ky < kKernelY; ++ky) {
     const int y = y0 + ky * kDilationY;
     if (y < 0 || y >= kSizeY) continue;
     const Input* const row = in + y * kInputY;
     Weights w[kKernelX];
 #pragma unroll
-    for (int kx = 0; kx < kKernelX; ++kx) w[kx] = weights(taps + ky * kWeightY + kx * kWeightX);
 )cuda";
+
+std::string row_text(const Plan& plan) {
+  const std::string begin(kRow);
+  if (!plan.reads_filter) {
+    return begin +
+           "    for (int kx = 0; kx < kKernelX; ++kx) w[kx] = weights(taps + ky * kWeightY + kx * "
+           "kWeightX);\n";
+  }
+  return "  const Filter filter = *reinterpret_cast<const Filter*>(taps);\n#pragma unroll" + begin +
+         "    for (int kx = 0; kx < kKernelX; ++kx) w[kx] = weights(filter, ky, kx);\n";
+}
 
 std::string body_text(const Contraction& contraction, const Plan& plan, std::int64_t threads) {
   std::string text = fmt::format("  unsigned t = blockIdx.x * {}u + threadIdx.x;\n", kThreads);
@@ -178,7 +209,7 @@ std::string body_text(const Contraction& contraction, const Plan& plan, std::int
   text += fmt::format("  const int y0 = oy * {} - {};\n  const int x0 = ox * {} - {};\n",
                       plan.y.stride, plan.y.pad, plan.x.stride, plan.x.pad);
   text += fmt::format("  constexpr long long kInputImage = {}ll;\n", contraction.input.rows[0]);
-  text += std::string(kRowsBegin) + columns_text(plan) + "  }\n";
+  text += std::string(kRowsBegin) + row_text(plan) + columns_text(plan) + "  }\n";
   const std::string row = contraction.rows.size() == 3 ? "image, oy, ox + i" : "image, ox + i";
   return text + fmt::format(
                     "#pragma unroll\n  for (int i = 0; i < kTile; ++i) {{\n"
@@ -195,7 +226,7 @@ KernelSource depthwise_kernel(const Contraction& contraction, const std::string&
   std::int64_t threads = 1;
   for (const Counted& one : counted(contraction, planned)) threads *= one.count;
   const std::string body = body_text(contraction, planned, threads);
-  const KernelText text{kernel_name(name), constants_text(contraction, planned), body,
+  const KernelText text{kernel_name(name), constants_text(planned), body,
                         static_cast<unsigned>(kThreads), planned.width};
   return {text.name, kernel_text(contraction, text),
           static_cast<unsigned>((threads + kThreads - 1) / kThreads), text.threads, 1};

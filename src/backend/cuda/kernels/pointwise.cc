@@ -208,8 +208,8 @@ std::string element_text(const Kernel& kernel, const Tensor& tensor) {
 // The values of one element, each from those before it.
 std::string value_text(const Pointwise& pointwise, const Kernel& kernel) {
   const bool approximate =
-      std::ranges::none_of(pointwise.outputs, [](const PointwiseOutput& output) {
-        return output.access.type == DataType::fp32 || output.access.type == DataType::fp64;
+      std::ranges::all_of(pointwise.outputs, [](const PointwiseOutput& output) {
+        return output.access.type == DataType::fp16 || output.access.type == DataType::bf16;
       });
   std::string text;
   std::vector<DataType> types;
