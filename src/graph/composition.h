@@ -63,6 +63,8 @@ class Composition {
 
 // translate_einsum.cc
 [[nodiscard]] Values translate_einsum(const NodeReader& node);
+// translate_grid_sample.cc
+[[nodiscard]] Values translate_grid_sample(const NodeReader& node);
 // translate_normalization.cc
 [[nodiscard]] Values translate_batch_normalization(const NodeReader& node);
 [[nodiscard]] Values translate_instance_normalization(const NodeReader& node);

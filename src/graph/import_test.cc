@@ -648,6 +648,45 @@ TEST_F(Import, BlocksOfChannelsBecomePixels) {
   EXPECT_THAT(results(imported()), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
 }
 
+TEST_F(Import, WeightsAreStandardisedByBatchNormalization) {
+  set_input({1, 2, 2});
+  set_floats(*graph().add_initializer(), "w", {1, 2, 2}, {1, 3, 5, 5});
+  set_floats(*graph().add_initializer(), "ones", {2}, {1, 1});
+  set_floats(*graph().add_initializer(), "zeros", {2}, {0, 0});
+  onnx::NodeProto& norm =
+      add("BatchNormalization", {"w", "ones", "zeros", "zeros", "ones"}, {"standard"});
+  set_integer(norm, "training_mode", 1);
+  add_attribute(norm, "epsilon", onnx::AttributeProto::FLOAT).set_f(1e-12F);
+  add("Add", {"x", "standard"}, {"y"});
+  EXPECT_THAT(results(imported()), ElementsAre(-1, 2, 2, 3));
+  norm.set_input(0, "x");
+  EXPECT_THAT(refusal(), HasSubstr("it is in training mode; export the model for inference"));
+}
+
+// As EfficientNet ends: a window of as many pixels as there are channels.
+TEST_F(Import, AWindowLargerThanTheImageCountsOnlyInCeilMode) {
+  set_input({1, 1, 2});
+  onnx::NodeProto& pool = add("AveragePool", {"x"}, {"y"});
+  add_attribute(pool, "kernel_shape", onnx::AttributeProto::INTS).add_ints(8);
+  onnx::AttributeProto& strides = add_attribute(pool, "strides", onnx::AttributeProto::INTS);
+  strides.add_ints(8);
+  EXPECT_THAT(refusal(), HasSubstr("a kernel of 8 is larger than the padded input [1,1,2]"));
+  set_integer(pool, "ceil_mode", 1);
+  EXPECT_THAT(results(imported()), ElementsAre(0.5));
+  strides.set_ints(0, 6);
+  EXPECT_THAT(refusal(), HasSubstr("a kernel of 8 is larger than the padded input [1,1,2]"));
+}
+
+TEST_F(Import, RefusesGridsOfOtherDimensionsThanTheirImages) {
+  set_input({1, 2, 4, 4});
+  set_floats(*graph().add_initializer(), "grid", {1, 1, 1, 3}, {0, 0, 0});
+  add("GridSample", {"x", "grid"}, {"y"});
+  EXPECT_EQ(refusal(),
+            "node 'GridSample_0' (GridSample, opset 17): it samples FP32[1,2,4,4] at "
+            "FP32[1,1,1,3]; expected floating point, [N,C,H,W] at [N,height,width,2] or "
+            "[N,C,D,H,W] at [N,depth,height,width,3]");
+}
+
 TEST(SupportedOperators, AreSorted) {
   const std::vector<std::string> names = supported_operators();
   EXPECT_TRUE(std::ranges::is_sorted(names));

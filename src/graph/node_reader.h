@@ -8,6 +8,7 @@
 
 #include <onnx/onnx.pb.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace takt::graph {
@@ -87,6 +89,24 @@ class NodeReader {
   std::size_t used_outputs_;
   mutable std::string attribute_error_;  // for check()
 };
+
+// The words that an attribute may hold, and what each stands for.
+template <typename Kind, std::size_t Count>
+using Words = std::array<std::pair<std::string_view, Kind>, Count>;
+
+// What the attribute's word stands for; the table's first where it is absent.
+template <typename Kind, std::size_t Count>
+Result<Kind> word_of(const NodeReader& node, std::string_view attribute,
+                     const Words<Kind, Count>& words) {
+  const std::string said = node.text(attribute, std::string(words[0].first));
+  std::string known;
+  for (const auto& [word, kind] : words) {
+    if (word == said) return kind;
+    known.append(known.empty() ? "" : ", ").append(word);
+  }
+  return NodeReader::refuse("attribute '" + std::string(attribute) + "' is '" + said +
+                            "'; expected one of " + known);
+}
 
 using Values = Result<std::vector<ValueId>>;
 // What a node computes, as values; as many as the operator has outputs that somebody uses, or more.

@@ -183,6 +183,15 @@ std::int64_t window_count(const Window& window, std::size_t i, std::int64_t inpu
   return last_outside ? count - 1 : count;
 }
 
+// With ceil_mode a window counts that is larger than all there is, unless it lacks a whole stride. It is cut to
+// the padded input: there is nothing beyond that would change the result.
+void cut_window(Window& window, std::size_t i, std::int64_t input) {
+  const std::int64_t padded = input + window.pads_begin[i] + window.pads_end[i];
+  const std::int64_t lacking = extent(window, i) - padded;
+  const bool counts = lacking > 0 && lacking < window.strides[i] && window.dilations[i] == 1;
+  if (counts) window.kernel[i] = padded;
+}
+
 Values translate_pool(const NodeReader& node, PoolKind kind) {
   if (auto checked = node.check_inputs(1, 1); !checked) return std::unexpected(checked.error());
   if (auto checked = check_image(node); !checked) return std::unexpected(checked.error());
@@ -198,6 +207,7 @@ Values translate_pool(const NodeReader& node, PoolKind kind) {
   const bool ceil_mode = *mode == AutoPad::none && node.integer("ceil_mode", 0) != 0;
   Pool op{.kind = kind, .window = std::move(*window), .sizes = {}};
   for (std::size_t i = 0; i < input.size(); ++i) {
+    if (ceil_mode) cut_window(op.window, i, input[i]);
     op.sizes.push_back(window_count(op.window, i, input[i], ceil_mode));
     if (op.sizes.back() > 0) continue;
     return NodeReader::refuse(fmt::format("a kernel of {} is larger than the padded input {}",
@@ -257,9 +267,6 @@ Values translate_global_lp_pool(const NodeReader& node) {
 
 // Resize ------------------------------------------------------------------------------------------
 
-template <typename Kind, std::size_t Count>
-using Words = std::array<std::pair<std::string_view, Kind>, Count>;
-
 constexpr Words<ResizeMode, 3> kModes{{{"nearest", ResizeMode::nearest},
                                        {"linear", ResizeMode::linear},
                                        {"cubic", ResizeMode::cubic}}};
@@ -275,17 +282,6 @@ constexpr Words<ResizeRounding, 4> kRoundings{
      {"round_prefer_ceil", ResizeRounding::round_prefer_ceil},
      {"floor", ResizeRounding::floor},
      {"ceil", ResizeRounding::ceil}}};
-
-// What the attribute's word stands for; the table's first where it is absent.
-template <typename Kind, std::size_t Count>
-Result<Kind> word_of(const NodeReader& node, std::string_view attribute,
-                     const Words<Kind, Count>& words) {
-  const std::string said = node.text(attribute, std::string(words[0].first));
-  for (const auto& [word, kind] : words) {
-    if (word == said) return kind;
-  }
-  return NodeReader::refuse(fmt::format("{} '{}' is not supported", attribute, said));
-}
 
 Result<void> read_words(const NodeReader& node, Resize& op) {
   const Result<ResizeMode> mode = word_of(node, "mode", kModes);
@@ -419,13 +415,14 @@ Values translate_resize(const NodeReader& node) {
   return one(node.builder().add(std::move(op), {node.input(0)}));
 }
 
-constexpr std::array<Translation, 9> kTranslations{
+constexpr std::array<Translation, 10> kTranslations{
     {{"AveragePool", translate_average_pool},
      {"Conv", translate_conv},
      {"ConvTranspose", translate_conv_transpose},
      {"GlobalAveragePool", translate_global_average_pool},
      {"GlobalLpPool", translate_global_lp_pool},
      {"GlobalMaxPool", translate_global_max_pool},
+     {"GridSample", translate_grid_sample},
      {"LpPool", translate_lp_pool},
      {"MaxPool", translate_max_pool},
      {"Resize", translate_resize}}};

@@ -40,24 +40,44 @@ Result<int> axis_of(const NodeReader& node, std::int64_t otherwise) {
   return node.axis(node.integer("axis", otherwise), node.rank(0));
 }
 
+struct Statistics {
+  ValueId mean, variance;  // [C]
+};
+
+// Of all that x [N,C,...] has of each channel.
+Statistics statistics_of(Composition& made, ValueId x) {
+  std::vector<int> axes = first_axes(static_cast<int>(made.shape(x).size()));
+  axes.erase(axes.begin() + 1);
+  const ValueId mean = made.reduce(ReduceKind::mean, x, axes);
+  const ValueId centred = made.binary(BinaryKind::sub, x, mean);
+  const ValueId square = made.binary(BinaryKind::mul, centred, centred);
+  return {made.squeeze(mean, axes),
+          made.squeeze(made.reduce(ReduceKind::mean, square, axes), axes)};
+}
+
 }  // namespace
 
-// y = x * a + b with a = scale / sqrt(variance + epsilon) and b = bias - mean * a
+// y = x * a + b with a = scale / sqrt(variance + epsilon) and b = bias - mean * a. In training mode mean and
+// variance are x's own: exporters standardise weights so.
 Values translate_batch_normalization(const NodeReader& node) {
   if (auto checked = node.check_inputs(5, 5); !checked) return std::unexpected(checked.error());
-  if (node.integer("training_mode", 0) != 0 || node.output_count() > 1) {
+  const bool training = node.integer("training_mode", 0) != 0;
+  const bool of_weights = node.builder().constant(node.input(0)) != nullptr;
+  if ((training && !of_weights) || node.output_count() > 1) {
     return NodeReader::refuse("it is in training mode; export the model for inference");
   }
   if (auto checked = check_channels(node, 1, 4); !checked) return std::unexpected(checked.error());
   Composition made(node.builder());
   const DataType type = node.type(0).type;
   const auto parameter = [&](std::size_t i) { return made.cast(node.input(i), wide(type)); };
+  const Statistics of_channels =
+      training ? statistics_of(made, parameter(0)) : Statistics{parameter(3), parameter(4)};
   const ValueId variance =
-      made.binary(BinaryKind::add, parameter(4), node.number("epsilon", 1e-5F));
+      made.binary(BinaryKind::add, of_channels.variance, node.number("epsilon", 1e-5F));
   const ValueId factor =
       made.binary(BinaryKind::div, parameter(1), made.unary(UnaryKind::sqrt, variance));
   const ValueId shift = made.binary(BinaryKind::sub, parameter(2),
-                                    made.binary(BinaryKind::mul, parameter(3), factor));
+                                    made.binary(BinaryKind::mul, of_channels.mean, factor));
   const Shape shape = channel_shape(node.shape(0), node.shape(0)[1]);
   const auto along_channels = [&](ValueId value) {
     return made.reshape(made.cast(value, type), shape);

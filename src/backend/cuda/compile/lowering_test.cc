@@ -6,8 +6,10 @@
 #include "backend/cuda/compile/views.h"
 #include "graph/constants.h"
 #include "graph/graph.h"
+#include "graph/import.h"
 
 #include <gmock/gmock.h>
+#include <onnx/onnx.pb.h>
 
 #include <algorithm>
 #include <cmath>
@@ -305,6 +307,36 @@ TEST(Lowering, IndicesAreNotRounded) {
       net.add(graph::Gather{0}, {net.weights({4000, 16}), net.reshape(places, {1})});
   expect_same(net.finish({net.add(graph::MatMul{}, {rows, net.weights({16, 8})})}), Precision::fp16,
               5e-3);
+}
+
+// In 16 bits the pixels of this row would have no places of their own.
+TEST(Lowering, PlacesInAWideImageAreNotRounded) {
+  onnx::ModelProto model;
+  model.add_opset_import()->set_version(20);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  const auto add_input = [&](const char* name, const Shape& shape) {
+    onnx::ValueInfoProto& input = *graph.add_input();
+    input.set_name(name);
+    input.mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+    auto& dims = *input.mutable_type()->mutable_tensor_type()->mutable_shape();
+    for (const std::int64_t size : shape) dims.add_dim()->set_dim_value(size);
+  };
+  add_input("x", {1, 8, 1, 8192});
+  add_input("grid", {1, 1, 64, 2});
+  add_input("weights", {64, 8});
+  const auto add_node = [&](const char* op, const char* a, const char* b, const char* output) {
+    onnx::NodeProto& node = *graph.add_node();
+    node.set_op_type(op);
+    node.add_input(a);
+    node.add_input(b);
+    node.add_output(output);
+  };
+  add_node("GridSample", "x", "grid", "samples");
+  add_node("MatMul", "samples", "weights", "y");
+  graph.add_output()->set_name("y");
+  const Result<Graph> imported = graph::import_onnx(model, {});
+  ASSERT_TRUE(imported) << imported.error().message;
+  expect_same(*imported, Precision::fp16, 2e-2);
 }
 
 TEST(Lowering, WhatTheDeviceMakesOfAnImageNeedsNoCopy) {
