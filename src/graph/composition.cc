@@ -37,6 +37,17 @@ ValueId Composition::cast(ValueId x, DataType to) {
   return to == type(x).type ? x : add(Cast{to}, {x});
 }
 
+ValueId Composition::slice(ValueId x, std::size_t axis, std::int64_t start, std::int64_t size) {
+  if (failed()) return x;
+  const Shape& from = shape(x);
+  if (size == from[axis]) return x;
+  Slice slice{std::vector<std::int64_t>(from.size(), 0), std::vector<std::int64_t>(from.size(), 1),
+              from};
+  slice.starts[axis] = start;
+  slice.sizes[axis] = size;
+  return add(std::move(slice), {x});
+}
+
 ValueId Composition::squeeze(ValueId x, std::span<const int> axes) {
   if (failed()) return x;
   Shape kept;

@@ -35,6 +35,8 @@ class Composition {
   ValueId transpose(ValueId x, std::vector<int> permutation);
   ValueId expand(ValueId x, Shape shape);
   ValueId cast(ValueId x, DataType type);
+  // Elements `start` to `start` + `size` along `axis`.
+  ValueId slice(ValueId x, std::size_t axis, std::int64_t start, std::int64_t size);
   // The dimensions of size 1 that a reduction left, taken out.
   ValueId squeeze(ValueId x, std::span<const int> axes);
 
@@ -76,5 +78,9 @@ class Composition {
 [[nodiscard]] Values translate_softmax(const NodeReader& node);
 [[nodiscard]] Values translate_log_softmax(const NodeReader& node);
 [[nodiscard]] Values translate_hardmax(const NodeReader& node);
+// translate_recurrent.cc
+[[nodiscard]] Values translate_rnn(const NodeReader& node);
+[[nodiscard]] Values translate_gru(const NodeReader& node);
+[[nodiscard]] Values translate_lstm(const NodeReader& node);
 
 }  // namespace takt::graph

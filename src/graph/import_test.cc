@@ -582,6 +582,63 @@ TEST_F(Import, GatherNdLooksAtIndicesItKnows) {
   EXPECT_THAT(refusal(), HasSubstr("index 3 of 3 elements"));
 }
 
+// Column 1 of x becomes {10, 20}; -2 counts from the end.
+TEST_F(Import, ScatterNdReplacesWhatIndicesName) {
+  set_integers(*graph().add_initializer(), "places", {0, 1, 1, -2});
+  graph().mutable_initializer(0)->mutable_dims()->Clear();
+  graph().mutable_initializer(0)->add_dims(2);
+  graph().mutable_initializer(0)->add_dims(2);
+  set_floats(*graph().add_initializer(), "updates", {2}, {10, 20});
+  add("ScatterND", {"x", "places", "updates"}, {"y"});
+  EXPECT_THAT(results(imported()), ElementsAre(0, 10, 2, 3, 20, 5));
+  EXPECT_THAT(operators(imported()), ElementsAre("Slice", "Slice", "Concat")) << "a box is joined";
+  graph().mutable_initializer(0)->set_int64_data(3, 3);
+  EXPECT_THAT(refusal(), HasSubstr("index 3 of 3 elements"));
+  graph().mutable_initializer(1)->add_dims(1);
+  EXPECT_THAT(refusal(), HasSubstr("updates FP32[2,1] don't fit data FP32[2,3]"));
+}
+
+// Each update of a place counts, in whatever order they come.
+TEST_F(Import, ScatterElementsAddsEveryUpdateOfAPlace) {
+  set_integers(*graph().add_initializer(), "places", {2, 2, 0, 2});
+  graph().mutable_initializer(0)->mutable_dims()->Clear();
+  graph().mutable_initializer(0)->add_dims(1);
+  graph().mutable_initializer(0)->add_dims(4);
+  set_floats(*graph().add_initializer(), "updates", {1, 4}, {10, 20, 30, 40});
+  onnx::NodeProto& node = add("ScatterElements", {"x", "places", "updates"}, {"y"});
+  set_integer(node, "axis", 1);
+  EXPECT_THAT(results(imported()), ElementsAre(30, 1, 40, 3, 4, 5)) << "the last update stays";
+  add_attribute(node, "reduction", onnx::AttributeProto::STRING).set_s("add");
+  EXPECT_THAT(results(imported()), ElementsAre(30, 1, 72, 3, 4, 5));
+}
+
+TEST_F(Import, RefusesPlacesOfUpdatesThatDependOnTheData) {
+  add("Cast", {"x"}, {"places"});
+  add_attribute(*graph().mutable_node(0), "to", onnx::AttributeProto::INT)
+      .set_i(onnx::TensorProto::INT64);
+  add("ScatterElements", {"x", "places", "x"}, {"y"});
+  EXPECT_THAT(refusal(),
+              HasSubstr("(ScatterElements, opset 17): its input 1 ('places') depends on the data"));
+}
+
+// Weights of 0 leave 0.5 * tanh(0) in every gate: each step halves the cell, forwards and backwards.
+TEST_F(Import, RecurrentLayersBeginWhereTheirDirectionDoes) {
+  set_input({2, 1, 1});
+  set_floats(*graph().add_initializer(), "w", {2, 4, 1}, {0, 0, 0, 0, 0, 0, 0, 0});
+  set_floats(*graph().add_initializer(), "cell", {2, 1, 1}, {4, 4});
+  onnx::NodeProto& node = add("LSTM", {"x", "w", "w", "", "", "", "cell"}, {"states", "", "y"});
+  add_attribute(node, "direction", onnx::AttributeProto::STRING).set_s("bidirectional");
+  EXPECT_THAT(results(imported()), ElementsAre(1, 1));
+  graph().mutable_output(0)->set_name("states");
+  const std::vector<float> states = results(imported());
+  ASSERT_EQ(states.size(), 4U) << "[steps,directions,batch,hidden]";
+  EXPECT_FLOAT_EQ(states[0], 0.5F * std::tanh(2.0F));
+  EXPECT_EQ(states[3], states[0]) << "the last place is the first of the way back";
+  EXPECT_EQ(states[1], states[2]);
+  add_attribute(node, "activations", onnx::AttributeProto::STRINGS).add_strings("Relu");
+  EXPECT_THAT(refusal(), HasSubstr("the activation 'Relu'; expected Sigmoid, Tanh, Tanh"));
+}
+
 TEST_F(Import, ADimensionThatNoInputHasIsNamed) {
   set_input({"n", 3});
   add("Relu", {"x"}, {"y"});

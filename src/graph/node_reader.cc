@@ -71,6 +71,12 @@ std::vector<float> NodeReader::numbers(std::string_view name) const {
   return {attribute->floats().begin(), attribute->floats().end()};
 }
 
+std::vector<std::string> NodeReader::texts(std::string_view name) const {
+  const Attribute* attribute = find(name, Attribute::STRINGS);
+  if (attribute == nullptr) return {};
+  return {attribute->strings().begin(), attribute->strings().end()};
+}
+
 const onnx::TensorProto* NodeReader::tensor(std::string_view name) const {
   const Attribute* attribute = find(name, Attribute::TENSOR);
   return attribute != nullptr ? &attribute->t() : nullptr;

@@ -42,6 +42,7 @@ class NodeReader {
   [[nodiscard]] std::string text(std::string_view name, std::string otherwise) const;
   [[nodiscard]] std::vector<std::int64_t> integers(std::string_view name) const;  // empty: absent
   [[nodiscard]] std::vector<float> numbers(std::string_view name) const;
+  [[nodiscard]] std::vector<std::string> texts(std::string_view name) const;
   [[nodiscard]] const onnx::TensorProto* tensor(std::string_view name) const;
 
   [[nodiscard]] std::size_t input_count() const noexcept { return inputs_.size(); }

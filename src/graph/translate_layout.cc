@@ -403,6 +403,8 @@ constexpr Translation kTranslations[] = {
     {"Pad", translate_pad},
     {"Range", translate_range},
     {"Reshape", reshape},
+    {"ScatterElements", translate_scatter_elements},
+    {"ScatterND", translate_scatter_nd},
     {"Shape", shape},
     {"Size", size},
     {"Slice", translate_slice},

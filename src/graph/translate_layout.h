@@ -33,5 +33,8 @@ inline constexpr std::int64_t kMadeElementsMax = std::int64_t{1} << 24;
 [[nodiscard]] Values translate_trilu(const NodeReader& node);
 [[nodiscard]] Values translate_non_zero(const NodeReader& node);
 [[nodiscard]] Values translate_compress(const NodeReader& node);
+// translate_scatter.cc
+[[nodiscard]] Values translate_scatter_nd(const NodeReader& node);
+[[nodiscard]] Values translate_scatter_elements(const NodeReader& node);
 
 }  // namespace takt::graph

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantisation and the selection of boxes.
+// Quantisation, the selection of boxes, and the table of these and of recurrent layers.
 #include "graph/composition.h"
 
 #include <fmt/format.h>
@@ -219,14 +219,17 @@ Values translate_matmul_integer(const NodeReader& node) {
   return made.finish({made.add(MatMul{}, {a, b})});
 }
 
-constexpr std::array<Translation, 7> kTranslations{
+constexpr std::array<Translation, 10> kTranslations{
     {{"DequantizeLinear", translate_dequantize},
      {"DynamicQuantizeLinear", translate_dynamic_quantize},
+     {"GRU", translate_gru},
+     {"LSTM", translate_lstm},
      {"MatMulInteger", translate_matmul_integer},
      {"NonMaxSuppression", translate_non_max_suppression},
      {"QLinearConv", translate_qlinear_conv},
      {"QLinearMatMul", translate_qlinear_matmul},
-     {"QuantizeLinear", translate_quantize}}};
+     {"QuantizeLinear", translate_quantize},
+     {"RNN", translate_rnn}}};
 
 }  // namespace
 
