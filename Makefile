@@ -11,7 +11,7 @@ ARGS ?=
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev build demo test check test-long bench lint format clean
+.PHONY: help setup setup-dev build demo test check test-long bench gpu-bundle lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -45,6 +45,10 @@ test-long: setup-dev ## what CI has no time for: thread sanitizer, clang-tidy, l
 
 bench: setup build/build.ninja ## run a benchmark: make bench BENCH=name (without a name: list them)
 	@$(PYTHON) bench/run.py --jobs $(JOBS) "$(BENCH)" $(ARGS)
+
+gpu-bundle: setup build/build.ninja ## pack what a GPU machine needs, build/gpu-bundle.tgz
+	@cmake --build build -j $(JOBS) --target takt takt_cuda_module takt-gpu-tests takt-gpu-node-tests takt-bench-gpu
+	@$(PYTHON) tests/gpu_bundle/pack.py
 
 lint: setup-dev ## clang-tidy over every source file
 	@$(PYTHON) tests/run.py lint --jobs $(JOBS)

@@ -20,6 +20,7 @@ std::string bash_completion(const CLI::App& parser, const std::string& program) 
   std::string commands;
   std::string cases;
   for (const CLI::App* command : parser.get_subcommands({})) {
+    if (command->get_group().empty()) continue;  // not for people
     commands += " " + command->get_name();
     cases += "    " + command->get_name() + ") words=\"" + option_words(*command) + "\" ;;\n";
   }

@@ -149,10 +149,18 @@ void add_compile(CLI::App& app, Arguments& arguments) {
       ->add_option("--dimension", options.dimensions,
                    "Size of a named dimension that the file leaves open, NAME=640; repeatable")
       ->allow_extra_args(false);
-  command->add_option("-o,--plan", options.plan, "Write the plan to this file");
-  command->add_option("--cache", options.cache, "The folder for plans, without --plan");
+  command->add_option("-o,--plan", options.plan,
+                      "Keep the plan in this file; what it has already is used again");
+  command
+      ->add_option("--cache", options.cache, "Without --plan: keep it in the folder plans in there")
+      ->capture_default_str();
   command->add_flag("--verbose", options.verbose, "Show each layer");
   command->add_flag("--json", options.json, "Print JSON in place of the tables");
+  command->footer(
+      "takt serve finds the plan where models.cache is --cache, and uses what was compiled for the "
+      "cuda.precision (fp32 if config.pbtxt has none) and cuda.batches of the model.\n"
+      "Exit code: 0 compiled, 1 no GPU, a library is missing or the plan can't be written, 2 bad "
+      "usage or a model that a GPU doesn't run.");
   command->callback([&arguments] { arguments.exit_code = run_compile(arguments.compile); });
 }
 
@@ -198,6 +206,7 @@ void add_small_commands(CLI::App& app, Arguments& arguments) {
 int run(int argc, char** argv) {
   CLI::App app{"takt: vision models on a production line, one verdict a part, in time"};
   app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("takt ") + TAKT_VERSION);
   app.footer("Start with: takt demo");
   Arguments arguments;
   add_demo(app, arguments);

@@ -70,7 +70,8 @@ int run_version() {
   fmt::print("takt {}\n", TAKT_VERSION);
   for (const std::string& name : worker::backend_names()) {
     const auto backend = worker::make_backend(name);
-    fmt::print("{} {}\n", name, backend ? (*backend)->version() : backend.error().message);
+    fmt::print("{} {}\n", name,
+               backend ? (*backend)->version() : "not here: " + backend.error().message);
   }
   return kExitOk;
 }

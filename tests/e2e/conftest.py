@@ -2,6 +2,7 @@
 """Fixtures of the end-to-end tests: the program, tiny models, a workspace of its own a test."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def takt(program_path, tmp_path):
     program = programs.Program(program_path, programs.environment(home))
     yield program
     program.kill_all()
+
+
+@pytest.fixture
+def has_gpu(takt):
+    """Whether takt finds a GPU that it can use, and all libraries that it needs for it."""
+    return re.search(r"^ok +cuda ", takt.run("doctor").out, re.MULTILINE) is not None
 
 
 @pytest.fixture(scope="session")

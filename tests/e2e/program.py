@@ -141,6 +141,7 @@ def check_every_frame(records, rows, counts, frames):
 
 def environment(folder):
     """Nothing outside of `folder` is read or written by way of the environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "ASAN_OPTIONS")
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "ASAN_OPTIONS",
+                                                     "TAKT_CUDA_FOLDERS")
             if name in os.environ}
     return kept | {"HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C.UTF-8"}

@@ -63,6 +63,18 @@ def detector(size=64, channels=2, gain=1.0):
                  [value("output0", ["N", 4 + len(CLASSES), cells])], constants)
 
 
+def quantised_detector():
+    """The detector with scores in steps of 1/255, by operators that a CPU runs and a GPU does not."""
+    made = detector()
+    [flatten] = [node for node in made.graph.node if node.output[0] == "scores"]
+    flatten.input[0] = "rounded"
+    at = list(made.graph.node).index(flatten)
+    made.graph.node.insert(at, helper.make_node("DequantizeLinear", ["steps", "step", "none"], ["rounded"]))
+    made.graph.node.insert(at, helper.make_node("QuantizeLinear", ["clipped", "step", "none"], ["steps"]))
+    made.graph.initializer.extend([constant("step", np.float32(1 / 255)), constant("none", np.uint8(0))])
+    return made
+
+
 def matcher(size=64):
     """Board and golden, [N, 1, S, S] each, to the mean difference of each cell."""
     nodes = [helper.make_node("Sub", ["board", "golden"], ["difference"]),

@@ -21,7 +21,8 @@
 
 namespace takt::conformance {
 
-// A file of the folder that tests/models/make_models.py fills.
+// A file of the folder that tests/models/make_models.py fills: that of the environment variable TAKT_TEST_MODELS,
+// and without it the one of the build.
 [[nodiscard]] std::filesystem::path model_file(std::string_view name);
 
 struct TestModel {

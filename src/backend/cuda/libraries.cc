@@ -91,7 +91,7 @@ LibraryNames nvrtc_library(int cuda_major_max) {
           .files = std::move(files),
           .wheel_folders = {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"},
           .remedy = fmt::format("install the wheel {} into the project's environment (make setup "
-                                "does), or configure the folder that holds the library",
+                                "does), or name the library's folder in TAKT_CUDA_FOLDERS",
                                 wheel)};
 }
 
@@ -102,7 +102,7 @@ LibraryNames cudnn_library() {
           .wheel_folders = {"nvidia/cudnn/lib", "nvidia/cudnn_jit/lib"},
           .remedy =
               "install the wheel nvidia-cudnn-cu13 (nvidia-cudnn-cu12 for a driver of CUDA "
-              "12), or configure the folder that holds the library"};
+              "12), or name the library's folder in TAKT_CUDA_FOLDERS"};
 }
 
 LibraryNames nvml_library() {

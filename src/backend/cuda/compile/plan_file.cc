@@ -127,6 +127,12 @@ int write_new(const fs::path& file, std::span<const std::byte> bytes) {
   return ::close(descriptor) == 0 || error != 0 ? error : errno;
 }
 
+std::unexpected<Error> cant_be_written(const fs::path& file, int error) {
+  return fail(ErrorKind::unavailable,
+              fmt::format("{}: can't be written ({}); free space there, or name another folder",
+                          file.string(), error_text(error)));
+}
+
 // Reading.
 
 std::unexpected<Error> damaged(std::string_view what) {
@@ -418,9 +424,18 @@ Result<void> write_plan(const fs::path& file, const PlanKey& key, const PieceSto
     error = errno;
   }
   fs::remove(unfinished, failure);
-  return fail(ErrorKind::unavailable,
-              fmt::format("{}: can't be written ({}); free space there, or name another folder",
-                          file.string(), error_text(error)));
+  return cant_be_written(file, error);
+}
+
+Result<void> check_writable(const fs::path& file) {
+  std::error_code failure;
+  if (fs::is_directory(file, failure)) return cant_be_written(file, EISDIR);
+  if (file.has_parent_path()) fs::create_directories(file.parent_path(), failure);
+  const fs::path unfinished = unfinished_name(file);
+  const int error = write_new(unfinished, {});
+  fs::remove(unfinished, failure);
+  if (error != 0) return cant_be_written(file, error);
+  return {};
 }
 
 Result<Plan> parse_plan(std::vector<std::byte> file) {

@@ -144,6 +144,10 @@ struct Plan {
 [[nodiscard]] Result<void> write_plan(const std::filesystem::path& file, const PlanKey& key,
                                       const PieceStore& pieces);
 
+// That write_plan() will find room for a name: makes the folder, and leaves no file. Errors: unavailable, as
+// write_plan(); a plan takes minutes to find out, so this is asked first.
+[[nodiscard]] Result<void> check_writable(const std::filesystem::path& file);
+
 // Errors, which name the file: unavailable (there is none, or it can't be read), invalid_input (truncated,
 // damaged, of another version of the format; the message says what to do).
 [[nodiscard]] Result<Plan> read_plan(const std::filesystem::path& file);

@@ -324,5 +324,27 @@ TEST_F(PlanFolder, ThatCantBeWrittenIsNamed) {
   EXPECT_THAT(written.error().message, HasSubstr("/proc/no/a.taktplan: can't be written"));
 }
 
+TEST_F(PlanFolder, IsTriedWithoutLeavingAFileOrTouchingThePlan) {
+  const fs::path file = folder() / "plans" / "a.taktplan";
+  ASSERT_TRUE(check_writable(file));
+  EXPECT_TRUE(fs::is_empty(file.parent_path()));
+  ASSERT_TRUE(write_plan(file, a_key(), *some_pieces()));
+  ASSERT_TRUE(check_writable(file));
+  EXPECT_TRUE(read_plan(file));
+  EXPECT_EQ(std::distance(fs::directory_iterator(file.parent_path()), {}), 1);
+}
+
+TEST_F(PlanFolder, ThatCouldNotBeWrittenIsNamedBefore) {
+  fs::create_directories(folder() / "a.taktplan");
+  std::ofstream(folder() / "file") << "x";
+  for (const fs::path& file : {fs::path("/proc/no/a.taktplan"), folder() / "a.taktplan",
+                               folder() / "file" / "a.taktplan"}) {
+    const Result<void> checked = check_writable(file);
+    ASSERT_FALSE(checked) << file;
+    EXPECT_EQ(checked.error().kind, ErrorKind::unavailable);
+    EXPECT_THAT(checked.error().message, HasSubstr(file.string() + ": can't be written"));
+  }
+}
+
 }  // namespace
 }  // namespace takt::cuda

@@ -38,6 +38,15 @@ class GpuExecution : public GpuBackendTest {
   [[nodiscard]] Result<PlannedModel> build() const {
     return build_with_plan(device_, onnx_, options_, use_, {});
   }
+  // With a plan of this process, because tuning takes most of a test's time: the first test that asks makes it.
+  void start_with_a_plan() const {
+    const fs::path shared = plans_of_this_process() / "execution_test.taktplan";
+    if (!fs::exists(shared)) {
+      TAKT_ASSERT_OK(build_with_plan(device_, onnx_, options_,
+                                     {shared, {}, use_.model_name, use_.takt_version}, {}));
+    }
+    ASSERT_TRUE(fs::copy_file(shared, use_.file));
+  }
   // What the model computes of a request with a tensor, at a batch size of its own.
   [[nodiscard]] Result<void> execute(const Execution& execution, std::int64_t batch,
                                      Request& request) const {
@@ -77,12 +86,14 @@ class GpuExecution : public GpuBackendTest {
 };
 
 TEST_F(GpuExecution, EachBatchSizeGivesWhatTheGraphGives) {
+  start_with_a_plan();
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);
   expect_right(*planned);
 }
 
 TEST_F(GpuExecution, TheSmallestProgramThatHasTheRowsIsTaken) {
+  start_with_a_plan();
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);
   const CompiledModel& model = *planned->model;
@@ -95,6 +106,7 @@ TEST_F(GpuExecution, TheSmallestProgramThatHasTheRowsIsTaken) {
 }
 
 TEST_F(GpuExecution, WeightsOfSeveralBatchSizesLieThereOnce) {
+  start_with_a_plan();
   const Result<PlannedModel> two = build();
   TAKT_ASSERT_OK(two);
   options_.batches = {4};
@@ -104,6 +116,7 @@ TEST_F(GpuExecution, WeightsOfSeveralBatchSizesLieThereOnce) {
 }
 
 TEST_F(GpuExecution, ABatchSizeThatIsNotReadyIsRefused) {
+  start_with_a_plan();
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);
   const Result<Execution> execution = Execution::open(planned->model);
@@ -126,7 +139,7 @@ TEST_F(GpuExecution, WhatTheFirstBuildTunedTheSecondReuses) {
 }
 
 TEST_F(GpuExecution, WithAPlanNothingNeedsToBeTuned) {
-  TAKT_ASSERT_OK(build());
+  start_with_a_plan();
   options_.tuning.may_tune = false;
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);
@@ -135,7 +148,7 @@ TEST_F(GpuExecution, WithAPlanNothingNeedsToBeTuned) {
 
 // Times and code of other conditions are not used, and a person can read why.
 TEST_F(GpuExecution, APlanMadeUnderOtherConditionsIsMadeAgainAndSaysWhy) {
-  TAKT_ASSERT_OK(build());
+  start_with_a_plan();
   use_.takt_version = "0.0.1";
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);
@@ -149,7 +162,7 @@ TEST_F(GpuExecution, APlanMadeUnderOtherConditionsIsMadeAgainAndSaysWhy) {
 }
 
 TEST_F(GpuExecution, APlanThatDoesNotFitIsRefusedWhereNothingMayBeTuned) {
-  TAKT_ASSERT_OK(build());
+  start_with_a_plan();
   options_.tuning.may_tune = false;
   options_.precision = Precision::fp16;
   expect_error(without_value(build()), ErrorKind::unavailable,
@@ -157,7 +170,7 @@ TEST_F(GpuExecution, APlanThatDoesNotFitIsRefusedWhereNothingMayBeTuned) {
 }
 
 TEST_F(GpuExecution, ADamagedPlanIsMadeAgain) {
-  TAKT_ASSERT_OK(build());
+  start_with_a_plan();
   {
     std::fstream file(use_.file, std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(static_cast<std::streamoff>(fs::file_size(use_.file) / 2));
@@ -174,7 +187,7 @@ TEST_F(GpuExecution, ADamagedPlanIsMadeAgain) {
 }
 
 TEST_F(GpuExecution, ATruncatedPlanIsMadeAgain) {
-  TAKT_ASSERT_OK(build());
+  start_with_a_plan();
   fs::resize_file(use_.file, fs::file_size(use_.file) - 1);
   const Result<PlannedModel> planned = build();
   TAKT_ASSERT_OK(planned);

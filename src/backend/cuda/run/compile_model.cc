@@ -2,6 +2,8 @@
 #include "backend/cuda/run/compile_model.h"
 
 #include "backend/cuda/compile/contraction_forms.h"
+#include "backend/cuda/compile/lowering.h"
+#include "backend/cuda/compile/plan_file.h"
 #include "backend/cuda/run/compiled_model.h"
 #include "backend/cuda/run/opened_device.h"
 #include "backend/cuda/run/planned_build.h"
@@ -87,6 +89,53 @@ std::vector<std::pair<std::string, std::string>> libraries_of(const OpenedDevice
   return libraries;
 }
 
+ModelOptions model_options(const CompileOptions& options) {
+  ModelOptions build;
+  build.batches = options.batches;
+  build.input_shapes = shapes_of_rows(options);
+  build.dimensions = options.dimensions;
+  build.precision = options.precision;
+  build.tuning.effort = options.effort;
+  build.tuning.workspace_bytes_max = options.workspace_bytes;
+  return build;
+}
+
+// A file that fixes its sizes would be measured at its own size whatever is asked for, with rates that aren't
+// true. A single size of 1 suits models without a batch dimension too.
+Result<void> check_batch(const graph::Graph& graph, std::int64_t batch) {
+  std::string inputs;
+  for (const graph::ValueId id : graph.inputs) {
+    const graph::Value& input = graph.value(id);
+    if (!input.type.shape.empty() && input.type.shape.front() == batch) return {};
+    inputs += fmt::format("{}{} {}", inputs.empty() ? "" : ", ", input.name,
+                          takt::to_string(input.type.shape));
+  }
+  return fail(
+      ErrorKind::invalid_input,
+      fmt::format("batch size {}: the file fixes the sizes of its inputs ({}); export it with "
+                  "an open first dimension, or compile it for that size alone",
+                  batch, inputs));
+}
+
+// What needs no device: told before minutes are spent on it, and where there is none.
+Result<void> check_without_device(const std::filesystem::path& onnx, const ModelOptions& build,
+                                  const CompileOptions& options) {
+  for (const std::int64_t batch : build.batches) {
+    const Result<graph::Graph> graph = read_graph(onnx, build, batch);
+    if (!graph) return std::unexpected(graph.error());
+    if (build.batches.size() > 1 || batch > 1) {
+      Result<void> checked = check_batch(*graph, batch);
+      if (!checked) return std::unexpected(std::move(checked).error().within(onnx.string()));
+    }
+    Result<Program> program =
+        lower(*graph, {.precision = build.precision, .inputs_made_on_device = {}, .steps_kept = 0});
+    if (!program) return std::unexpected(std::move(program).error().within(onnx.string()));
+  }
+  if (!options.plan.empty()) return check_writable(options.plan);
+  // The file's name depends on the device.
+  return options.cache_dir.empty() ? Result<void>() : check_writable(options.cache_dir / "plan");
+}
+
 }  // namespace
 
 std::map<std::string, Shape> shapes_of_rows(const CompileOptions& options) {
@@ -102,6 +151,9 @@ std::map<std::string, Shape> shapes_of_rows(const CompileOptions& options) {
 Result<CompileReport> compile_model(const std::filesystem::path& onnx,
                                     const CompileOptions& options, CompileObserver& observer) {
   const auto start = std::chrono::steady_clock::now();
+  const ModelOptions build = model_options(options);
+  const Result<void> checked = check_without_device(onnx, build, options);
+  if (!checked) return std::unexpected(checked.error());
   std::error_code unknown;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
   Result<OpenedDevice> opened =
@@ -109,13 +161,6 @@ Result<CompileReport> compile_model(const std::filesystem::path& onnx,
   if (!opened) return std::unexpected(std::move(opened).error());
   const auto device = std::make_shared<const OpenedDevice>(*std::move(opened));
 
-  ModelOptions build;
-  build.batches = options.batches;
-  build.input_shapes = shapes_of_rows(options);
-  build.dimensions = options.dimensions;
-  build.precision = options.precision;
-  build.tuning.effort = options.effort;
-  build.tuning.workspace_bytes_max = options.workspace_bytes;
   const PlanUse use{options.plan, options.cache_dir, onnx.stem().string(), options.takt_version};
   const Result<PlannedModel> planned = build_with_plan(
       device, onnx, build, use,

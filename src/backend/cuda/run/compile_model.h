@@ -80,8 +80,10 @@ class CompileObserver {
 // The shapes as ModelOptions takes them: without the first size where there are batch sizes.
 [[nodiscard]] std::map<std::string, Shape> shapes_of_rows(const CompileOptions& options);
 
-// Errors: invalid_input (the model, or options that it doesn't fit; the message names the file), unavailable
-// (no such device, a library is missing, the plan can't be written), out_of_memory, internal.
+// The model is read, and a file is put where the plan will be, before the device is opened. Errors: invalid_input
+// (the model, or options that it doesn't fit, such as batch sizes where the file fixes another one; the message
+// names the file), unavailable (the plan can't be written, no such device, a library is missing), out_of_memory,
+// internal.
 [[nodiscard]] Result<CompileReport> compile_model(const std::filesystem::path& onnx,
                                                   const CompileOptions& options,
                                                   CompileObserver& observer);
