@@ -132,7 +132,7 @@ def measure_takt(run: Run, step: Step) -> None:
     if options.libraries:
         environment["LD_LIBRARY_PATH"] = str(options.libraries)
     words = [str(options.programs / step.program), str(options.folder / f"{step.model}.onnx"),
-             *step.arguments, "--effort", options.effort,
+             *step.arguments, "--effort", options.effort, "--concurrent", str(options.concurrent),
              "--plan", str(options.folder / f"fp16-{options.effort}.taktplan")]
     printed = run.command(f"{step.group} {step.model}", words, step.seconds_max, environment)
     if printed is None:
@@ -176,6 +176,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--libraries", type=Path, help="folder of libraries that only takt's programs get")
     parser.add_argument("--python", default=sys.executable, help="one that has torch, torchvision and onnx")
     parser.add_argument("--effort", choices=("fast", "normal", "max"), default="normal")
+    parser.add_argument("--concurrent", type=int, default=1,
+                        help="instances beside each other that models are tuned for")
     parser.add_argument("--seconds", type=float, default=350, help="for everything")
     parser.add_argument("--pytorch-seconds", type=float, default=80, help="for measuring PyTorch")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
@@ -196,6 +198,7 @@ def main() -> int:
     run = Run(options, Goals("gpu"), options.out or ROOT / "bench" / "results" / f"gpu-models-{today}.json")
     run.body = {"date": today, "machine": run.goals.machine, "versions": versions(),
                 "command": shown(" ".join(["bench/gpu.py", *sys.argv[1:]])), "effort": options.effort,
+                "concurrent": options.concurrent,
                 "steps": [], "models": {}, "serving": {}}
     options.folder.mkdir(parents=True, exist_ok=True)
     parts = options.parts.split(",")

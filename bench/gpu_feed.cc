@@ -64,6 +64,7 @@ ModelOptions model_options(const ServedFile& file, const LoadSettings& settings,
   if (!effort) give_up("--effort must be fast, normal or max");
   options.precision = *precision;
   options.tuning.effort = *effort;
+  options.tuning.concurrent = settings.concurrent;
   options.inputs_made_on_device = {kind == InputKind::images};
   return options;
 }

@@ -39,7 +39,8 @@ enum class InputKind : std::uint8_t {
 struct LoadSettings {
   std::string precision = "fp16";
   std::string effort = "normal";
-  Duration spin{};  // of an instance, as LoadOptions
+  int concurrent = 1;  // instances that tuning times beside each other, whatever runs then
+  Duration spin{};     // of an instance, as LoadOptions
 };
 
 // The model at these batch sizes (of a file that isn't batched: at one), as the backend builds it.

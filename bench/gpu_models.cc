@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::int64_t> batches{1};
   std::string effort = "normal";
   int lanes = 0;
+  int concurrent = 1;
   std::filesystem::path pieces;
   std::filesystem::path check;
   int instances = 0;
@@ -262,6 +263,7 @@ int run(const Options& options) {
   model_options.batches = options.batches;
   model_options.precision = parse_precision(options.precision).value_or(Precision::fp16);
   model_options.lanes = options.lanes;
+  model_options.tuning.concurrent = options.concurrent;
   model_options.tuning.effort = parse_effort(options.effort).value_or(Effort::normal);
   KeptPieces pieces(options.pieces);
   const auto start = Clock::now();
@@ -273,12 +275,15 @@ int run(const Options& options) {
   Json result{{"model", options.model.filename().string()},
               {"precision", options.precision},
               {"effort", options.effort},
+              {"concurrent", options.concurrent},
               {"device", device->device().name},
               {"missing", device->missing},
               {"build_seconds", seconds},
               {"tuned", model->tuning().tuned},
               {"reused", model->tuning().reused},
               {"refused_by_check", model->tuning().refused_by_check},
+              {"planning_seconds", microseconds(model->tuning().planning) / 1e6},
+              {"trying_seconds", microseconds(model->tuning().trying) / 1e6},
               {"weights_mib", static_cast<double>(model->weights_bytes()) / (1 << 20)},
               {"instance_mib", static_cast<double>(model->room_size().bytes()) / (1 << 20)}};
   if (options.limits) {
@@ -314,6 +319,9 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batches, "batch sizes")->delimiter(',');
   app.add_option("--effort", options.effort, "fast, normal or max");
   app.add_option("--lanes", options.lanes, "steps beside each other; 0: as many as are fastest");
+  app.add_option("--concurrent", options.concurrent,
+                 "instances that tuning times beside each other, 4 at most")
+      ->check(CLI::Range(1, 64));
   app.add_option("--plan", options.pieces, "plan file to read and write");
   app.add_option("--check", options.check, "index of the reference's inputs and outputs (JSON)");
   app.add_option("--instances", options.instances, "so many at once, at the first batch size");

@@ -25,6 +25,7 @@ LoadOptions load_options(const ServedFile& file, const LoadSettings& settings,
   options.parameters = {{"cuda.effort", settings.effort}};
   options.spin = settings.spin;
   options.instances = instances;
+  options.tuned_instances = settings.concurrent;
   options.input_memory = {pool.memory()};
   if (file.batched) {
     options.batch_max = static_cast<int>(batches.back());

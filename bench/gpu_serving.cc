@@ -135,6 +135,7 @@ int run(Options options) {
   Json result{{"model", options.model.filename().string()},
               {"precision", options.load.precision},
               {"effort", options.load.effort},
+              {"concurrent", options.load.concurrent},
               {"device", device->device().name},
               {"missing", device->missing},
               {"spin_us", options.spin_us}};
@@ -169,6 +170,9 @@ int main(int argc, char** argv) {
   app.add_option("--spin-us", options.spin_us, "how long an instance looks before it sleeps");
   app.add_option("--precision", options.load.precision, "fp32, tf32, fp16 or bf16");
   app.add_option("--effort", options.load.effort, "fast, normal or max");
+  app.add_option("--concurrent", options.load.concurrent,
+                 "instances that tuning times beside each other, 4 at most")
+      ->check(CLI::Range(1, 64));
   app.add_option("--plan", options.plan, "file that keeps what tuning found out, for all programs");
   app.add_flag("--engine", options.engine,
                "what the engine adds to a request of the first --inputs");

@@ -68,6 +68,7 @@ struct CompileArguments {
   std::vector<std::int64_t> batches{1};
   std::string workspace = "1GiB";
   std::string effort = "normal";
+  std::int64_t instances = 2;           // what `lanes: auto` of a GPU opens
   std::vector<std::string> inputs;      // NAME=1x3x640x640
   std::vector<std::string> dimensions;  // NAME=640
   std::filesystem::path plan;           // empty: in the cache

@@ -127,6 +127,10 @@ Result<cuda::CompileOptions> compile_options(const CompileArguments& arguments) 
   }
   const auto effort = cuda::parse_effort(arguments.effort);
   if (!effort) return refuse_word("--effort", arguments.effort, {"fast", "normal", "max"});
+  if (arguments.instances < 1 || arguments.instances > kCompiledInstancesMax) {
+    return refuse("--instances", fmt::format("{} is no number of instances; expected 1 to {}",
+                                             arguments.instances, kCompiledInstancesMax));
+  }
   const Result<std::size_t> workspace = config::parse_bytes(arguments.workspace);
   if (!workspace) return refuse("--workspace", workspace.error().message);
   auto batches = check_batches(arguments.batches);
@@ -142,6 +146,7 @@ Result<cuda::CompileOptions> compile_options(const CompileArguments& arguments) 
   options.batches = std::move(*batches);
   options.workspace_bytes = *workspace;
   options.effort = *effort;
+  options.instances = static_cast<int>(arguments.instances);
   options.input_shapes = std::move(*shapes);
   options.dimensions = std::move(*dimensions);
   options.plan = arguments.plan;

@@ -11,6 +11,7 @@
 namespace takt::app {
 
 inline constexpr std::int64_t kCompiledBatchMax = 4096;
+inline constexpr std::int64_t kCompiledInstancesMax = 64;  // as a task's instances
 
 // Errors: invalid_input; the message names the option, what it says, what was expected and, where a word is
 // misspelt, the likely one.

@@ -20,6 +20,7 @@ TEST(CompileOptions, AreWhatTheArgumentsSay) {
   arguments.batches = {32, 1, 8, 1};
   arguments.workspace = "64MiB";
   arguments.effort = "max";
+  arguments.instances = 8;
   arguments.inputs = {"images=1x3x640x640", "a=b=7"};
   arguments.dimensions = {"height=640"};
   arguments.cache = "/cache";
@@ -28,6 +29,7 @@ TEST(CompileOptions, AreWhatTheArgumentsSay) {
   EXPECT_EQ(options->device, 3);
   EXPECT_EQ(options->precision, cuda::Precision::bf16);
   EXPECT_EQ(options->effort, cuda::Effort::max);
+  EXPECT_EQ(options->instances, 8);
   EXPECT_EQ(options->workspace_bytes, std::size_t{64} << 20);
   EXPECT_THAT(options->batches, ElementsAre(1, 8, 32));
   EXPECT_THAT(options->input_shapes,
@@ -41,6 +43,7 @@ TEST(CompileOptions, HaveDefaults) {
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->device, 0);
   EXPECT_EQ(options->precision, cuda::Precision::fp16);
+  EXPECT_EQ(options->instances, 2);  // as many as a GPU has lanes by default
   EXPECT_EQ(options->workspace_bytes, std::size_t{1} << 30);
 }
 
@@ -68,6 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
               "compile: --precision: 'fp61' is unknown; did you mean 'fp16'?"},
         Wrong{"Effort", [](CompileArguments& a) { a.effort = "maximum"; },
               "compile: --effort: 'maximum' is unknown"},
+        Wrong{"Instances", [](CompileArguments& a) { a.instances = 0; },
+              "compile: --instances: 0 is no number of instances; expected 1 to 64"},
+        Wrong{"ManyInstances", [](CompileArguments& a) { a.instances = 65; }, "expected 1 to 64"},
         Wrong{"Device", [](CompileArguments& a) { a.device = "gpu0"; }, "expected cuda:N"},
         Wrong{"DeviceNumber", [](CompileArguments& a) { a.device = "cuda:-1"; }, "expected cuda:N"},
         Wrong{"Workspace", [](CompileArguments& a) { a.workspace = "1GB"; },

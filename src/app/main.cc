@@ -141,6 +141,10 @@ void add_compile(CLI::App& app, Arguments& arguments) {
                    "How long the fastest way is looked for: fast, normal or max")
       ->capture_default_str();
   command
+      ->add_option("--instances", options.instances,
+                   "How many will run at once: the task's instances, or the GPU's lanes")
+      ->capture_default_str();
+  command
       ->add_option("--input", options.inputs,
                    "Whole shape of an input that the file leaves open, NAME=1x3x640x640; each "
                    "--batch replaces its first size; repeatable")

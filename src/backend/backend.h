@@ -35,7 +35,10 @@ struct LoadOptions {
   // It fixes dimensions that the file leaves open; empty: the file alone decides.
   std::vector<TensorSpec> input_specs;
   std::vector<TensorSpec> output_specs;
-  int instances = 1;             // how many will be opened and run in parallel
+  int instances = 1;  // how many will be opened and run in parallel
+  // For how many that run in parallel a backend tunes; 0: `instances`. A load that opens fewer to try the model out
+  // says it, so that it tries the same ways to compute that will serve.
+  int tuned_instances = 0;
   int threads_per_instance = 1;  // CPU backends
   std::vector<int> cpus;         // CPUs that the instances may use; empty: any
   // Of each instance, in place of all of those; empty: it uses all of them.

@@ -71,6 +71,7 @@ Result<void> prove(Backend& backend, const repository::ModelVersion& version,
   load.inputs.clear();
   load.input_memory.clear();
   load.instances = 1;
+  load.tuned_instances = options.instances;
   load.batch_max = version.signature.batch_max;  // a case may have more rows than this task takes
   const auto model = backend.load(source_of(version), load);
   if (!model) return std::unexpected(model.error());

@@ -152,6 +152,15 @@ TEST_F(LoadRuntime, TheBackendIsToldOfDeviceInputsAndTuning) {
   EXPECT_EQ(backend.asked.parameters, version.config.parameters);
 }
 
+// The proof opens one instance, but of what will serve.
+TEST_F(LoadRuntime, AModelIsProvedAsItIsTunedForAllInstances) {
+  AskedBackend backend;
+  options_.instances = 3;
+  EXPECT_FALSE(load_runtime(backend, version_of("good"), options_));
+  EXPECT_EQ(backend.asked.instances, 1);
+  EXPECT_EQ(backend.asked.tuned_instances, 3);
+}
+
 TEST_F(LoadRuntime, ModelIsNamedInWhatTheBackendSays) {
   options_.precision = "fp16";
   const auto runtime = load(version_of("good"));

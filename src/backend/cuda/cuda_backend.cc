@@ -246,6 +246,7 @@ class CudaBackend final : public Backend {
     build.precision = parameters->precision;
     build.tuning.may_tune = parameters->may_tune;
     build.tuning.effort = parameters->effort;
+    build.tuning.concurrent = parameters->concurrent;
     build.tuning.workspace_bytes_max = parameters->workspace_bytes_max;
     const std::int64_t batch = build.batches.back();
     const Result<graph::Graph> graph = read_batched(source.onnx_path, build, batch);

@@ -113,6 +113,7 @@ Result<CudaParameters> read_parameters(const LoadOptions& options) {
   parameters.precision = *precision;
   parameters.batches = default_batches(options.batch_max);
   parameters.may_tune = options.may_tune;
+  parameters.concurrent = options.tuned_instances > 0 ? options.tuned_instances : options.instances;
   for (const auto& [key, value] : options.parameters) {
     if (!key.starts_with(kPrefix)) continue;
     if (Result<void> read = read_parameter(key, value, options.batch_max, parameters); !read) {

@@ -23,6 +23,7 @@ struct CudaParameters {
   std::size_t workspace_bytes_max = std::size_t{1} << 30;
   std::vector<std::int64_t> batches;  // ascending; 0 alone where the model has no batch dimension
   bool may_tune = true;
+  int concurrent = 1;  // instances, as TuningOptions
 };
 
 // Errors: invalid_input (a key that isn't known, with a suggestion; a value that doesn't fit), unavailable (a

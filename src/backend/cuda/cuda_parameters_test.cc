@@ -44,6 +44,15 @@ TEST(CudaParameters, DefaultsAreThoseOfTheOptions) {
   EXPECT_TRUE(read->may_tune);
 }
 
+TEST(CudaParameters, TuningIsForAsManyInstancesAsWillServe) {
+  LoadOptions options = options_with({});
+  options.instances = 3;
+  EXPECT_EQ(read_parameters(options).value().concurrent, 3);
+  options.instances = 1;
+  options.tuned_instances = 4;
+  EXPECT_EQ(read_parameters(options).value().concurrent, 4);
+}
+
 TEST(CudaParameters, EachIsRead) {
   const Result<CudaParameters> read = read_parameters(options_with({{"cuda.precision", "fp16"},
                                                                     {"cuda.effort", "max"},

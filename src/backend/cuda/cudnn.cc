@@ -419,6 +419,10 @@ void CudnnHandle::Destroy::operator()(void* handle) const noexcept {
 }
 
 Result<CudnnHandle> CudnnHandle::create(const Cudnn& /*opened*/, const Stream& stream) {
+  return make(stream);
+}
+
+Result<CudnnHandle> CudnnHandle::make(const Stream& stream) {
   std::shared_ptr<const Context> context = stream.context();
   if (Result<void> admitted = context->admit("cuDNN handle", 0); !admitted) {
     return std::unexpected(std::move(admitted).error());

@@ -48,6 +48,8 @@ class CudnnHandle {
  public:
   // Errors: out_of_memory, device_poisoned, internal.
   [[nodiscard]] static Result<CudnnHandle> create(const Cudnn& cudnn, const Stream& stream);
+  // On another stream of the same context; from any thread. Errors: as create().
+  [[nodiscard]] Result<CudnnHandle> another(const Stream& stream) const { return make(stream); }
   [[nodiscard]] void* handle() const noexcept { return handle_.get(); }
   [[nodiscard]] const std::shared_ptr<const Context>& context() const noexcept {
     return handle_.get_deleter().context;
@@ -59,6 +61,8 @@ class CudnnHandle {
     void operator()(void* handle) const noexcept;
   };
   explicit CudnnHandle(std::unique_ptr<void, Destroy> handle) : handle_(std::move(handle)) {}
+  // Once the library is open.
+  [[nodiscard]] static Result<CudnnHandle> make(const Stream& stream);
   std::unique_ptr<void, Destroy> handle_;
 };
 

@@ -1,36 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/compile/kernel_cache.h"
 
+#include "backend/cuda/compile/host_threads.h"
 #include "backend/cuda/compile/sha256.h"
 #include "backend/cuda/driver.h"
 #include "backend/cuda/kernels/kernel_prelude.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <atomic>
-#include <exception>
-#include <new>
-#include <thread>
 #include <utility>
 
 namespace takt::cuda {
 namespace {
 
-constexpr unsigned kThreadsMax = 16;
+constexpr int kThreadsMax = 16;
 
 std::string whole_text(const KernelSource& source) {
   return "#include <takt_kernel.h>\n" + source.text;
-}
-
-// What a thread of its own does must not throw.
-template <typename Work>
-Result<void> by_value(const Work& work) try {
-  return work();
-} catch (const std::bad_alloc&) {
-  return fail(ErrorKind::out_of_memory, "the host's memory doesn't suffice to compile kernels");
-} catch (const std::exception& error) {
-  return fail(ErrorKind::internal, std::string("compiling a kernel: ") + error.what());
 }
 
 }  // namespace
@@ -77,35 +63,13 @@ Result<void> KernelCache::prepare(std::span<const KernelSource> sources,
   }
   const std::vector<std::pair<std::string, const KernelSource*>> jobs(missing.begin(),
                                                                       missing.end());
-  const int total = static_cast<int>(jobs.size());
-  std::atomic<int> next = 0;
-  std::atomic<int> done = 0;
-  std::mutex lock;
-  std::optional<Error> failure;  // guarded by `lock`; the first one
-  const auto work = [&](bool reports) {
-    for (int job = next++; job < total; job = next++) {
-      const auto& [key, source] = jobs[static_cast<std::size_t>(job)];
-      Result<void> compiled = by_value([&] { return compile(*source, key); });
-      if (!compiled) {
-        const std::scoped_lock guard(lock);
-        if (!failure) failure = std::move(compiled).error();
-        next = total;
-      }
-      ++done;
-      if (reports && progress) progress(done, total);
-    }
-  };
-  {
-    const unsigned threads =
-        std::min({kThreadsMax, std::max(1U, std::thread::hardware_concurrency()),
-                  static_cast<unsigned>(std::max(1, total))});
-    std::vector<std::jthread> others;
-    for (unsigned i = 1; i < threads; ++i) others.emplace_back(work, false);
-    work(true);
-  }
-  if (progress) progress(total, total);
-  if (failure) return std::unexpected(*std::move(failure));
-  return {};
+  return run_jobs(
+      "compiling kernels", static_cast<int>(jobs.size()), host_threads(kThreadsMax),
+      [&](int job, int /*thread*/) {
+        const auto& [key, source] = jobs[static_cast<std::size_t>(job)];
+        return compile(*source, key);
+      },
+      progress);
 }
 
 Result<Kernel> KernelCache::kernel(const KernelSource& source) {

@@ -29,7 +29,7 @@ class KernelCache {
   KernelCache(std::shared_ptr<const Context> context, PieceStore& pieces, const Nvrtc* nvrtc)
       : context_(std::move(context)), pieces_(pieces), nvrtc_(nvrtc) {}
 
-  // Compiles those that the pieces lack, on as many threads as the machine has CPUs. `progress` is told on the
+  // Compiles those that the pieces lack, on as many threads as the process may use CPUs. `progress` is told on the
   // calling thread, now and then. Code that the pieces have no room for is kept here alone. Errors: those of
   // Nvrtc::compile; unavailable (no compiler).
   [[nodiscard]] Result<void> prepare(std::span<const KernelSource> sources,

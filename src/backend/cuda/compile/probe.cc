@@ -86,45 +86,77 @@ double scale_of(const Step& step, std::size_t input) {
 }  // namespace
 
 Result<Probe> Probe::create(const Step& step, KernelCache& cache, const Stream& stream,
-                            const CudnnHandle* cudnn) {
+                            const CudnnHandle* cudnn, int runs_beside) {
   Result<Kernel> compare = cache.kernel(compare_kernel(step.outputs.front().view.type));
   if (!compare) return std::unexpected(std::move(compare).error());
-  Probe probe(step, stream, cudnn, *std::move(compare));
+  Result<Event> fork = Event::create(stream.context(), EventUse::ordering);
+  if (!fork) return std::unexpected(std::move(fork).error());
+  Probe probe(step, stream, cudnn, *std::move(compare), *std::move(fork));
+  Lane first;
   for (std::size_t i = 0; i < step.inputs.size(); ++i) {
-    Result<void> added = probe.add_tensor(probe.step_.inputs[i], scale_of(step, i), cache);
-    if (!added) return std::unexpected(std::move(added).error());
+    View& input = probe.step_.inputs[i];
+    input.buffer = static_cast<int>(i);
+    const auto added = probe.add_tensor(input, scale_of(step, i), cache);
+    if (!added) return std::unexpected(added.error());
+    first.buffers.push_back(*added);
   }
   View& result = probe.step_.outputs.front().view;
-  if (Result<void> added = probe.add_tensor(result, 0, cache); !added) {
-    return std::unexpected(std::move(added).error());
+  result.buffer = static_cast<int>(step.inputs.size());
+  // The reference's result has memory of its own.
+  probe.reference_buffers_ = first.buffers;
+  for (std::vector<std::uint64_t>* const buffers : {&first.buffers, &probe.reference_buffers_}) {
+    const auto added = probe.add_tensor(result, 0, cache);
+    if (!added) return std::unexpected(added.error());
+    buffers->push_back(*added);
   }
   probe.result_bytes_ = probe.memory_.back().span().bytes;
-  // The reference's result has memory of its own.
-  probe.reference_buffers_ = probe.buffers_;
-  View again = result;
-  if (Result<void> added = probe.add_tensor(again, 0, cache); !added) {
-    return std::unexpected(std::move(added).error());
-  }
-  probe.reference_buffers_.back() = probe.buffers_.back();
-  probe.buffers_.pop_back();
   Result<DeviceMemory> worst = DeviceMemory::allocate(stream.context(), 2 * sizeof(float));
   if (!worst) return std::unexpected(std::move(worst).error());
   probe.worst_.push_back(*std::move(worst));
+  probe.lanes_.push_back(std::move(first));
+  while (probe.runs_beside() < runs_beside) {
+    const Result<void> added = probe.add_lane(cache);
+    if (!added && added.error().kind == ErrorKind::out_of_memory) break;
+    if (!added) return std::unexpected(added.error());
+  }
   return probe;
 }
 
-Result<void> Probe::add_tensor(View& view, double scale, KernelCache& cache) {
+Result<std::uint64_t> Probe::add_tensor(View& view, double scale, KernelCache& cache) {
   // As far from an aligned address as in the program.
   const auto per_line = static_cast<std::int64_t>(kArenaAlignment / element_bytes(view.type));
-  view.buffer = static_cast<int>(buffers_.size());
   view.offset %= per_line;
   const std::size_t bytes =
       static_cast<std::size_t>(view.offset + extent_elements(view)) * element_bytes(view.type);
   Result<DeviceMemory> memory = DeviceMemory::allocate(stream_->context(), bytes);
   if (!memory) return std::unexpected(std::move(memory).error());
-  buffers_.push_back(memory->span().address);
   memory_.push_back(*std::move(memory));
-  return fill(view, memory_.back().span(), scale, cache);
+  const DeviceSpan span = memory_.back().span();
+  if (Result<void> filled = fill(view, span, scale, cache); !filled) {
+    return std::unexpected(std::move(filled).error());
+  }
+  return span.address;
+}
+
+Result<void> Probe::add_lane(KernelCache& cache) {
+  Lane lane;
+  Result<Stream> stream = Stream::create(stream_->context());
+  if (!stream) return std::unexpected(std::move(stream).error());
+  lane.stream.emplace(*std::move(stream));
+  if (cudnn_ != nullptr) {
+    Result<CudnnHandle> cudnn = cudnn_->another(*lane.stream);
+    if (!cudnn) return std::unexpected(std::move(cudnn).error());
+    lane.cudnn.emplace(*std::move(cudnn));
+  }
+  Result<Event> end = Event::create(stream_->context(), EventUse::ordering);
+  if (!end) return std::unexpected(std::move(end).error());
+  lane.end.emplace(*std::move(end));
+  const auto result = add_tensor(step_.outputs.front().view, 0, cache);
+  if (!result) return std::unexpected(result.error());
+  lane.buffers = lanes_.front().buffers;
+  lane.buffers.back() = *result;
+  lanes_.push_back(std::move(lane));
+  return {};
 }
 
 Result<void> Probe::fill(const View& view, DeviceSpan memory, double scale, KernelCache& cache) {
@@ -134,38 +166,62 @@ Result<void> Probe::fill(const View& view, DeviceSpan memory, double scale, Kern
   return kernel->launch(*stream_, flat_shape(), memory.address, count, static_cast<float>(scale));
 }
 
-Result<void> Probe::reserve(std::span<const StepRunner> way) {
+Result<void> Probe::reserve(std::span<const StepRunner> way, Lane& lane) {
   std::size_t bytes = 0;
   for (const StepRunner& part : way) bytes = std::max(bytes, part.workspace_bytes());
-  if (bytes == 0 || (!workspace_.empty() && workspace_.front().span().bytes >= bytes)) return {};
-  workspace_.clear();
+  const bool suffices = !lane.workspace.empty() && lane.workspace.front().span().bytes >= bytes;
+  if (bytes == 0 || suffices) return {};
+  lane.workspace.clear();
   Result<DeviceMemory> memory = DeviceMemory::allocate(stream_->context(), bytes);
   if (!memory) return std::unexpected(std::move(memory).error());
-  workspace_.push_back(*std::move(memory));
+  lane.workspace.push_back(*std::move(memory));
   return {};
 }
 
-Result<void> Probe::queue(std::span<const StepRunner> way,
+Result<void> Probe::queue(std::span<const StepRunner> way, const Lane& lane,
                           std::span<const std::uint64_t> buffers) const {
-  const DeviceSpan workspace = workspace_.empty() ? DeviceSpan{} : workspace_.front().span();
+  const StepQueue queue{lane.stream ? &*lane.stream : stream_, lane.cudnn ? &*lane.cudnn : cudnn_,
+                        buffers,
+                        lane.workspace.empty() ? DeviceSpan{} : lane.workspace.front().span()};
   for (const StepRunner& part : way) {
-    Result<void> queued = part.queue({stream_, cudnn_, buffers, workspace});
+    Result<void> queued = part.queue(queue);
     if (!queued) return queued;
   }
   return {};
 }
 
+Result<void> Probe::queue_beside(std::span<const StepRunner> way, int repeats) const {
+  const auto others = std::span(lanes_).subspan(1);
+  Result<void> done;
+  if (!others.empty()) done = fork_.record(*stream_);
+  for (const Lane& lane : others) {
+    if (done) done = lane.stream->wait(fork_);
+  }
+  for (int i = 0; i < repeats; ++i) {
+    for (const Lane& lane : lanes_) {
+      if (done) done = queue(way, lane, lane.buffers);
+    }
+  }
+  for (const Lane& lane : others) {
+    if (done) done = lane.end->record(*lane.stream);
+    if (done) done = stream_->wait(*lane.end);
+  }
+  return done;
+}
+
 Result<void> Probe::set_reference(std::span<const StepRunner> way) {
-  if (Result<void> reserved = reserve(way); !reserved) return reserved;
-  if (Result<void> queued = queue(way, reference_buffers_); !queued) return queued;
+  Lane& first = lanes_.front();
+  if (Result<void> reserved = reserve(way, first); !reserved) return reserved;
+  if (Result<void> queued = queue(way, first, reference_buffers_); !queued) return queued;
   return stream_->synchronize();
 }
 
 Result<float> Probe::difference(std::span<const StepRunner> way) {
-  if (Result<void> reserved = reserve(way); !reserved) {
+  Lane& first = lanes_.front();
+  if (Result<void> reserved = reserve(way, first); !reserved) {
     return std::unexpected(std::move(reserved).error());
   }
-  if (Result<void> queued = queue(way, buffers_); !queued) {
+  if (Result<void> queued = queue(way, first, first.buffers); !queued) {
     return std::unexpected(std::move(queued).error());
   }
   std::array<float, 2> numbers{};
@@ -173,7 +229,7 @@ Result<float> Probe::difference(std::span<const StepRunner> way) {
   const std::uint64_t count = result_bytes_ / element_bytes(step_.outputs.front().view.type);
   Result<void> done = copy_to_device(worst, std::as_bytes(std::span(numbers)), *stream_);
   if (done) {
-    done = compare_.launch(*stream_, flat_shape(), buffers_.back(), reference_buffers_.back(),
+    done = compare_.launch(*stream_, flat_shape(), first.buffers.back(), reference_buffers_.back(),
                            count, worst.address);
   }
   if (done) done = copy_to_host(std::as_writable_bytes(std::span(numbers)), worst, *stream_);
@@ -209,20 +265,22 @@ Result<std::vector<Duration>> Probe::times(std::span<const std::vector<StepRunne
   Result<Event> end = Event::create(stream_->context(), EventUse::timing);
   if (!end) return std::unexpected(std::move(end).error());
   for (const std::vector<StepRunner>& way : ways) {
-    if (Result<void> reserved = reserve(way); !reserved) {
-      return std::unexpected(std::move(reserved).error());
+    for (Lane& lane : lanes_) {
+      if (Result<void> reserved = reserve(way, lane); !reserved) {
+        return std::unexpected(std::move(reserved).error());
+      }
     }
   }
   const auto captured = [&](const std::vector<StepRunner>& way, int repeats) {
-    return CapturedGraph::capture(*stream_, [&]() -> Result<void> {
-      for (int i = 0; i < repeats; ++i) {
-        if (Result<void> queued = queue(way, buffers_); !queued) return queued;
-      }
-      return {};
-    });
+    return CapturedGraph::capture(*stream_, [&] { return queue_beside(way, repeats); });
   };
   std::vector<Lap> laps;
   for (const std::vector<StepRunner>& way : ways) {
+    // A handle may make something ready at its first run, which must not happen while that is recorded; the
+    // first lane's has run each way.
+    Result<void> warm = lanes_.size() > 1 ? queue_beside(way, 1) : Result<void>();
+    if (warm) warm = stream_->synchronize();
+    if (!warm) return std::unexpected(std::move(warm).error());
     Result<CapturedGraph> once = captured(way, 1);
     if (!once) return std::unexpected(std::move(once).error());
     Result<Duration> first = time_of(*once, *stream_, *begin, *end);
@@ -238,7 +296,7 @@ Result<std::vector<Duration>> Probe::times(std::span<const std::vector<StepRunne
     for (Lap& lap : laps) {
       Result<Duration> time = time_of(lap.graph, *stream_, *begin, *end);
       if (!time) return std::unexpected(std::move(time).error());
-      lap.times.push_back(*time / lap.repeats);
+      lap.times.push_back(*time / (lap.repeats * runs_beside()));
     }
   }
   std::vector<Duration> medians;

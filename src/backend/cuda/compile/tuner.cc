@@ -2,43 +2,27 @@
 #include "backend/cuda/compile/tuner.h"
 
 #include "backend/cuda/compile/probe.h"
-#include "backend/cuda/compile/sha256.h"
-#include "backend/cuda/compile/views.h"
+#include "backend/cuda/kernels/step_code.h"
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <ranges>
 #include <utility>
 
 namespace takt::cuda {
 namespace {
 
-struct EffortName {
-  Effort effort;
-  std::string_view name;
-  int plans_max;
-  int rounds;
-};
-constexpr std::array kEfforts{EffortName{Effort::fast, "fast", 3, 3},
-                              EffortName{Effort::normal, "normal", 8, 5},
-                              EffortName{Effort::max, "max", 64, 11}};
+// Plans that are made before the first of them is timed: each keeps its code in the host's memory, and in the
+// device's once it has been loaded there.
+constexpr int kPlansAhead = 256;
+constexpr int kStepsAheadMin = 8;  // work for as many threads
 
-const EffortName& settings_of(Effort effort) {
-  return *std::ranges::find(kEfforts, effort, &EffortName::effort);
-}
-
-// As plans number them; the last one is tried in certain cases only.
+// As plans number them.
 constexpr std::array kForms{ContractionForm::whole, ContractionForm::separate_epilogue,
                             ContractionForm::separate_bias, ContractionForm::as_matrices};
-
-// That there are no gaps between its elements.
-bool is_packed(const View& view) {
-  const Result<std::size_t> count = element_count(view.shape);
-  return count && std::cmp_equal(extent_elements(view), *count);
-}
 
 bool is_lost(const Error& error) {
   return error.kind == ErrorKind::device_poisoned;
@@ -61,21 +45,21 @@ bool may_be_tuned(const Step& step) {
   return std::ranges::all_of(step.inputs, floats) && floats(step.outputs.front().view);
 }
 
+// What can't be written is told by who asks for the step.
+void add_sources(std::span<const Step> steps, std::vector<KernelSource>& sources) {
+  for (const Step& step : steps) {
+    Result<StepCode> code = step_code(step, step_label(step));
+    if (!code) continue;
+    for (KernelCall& call : code->calls) sources.push_back(std::move(call.source));
+  }
+}
+
 std::vector<std::byte> to_bytes(const std::string& text) {
   const auto bytes = std::as_bytes(std::span(text));
   return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace
-
-std::string_view to_string(Effort effort) noexcept {
-  return settings_of(effort).name;
-}
-
-std::optional<Effort> parse_effort(std::string_view text) noexcept {
-  const auto* const found = std::ranges::find(kEfforts, text, &EffortName::name);
-  return found == kEfforts.end() ? std::nullopt : std::optional(found->effort);
-}
 
 // A way to compute a probe's step, and how to make it again.
 struct Tuner::Candidate {
@@ -102,13 +86,51 @@ Result<std::vector<StepRunner>> Tuner::runners(const Step& step) {
                 "with the same precision, batch sizes and shapes");
   }
   ++counts_.tuned;
-  return tune(step, key_of(step, options_.effort));
+  const auto start = std::chrono::steady_clock::now();
+  Result<std::vector<StepRunner>> tuned = tune(step, key_of(step));
+  counts_.trying += std::chrono::steady_clock::now() - start;
+  return tuned;
 }
 
-// What was looked for longer is as good; what was looked for less is better than nothing.
+Result<void> Tuner::plan_ahead(std::span<const Step> steps) {
+  if (cudnn_ == nullptr || steps.empty() || !must_be_tuned(steps.front())) return {};
+  if (planned_.contains(key_of(steps.front()))) return {};
+  const auto start = std::chrono::steady_clock::now();
+  const int steps_max =
+      std::max(kStepsAheadMin, kPlansAhead / settings_of(options_.effort).plans_max);
+  std::vector<std::string> keys;
+  std::vector<const Step*> open;
+  for (const Step& step : steps) {
+    if (std::ssize(open) == steps_max) break;
+    if (!must_be_tuned(step)) continue;
+    std::string key = key_of(step);
+    if (std::ranges::find(keys, key) != keys.end()) continue;
+    keys.push_back(std::move(key));
+    open.push_back(&step);
+  }
+  Result<std::vector<FormPlans>> found = find_plans(*cudnn_, open, search(), options_.effort);
+  if (!found) return std::unexpected(std::move(found).error());
+  std::vector<KernelSource> sources;
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    add_sources(parts_without_plan(*open[i], (*found)[i]), sources);
+    planned_.insert_or_assign(std::move(keys[i]), std::move((*found)[i]));
+  }
+  // A kernel that can't be compiled is asked for again by the way that needs it, which then drops out.
+  static_cast<void>(cache_.prepare(sources, {}));
+  counts_.planning += std::chrono::steady_clock::now() - start;
+  return {};
+}
+
+bool Tuner::must_be_tuned(const Step& step) const {
+  if (!options_.may_tune || !may_be_tuned(step)) return false;
+  return std::ranges::none_of(accepted_conditions(options_), [&](const TuningConditions& known) {
+    return known_choice(piece_key(step, known, options_.tf32)).has_value();
+  });
+}
+
 Result<std::optional<std::vector<StepRunner>>> Tuner::known_way(const Step& step) {
-  for (const EffortName& known : kEfforts | std::views::reverse) {
-    const std::string key = key_of(step, known.effort);
+  for (const TuningConditions& known : accepted_conditions(options_)) {
+    const std::string key = piece_key(step, known, options_.tf32);
     if (const std::optional<Choice> choice = known_choice(key)) {
       Result<std::vector<StepRunner>> way = restore(step, key, *choice);
       if (way) return *std::move(way);
@@ -116,14 +138,16 @@ Result<std::optional<std::vector<StepRunner>>> Tuner::known_way(const Step& step
         return std::unexpected(std::move(way).error());
       }
     }
-    if (options_.may_tune && known.effort == options_.effort) break;
   }
   return std::nullopt;
 }
 
-std::string Tuner::key_of(const Step& step, Effort effort) const {
-  return sha256_hex(fmt::format("{}\n{}{}", to_string(effort), options_.tf32 ? "tf32\n" : "",
-                                problem_text(step)));
+std::string Tuner::key_of(const Step& step) const {
+  return piece_key(step, conditions_of(options_), options_.tf32);
+}
+
+CudnnSearch Tuner::search() const {
+  return {options_.workspace_bytes_max, settings_of(options_.effort).plans_max, options_.tf32};
 }
 
 Result<std::vector<StepRunner>> Tuner::by_kernels(const Step& step) {
@@ -181,35 +205,34 @@ Result<std::vector<StepRunner>> Tuner::with_plan(const Step& step, ContractionFo
 }
 
 // Own kernels first: they are the reference. cuDNN is asked for less of the step only where it refuses more.
-Result<std::vector<Tuner::Candidate>> Tuner::candidates(const Step& step) {
+Result<std::vector<Tuner::Candidate>> Tuner::candidates(const Step& step, FormPlans planned) {
   std::vector<Candidate> found;
   Result<std::vector<StepRunner>> own = by_kernels(step);
   if (!own) return std::unexpected(std::move(own).error());
   found.push_back({{}, {}, *std::move(own)});
   if (cudnn_ == nullptr) return found;
-  for (const ContractionForm form : kForms | std::views::take(kForms.size() - 1)) {
-    if (Result<void> added = add_plans(step, form, found); !added) {
+  for (const ContractionForm form : kLesserForms) {
+    if (Result<void> added = add_plans(step, form, planned, found); !added) {
       return std::unexpected(std::move(added).error());
     }
     if (found.size() > 1) break;
   }
-  // Seen with 9.19: engines of convolutions refuse images that lie apart, those of matrix products don't.
-  if (options_.effort == Effort::max || !is_packed(step.outputs.front().view)) {
-    if (Result<void> added = add_plans(step, ContractionForm::as_matrices, found); !added) {
-      return std::unexpected(std::move(added).error());
-    }
+  if (asks_for_matrices(step, options_.effort)) {
+    Result<void> added = add_plans(step, ContractionForm::as_matrices, planned, found);
+    if (!added) return std::unexpected(std::move(added).error());
   }
   return found;
 }
 
-Result<void> Tuner::add_plans(const Step& step, ContractionForm form,
+Result<void> Tuner::add_plans(const Step& step, ContractionForm form, FormPlans& planned,
                               std::vector<Candidate>& found) {
   const std::vector<Step> parts = steps_of(step, form);
   if (parts.empty()) return {};
-  const CudnnSearch search{options_.workspace_bytes_max, settings_of(options_.effort).plans_max,
-                           options_.tf32};
-  Result<CudnnPlans> plans = cudnn_plans(*cudnn_, parts.front(), search);
-  if (!plans && is_lost(plans.error())) return std::unexpected(std::move(plans).error());
+  const auto ahead = planned.find(form);
+  const Result<CudnnPlans> plans = ahead != planned.end()
+                                       ? std::move(ahead->second)
+                                       : cudnn_plans(*cudnn_, parts.front(), search());
+  if (!plans && is_lost(plans.error())) return std::unexpected(plans.error());
   if (!plans) {
     ++counts_.failed;
     return {};
@@ -228,9 +251,13 @@ Result<void> Tuner::add_plans(const Step& step, ContractionForm form,
 }
 
 Result<std::vector<StepRunner>> Tuner::tune(const Step& step, const std::string& key) {
-  Result<Probe> probe = Probe::create(step, cache_, stream_, cudnn_);
+  auto ahead = planned_.extract(key);
+  Result<Probe> probe =
+      Probe::create(step, cache_, stream_, cudnn_, conditions_of(options_).runs_beside);
   if (!probe) return std::unexpected(std::move(probe).error());
-  Result<std::vector<Candidate>> ways = candidates(probe->step());
+  // The probe's step is the same problem, so that its plans are too.
+  Result<std::vector<Candidate>> ways =
+      candidates(probe->step(), ahead ? std::move(ahead.mapped()) : FormPlans());
   if (!ways) return std::unexpected(std::move(ways).error());
   if (Result<void> set = probe->set_reference(ways->front().way); !set) {
     return std::unexpected(std::move(set).error());

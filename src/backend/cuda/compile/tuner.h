@@ -5,10 +5,11 @@
 #pragma once
 
 #include "backend/cuda/compile/contraction_forms.h"
-#include "backend/cuda/compile/effort.h"
 #include "backend/cuda/compile/kernel_cache.h"
 #include "backend/cuda/compile/plan_file.h"
+#include "backend/cuda/compile/plan_search.h"
 #include "backend/cuda/compile/step_runner.h"
+#include "backend/cuda/compile/tuning.h"
 #include "backend/cuda/cudnn.h"
 #include "backend/cuda/stream.h"
 #include "core/result.h"
@@ -16,19 +17,13 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace takt::cuda {
 
 class Probe;
-
-struct TuningOptions {
-  bool may_tune = true;  // otherwise only what the pieces know
-  Effort effort = Effort::normal;
-  bool tf32 = false;  // FP32 products may be rounded to TF32
-  std::size_t workspace_bytes_max = std::size_t{1} << 30;
-};
 
 class Tuner {
  public:
@@ -37,11 +32,19 @@ class Tuner {
     int reused = 0;            // from the pieces, or from an equal step
     int refused_by_check = 0;  // ways that computed something else than the reference
     int failed = 0;            // ways that couldn't be run, recorded or given their workspace
+    Duration planning{};       // of the host: making cuDNN's plans ahead
+    Duration trying{};         // of the host: comparing and timing ways
   };
 
   // All of them outlive it. Without `cudnn` takt's own kernels do everything. `cudnn` works on `stream`.
   Tuner(KernelCache& cache, PieceStore& pieces, const Stream& stream, const CudnnHandle* cudnn,
         TuningOptions options);
+
+  // Makes cuDNN's plans for the first of `steps`, where it must be tuned and has none yet, and for those of the
+  // others that come next and must be too, on several threads; equal steps get theirs once. runners() finds them,
+  // and makes them itself for a step that was not announced here. A plan that can't be made only drops out. Errors:
+  // those of find_plans().
+  [[nodiscard]] Result<void> plan_ahead(std::span<const Step> steps);
 
   // What computes the step, part after part. Its result was compared with that of takt's own kernel, which sums
   // in FP32. Steps of other kinds than contraction have one way each. What the pieces have no room for is found
@@ -59,18 +62,21 @@ class Tuner {
   };
 
   [[nodiscard]] Result<std::vector<StepRunner>> by_kernels(const Step& step);
-  // Of a piece's key for a problem, found out with this effort.
-  [[nodiscard]] std::string key_of(const Step& step, Effort effort) const;
+  // Of its piece, as this tuner finds it out.
+  [[nodiscard]] std::string key_of(const Step& step) const;
+  [[nodiscard]] bool must_be_tuned(const Step& step) const;
+  [[nodiscard]] CudnnSearch search() const;
   // The ways that the pieces know; nothing where none of them can be taken.
   [[nodiscard]] Result<std::optional<std::vector<StepRunner>>> known_way(const Step& step);
   [[nodiscard]] std::optional<Choice> known_choice(const std::string& key) const;
   [[nodiscard]] Result<std::vector<StepRunner>> restore(const Step& step, const std::string& key,
                                                         const Choice& choice);
-  [[nodiscard]] Result<std::vector<Candidate>> candidates(const Step& step);
+  // `planned` has plans for some of the forms, or none.
+  [[nodiscard]] Result<std::vector<Candidate>> candidates(const Step& step, FormPlans planned);
   [[nodiscard]] Result<std::vector<StepRunner>> with_plan(const Step& step, ContractionForm form,
                                                           CudnnPlan plan);
   // Leaves out what cuDNN can't make or takt can't complete.
-  [[nodiscard]] Result<void> add_plans(const Step& step, ContractionForm form,
+  [[nodiscard]] Result<void> add_plans(const Step& step, ContractionForm form, FormPlans& planned,
                                        std::vector<Candidate>& found);
   [[nodiscard]] Result<std::vector<StepRunner>> tune(const Step& step, const std::string& key);
   [[nodiscard]] Result<std::vector<const Candidate*>> right_ones(
@@ -85,7 +91,8 @@ class Tuner {
   const CudnnHandle* cudnn_;
   TuningOptions options_;
   Counts counts_;
-  std::map<std::string, CudnnPlan> plans_;  // in use, by key: equal steps share one
+  std::map<std::string, CudnnPlan> plans_;    // in use, by key: equal steps share one
+  std::map<std::string, FormPlans> planned_;  // ahead, by key, until their step is tuned
 };
 
 }  // namespace takt::cuda

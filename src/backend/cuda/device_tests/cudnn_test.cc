@@ -3,6 +3,7 @@
 // computes must be right.
 #include "backend/cuda/cudnn.h"
 
+#include "backend/cuda/compile/plan_search.h"
 #include "backend/cuda/compile/views.h"
 #include "backend/cuda/device_tests/gpu_fixture.h"
 #include "backend/cuda/memory.h"
@@ -365,6 +366,39 @@ TEST_F(GpuCudnn, BothKindsOfPlansShareTheirNumber) {
     EXPECT_LE(std::ranges::count_if(plans.plans, is_plain), CudnnSearch().plans_max / 2)
         << test.name;
     EXPECT_TRUE(std::ranges::is_partitioned(plans.plans, is_plain)) << test.name;
+  }
+}
+
+TEST_F(GpuCudnn, PlansMadeBesideEachOtherAreThoseOfEachStepAlone) {
+  std::vector<Step> steps;
+  for (const std::int64_t channels : {8, 16, 24, 32, 40, 48, 56, 64}) {
+    steps.push_back(
+        contraction({image(), view_of(kF16, {channels, kC, 3, 3}), row_view(kF16, {channels})},
+                    conv3x3(), 3, {kSilu}));
+  }
+  std::vector<const Step*> pointers;
+  for (const Step& step : steps) pointers.push_back(&step);
+  const CudnnSearch search;
+  Result<std::vector<FormPlans>> found = find_plans(*handle_, pointers, search, Effort::normal);
+  TAKT_ASSERT_OK(found);
+  ASSERT_EQ(found->size(), steps.size());
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const auto whole = (*found)[i].find(ContractionForm::whole);
+    ASSERT_NE(whole, (*found)[i].end()) << "step " << i;
+    TAKT_ASSERT_OK(whole->second);
+    const Result<CudnnPlans> alone = cudnn_plans(*handle_, steps[i], search);
+    TAKT_ASSERT_OK(alone);
+    const std::vector<Constant> inputs = inputs_for(steps[i]);
+    const Constant expected = reference(steps[i], inputs);
+    ASSERT_EQ(whole->second->plans.size(), alone->plans.size()) << "step " << i;
+    for (std::size_t k = 0; k < alone->plans.size(); ++k) {
+      const CudnnPlan& plan = whole->second->plans[k];
+      EXPECT_EQ(plan.name(), alone->plans[k].name());
+      // The threads and handles that made it have gone.
+      const Result<std::vector<std::byte>> buffer = run(plan, steps[i], inputs);
+      TAKT_ASSERT_OK(buffer);
+      expect_result({"beside", steps[i]}, plan.name(), *buffer, expected);
+    }
   }
 }
 

@@ -146,6 +146,37 @@ TEST_F(GpuExecution, WithAPlanNothingNeedsToBeTuned) {
   expect_right(*planned);
 }
 
+TEST_F(GpuExecution, WaysAreTunedForAsManyInstancesAsRunBesideEachOther) {
+  TAKT_ASSERT_OK(build());
+  options_.tuning.concurrent = 2;
+  const Result<PlannedModel> two = build();
+  TAKT_ASSERT_OK(two);
+  EXPECT_GT(two->model->tuning().tuned, 0);
+  EXPECT_EQ(two->remade, "");
+  expect_right(*two);
+  for (const int concurrent : {1, 2}) {
+    options_.tuning.concurrent = concurrent;
+    const Result<PlannedModel> again = build();
+    TAKT_ASSERT_OK(again);
+    EXPECT_EQ(again->model->tuning().tuned, 0) << concurrent;
+  }
+}
+
+TEST_F(GpuExecution, APlanForAnotherNumberOfInstancesDoesWhereNothingMayBeTuned) {
+  const std::pair<int, int> cases[] = {{1, 3}, {3, 1}};
+  for (const auto& [tuned_for, wanted] : cases) {
+    fs::remove(use_.file);
+    options_.tuning.may_tune = true;
+    options_.tuning.concurrent = tuned_for;
+    TAKT_ASSERT_OK(build());
+    options_.tuning.may_tune = false;
+    options_.tuning.concurrent = wanted;
+    const Result<PlannedModel> planned = build();
+    TAKT_ASSERT_OK(planned);
+    expect_right(*planned);
+  }
+}
+
 // Times and code of other conditions are not used, and a person can read why.
 TEST_F(GpuExecution, APlanMadeUnderOtherConditionsIsMadeAgainAndSaysWhy) {
   start_with_a_plan();

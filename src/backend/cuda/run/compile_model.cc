@@ -96,6 +96,7 @@ ModelOptions model_options(const CompileOptions& options) {
   build.dimensions = options.dimensions;
   build.precision = options.precision;
   build.tuning.effort = options.effort;
+  build.tuning.concurrent = options.instances;
   build.tuning.workspace_bytes_max = options.workspace_bytes;
   return build;
 }

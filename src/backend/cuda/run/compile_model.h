@@ -29,6 +29,7 @@ struct CompileOptions {
   std::vector<std::int64_t> batches{1};                // rising
   std::size_t workspace_bytes = std::size_t{1} << 30;  // scratch memory that a step may ask for
   Effort effort = Effort::normal;
+  int instances = 1;  // that will run beside each other, as TuningOptions::concurrent
   // Whole, as in graph::ImportOptions; but each of `batches` takes the place of the first size.
   std::map<std::string, Shape> input_shapes;
   std::map<std::string, std::int64_t> dimensions;

@@ -40,7 +40,11 @@ Result<DeviceProgram> build_program(Program program, Tuner& tuner, Weights& weig
   built.constants = *std::move(constants);
   const int total = static_cast<int>(program.steps.size());
   for (int i = 0; i < total; ++i) {
-    const Step& step = program.steps[static_cast<std::size_t>(i)];
+    const auto steps = std::span<const Step>(program.steps).subspan(static_cast<std::size_t>(i));
+    if (Result<void> planned = tuner.plan_ahead(steps); !planned) {
+      return std::unexpected(std::move(planned).error());
+    }
+    const Step& step = steps.front();
     Result<std::vector<StepRunner>> runners = tuner.runners(step);
     if (!runners) return std::unexpected(std::move(runners).error().within(step.name));
     built.first_runner.push_back(built.runners.size());
