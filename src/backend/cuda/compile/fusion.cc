@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/compile/fusion.h"
 
+#include "backend/cuda/compile/attention.h"
+#include "backend/cuda/kernels/attention.h"
 #include "graph/operators.h"
 
 #include <algorithm>
@@ -47,8 +49,10 @@ bool may_end_contraction(UnaryKind kind) {
 
 class Fusion {
  public:
-  explicit Fusion(const Graph& graph)
+  Fusion(const Graph& graph, DataType product_type, ComputeCapability capability)
       : graph_(graph),
+        product_type_(product_type),
+        capability_(capability),
         consumers_(graph.values.size()),
         is_output_(graph.values.size()),
         grouped_(graph.nodes.size()) {
@@ -59,9 +63,12 @@ class Fusion {
   }
 
   std::vector<Group> run() {
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (!grouped_[i]) take_attention(i);
+    }
     // From the end: of two convolutions that are added, the later one takes the sum.
     for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
-      if (is_contraction(graph_, graph_.nodes[i])) take(contraction(i));
+      if (!grouped_[i] && is_contraction(graph_, graph_.nodes[i])) take(contraction(i));
     }
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       if (const auto mean = mean_of_softmax(i)) take({StepKind::single, {i, *mean}});
@@ -89,6 +96,22 @@ class Fusion {
     const std::vector<std::size_t>& nodes = consumers_[id.value];
     if (nodes.size() != 1 || is_output_[id.value] || grouped_[nodes.front()]) return {};
     return nodes.front();
+  }
+
+  void take_attention(std::size_t first) {
+    const auto next = [&](ValueId id) { return only_consumer(id); };
+    std::optional<Attention> found = attention_from(graph_, first, next);
+    if (!found) return;
+    const auto is_tuned = [&](std::size_t node) {
+      return is_contraction(graph_, graph_.nodes[node]);
+    };
+    if (!is_tuned(found->nodes.front()) || !is_tuned(found->nodes.back())) return;
+    const Shape& key = shape(found->key.value);
+    const Shape& value = shape(found->value.value);
+    const std::int64_t key_size = key.end()[found->key.transposed ? -1 : -2];
+    const std::int64_t value_size = value.end()[found->value.transposed ? -2 : -1];
+    if (!attention_supported(product_type_, capability_, key_size, value_size)) return;
+    take({StepKind::attention, std::move(found->nodes)});
   }
 
   [[nodiscard]] Group contraction(std::size_t first) const {
@@ -168,6 +191,8 @@ class Fusion {
   }
 
   const Graph& graph_;
+  const DataType product_type_;
+  const ComputeCapability capability_;
   std::vector<std::vector<std::size_t>> consumers_;  // of each value
   std::vector<bool> is_output_;
   std::vector<bool> grouped_;
@@ -201,8 +226,9 @@ bool is_pointwise(const graph::Operator& op) {
          std::holds_alternative<graph::Cast>(op) || std::holds_alternative<graph::Select>(op);
 }
 
-std::vector<Group> fuse(const graph::Graph& graph) {
-  return Fusion(graph).run();
+std::vector<Group> fuse(const graph::Graph& graph, DataType product_type,
+                        ComputeCapability capability) {
+  return Fusion(graph, product_type, capability).run();
 }
 
 }  // namespace takt::cuda

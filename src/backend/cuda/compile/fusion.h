@@ -5,6 +5,7 @@
 #pragma once
 
 #include "backend/cuda/compile/program.h"
+#include "backend/cuda/device.h"
 #include "graph/graph.h"
 
 #include <cstddef>
@@ -24,9 +25,12 @@ struct Group {
 [[nodiscard]] bool is_pointwise(const graph::Operator& op);
 
 // Every node is in one group; groups stand behind those that they need. What a group computes on the way is
-// needed by it alone, so a group has the outputs of its last node. Contractions take what follows them first;
+// needed by it alone, so a group has the outputs of its last node. Attention (attention.h) is a group where its
+// kernel takes products of `product_type` on a device of this capability. Contractions take what follows them first;
 // element-wise operators of one shape join the one that needs them. Softmax over few channels and the weighted
 // mean of its result are a group of kind single.
-[[nodiscard]] std::vector<Group> fuse(const graph::Graph& graph);
+[[nodiscard]] std::vector<Group> fuse(const graph::Graph& graph,
+                                      DataType product_type = DataType::fp32,
+                                      ComputeCapability capability = kCapabilityMin);
 
 }  // namespace takt::cuda

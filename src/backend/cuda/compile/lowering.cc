@@ -2,6 +2,7 @@
 #include "backend/cuda/compile/lowering.h"
 
 #include "backend/cuda/compile/arena_plan.h"
+#include "backend/cuda/compile/attention.h"
 #include "backend/cuda/compile/fusion.h"
 #include "backend/cuda/compile/lowering_state.h"
 #include "backend/cuda/compile/pixel_blocks.h"
@@ -27,7 +28,7 @@ class Lowering {
  public:
   Lowering(const Graph& graph, const LoweringOptions& options)
       : graph_(graph),
-        groups_(fuse(graph)),
+        groups_(fuse(graph, product_type(options.precision), options.capability)),
         steps_kept_(options.steps_kept),
         state_(graph, groups_, options) {}
 
@@ -55,6 +56,7 @@ class Lowering {
     }
     if (group.kind == StepKind::pointwise) return emit_pointwise(group, node);
     if (group.kind == StepKind::contraction) return emit_contraction(group, node);
+    if (group.kind == StepKind::attention) return emit_attention(group, node);
     if (group.nodes.size() > 1) return emit_softmax_mean(group);
     if (std::holds_alternative<graph::Concat>(node.op)) return emit_concat(node);
     if (emit_view(node)) return {};
@@ -263,6 +265,77 @@ class Lowering {
     contraction.step.ops.push_back(
         {graph::MatMul{}, {0, 1}, {graph_.value(node.outputs.front()).type}});
     state_.settle(output, contraction.result);
+  }
+
+  // Everything in the leading dimensions of the scores, which cut those of the graph.
+  Result<void> emit_attention(const Group& group, const Node& last) {
+    const std::optional<Attention> attention = attention_of(graph_, group.nodes);
+    if (!attention) return fail(ErrorKind::internal, "a group that isn't attention");
+    const ValueId output = last.outputs.front();
+    const View result = state_.destination(output);
+    state_.settle(output, result);
+    Step step{last.name, StepKind::attention, {}, {}, {}};
+    step.inputs = {attention_matrix(attention->query, attention->product, attention->scores),
+                   attention_matrix(attention->key, attention->product, attention->scores),
+                   attention_matrix(attention->value, attention->weights, attention->scores)};
+    if (attention->factor) step.inputs.push_back(attention_term(*attention->factor, *attention));
+    for (const AttentionTerm& bias : attention->biases) {
+      step.inputs.push_back(attention_term(bias, *attention));
+    }
+    add_attention_ops(step, *attention);
+    const View rows = attention->result_transposed ? last_two_swapped(result) : result;
+    step.outputs.push_back({static_cast<int>(step.inputs.size() + step.ops.size()) - 1,
+                            with_leading_of(attention->scores, rows)});
+    step.ops.back().results.front().shape = step.outputs.back().view.shape;
+    add_step(std::move(step));
+    return {};
+  }
+
+  static View last_two_swapped(View view) {
+    std::swap(view.shape.end()[-1], view.shape.end()[-2]);
+    std::swap(view.strides.end()[-1], view.strides.end()[-2]);
+    return view;
+  }
+
+  // Cutting dimensions is always a matter of strides.
+  static View with_leading_of(const Shape& scores, const View& matrices) {
+    Shape shape(scores.begin(), scores.end() - 2);
+    shape.insert(shape.end(), matrices.shape.end() - 2, matrices.shape.end());
+    return reshaped(matrices, shape).value();
+  }
+
+  // `product` has the leading dimensions that the graph multiplies in.
+  View attention_matrix(const AttentionMatrix& matrix, const Shape& product, const Shape& scores) {
+    View view = product_operand(matrix.value);
+    if (matrix.transposed) view = last_two_swapped(std::move(view));
+    Shape full(product.begin(), product.end() - 2);
+    full.insert(full.end(), view.shape.end() - 2, view.shape.end());
+    return with_leading_of(scores, broadcast(view, full));
+  }
+
+  View attention_term(const AttentionTerm& term, const Attention& attention) {
+    return with_leading_of(attention.scores, broadcast(state_.read(term.value), term.scores));
+  }
+
+  void add_attention_ops(Step& step, const Attention& attention) const {
+    const DataType type =
+        graph_.value(graph_.nodes[attention.nodes.front()].outputs.front()).type.type;
+    const auto inputs = static_cast<int>(step.inputs.size());
+    const auto add = [&](graph::Operator op, std::vector<int> arguments) {
+      step.ops.push_back({std::move(op), std::move(arguments), {{type, attention.scores}}});
+    };
+    const auto before = [&] { return inputs + static_cast<int>(step.ops.size()) - 1; };
+    add(graph::MatMul{}, {0, 1});
+    int next = 3;
+    if (attention.factor) {
+      const auto kind = attention.divides ? graph::BinaryKind::div : graph::BinaryKind::mul;
+      add(graph::Binary{kind}, {before(), next++});
+    }
+    for (std::size_t i = 0; i < attention.biases.size(); ++i) {
+      add(graph::Binary{graph::BinaryKind::add}, {before(), next++});
+    }
+    add(graph::Softmax{static_cast<int>(attention.scores.size()) - 1, false}, {before()});
+    add(graph::MatMul{}, {before(), 2});
   }
 
   View product_operand(ValueId id) {

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/compile/precision.h"
 #include "backend/cuda/compile/program.h"
+#include "backend/cuda/device.h"
 #include "core/result.h"
 #include "graph/graph.h"
 
@@ -24,10 +25,14 @@ struct LoweringOptions {
   // For so many steps after its last use a buffer's memory isn't used again, so that steps which run beside each
   // other needn't wait for it.
   int steps_kept = 0;
+  // Of the device that the program is for, or older: what it lacks isn't asked of it.
+  ComputeCapability capability = kCapabilityMin;
 };
 
 // What it decides, each where it is cheap and exact enough:
 // - Element-wise chains and what follows a convolution or a matrix product run in one step (fusion.h).
+// - Attention of 16-bit products is one step that writes no scores (attention.h), of strided views of what made
+//   queries, keys and values.
 // - Images lie channels last, everything else as its producer left it. Reshape, Transpose, Slice and Expand are
 //   views where strides can say them; what is concatenated is written into its place.
 // - With fp16 and bf16, FP32 values are stored in 16 bits on the way to a convolution or matrix product and

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/compile/lowering_state.h"
 
+#include "backend/cuda/compile/attention.h"
 #include "backend/cuda/compile/pixel_blocks.h"
 #include "graph/operators.h"
 
@@ -15,12 +16,6 @@ using graph::Graph;
 using graph::Node;
 using graph::ValueId;
 
-DataType product_type_of(Precision precision) {
-  if (precision == Precision::fp16) return DataType::fp16;
-  if (precision == Precision::bf16) return DataType::bf16;
-  return DataType::fp32;
-}
-
 constexpr std::int64_t kImageChannelsMax = 4;
 
 // Says only how elements are looked at.
@@ -28,6 +23,10 @@ bool is_view(const graph::Operator& op) {
   return std::holds_alternative<graph::Reshape>(op) ||
          std::holds_alternative<graph::Transpose>(op) || std::holds_alternative<graph::Slice>(op) ||
          std::holds_alternative<graph::Expand>(op);
+}
+
+bool is_product(StepKind kind) {
+  return kind == StepKind::contraction || kind == StepKind::attention;
 }
 
 // Its result may be much larger than its inputs.
@@ -51,7 +50,7 @@ LoweringState::LoweringState(const Graph& graph, std::span<const Group> groups,
                              const LoweringOptions& options)
     : graph_(graph),
       groups_(groups),
-      product_type_(product_type_of(options.precision)),
+      product_type_(takt::cuda::product_type(options.precision)),
       // Tensor cores read 16 bytes at a time.
       channel_multiple_(product_type_ == DataType::fp32 ? 4 : 8),
       values_(graph.values.size()),
@@ -85,9 +84,9 @@ void LoweringState::decide_types() {
   std::vector<bool> feeds_product(values_.size());  // a product needs it, or what is made of it
   for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
     const Node& node = graph_.nodes[i];
-    const bool feeds =
-        kinds_[i] == StepKind::contraction ||
-        std::ranges::any_of(node.outputs, [&](ValueId id) { return feeds_product[id.value]; });
+    const bool feeds = is_product(kinds_[i]) || std::ranges::any_of(node.outputs, [&](ValueId id) {
+                         return feeds_product[id.value];
+                       });
     if (!feeds) continue;
     // Numbers that become indices or conditions are none of a product's.
     for (const ValueId id : node.inputs) {
@@ -103,8 +102,7 @@ void LoweringState::decide_types() {
     for (const ValueId id : node.outputs) {
       ValueState& value = values_[id.value];
       if (value.stored != DataType::fp32) continue;
-      bool shorter =
-          kinds_[i] == StepKind::contraction || (feeds_product[id.value] && !only_summed[id.value]);
+      bool shorter = is_product(kinds_[i]) || (feeds_product[id.value] && !only_summed[id.value]);
       if (const auto* const reduce = std::get_if<graph::Reduce>(&node.op)) {
         // Sums are larger than what they are of, means are not.
         shorter = shorter && !is_sum(reduce->kind) && is_short(node.inputs.front());
@@ -154,7 +152,21 @@ void LoweringState::decide_orders() {
     // It lies row by row, but what is made of it shall not.
     if (images && rank > 3) values_[id.value].order = channels_last(rank);
   }
-  for (const Node& node : graph_.nodes) decide_order(node);
+  for (const Group& group : groups_) {
+    for (const std::size_t node : group.nodes) decide_order(graph_.nodes[node]);
+    if (group.kind == StepKind::attention) decide_order_of_attention(group);
+  }
+}
+
+// The heads of a token side by side, as the next product takes them.
+void LoweringState::decide_order_of_attention(const Group& group) {
+  const std::optional<Attention> attention = attention_of(graph_, group.nodes);
+  const ValueId output = graph_.nodes[group.nodes.back()].outputs.front();
+  DimensionOrder& order = values_[output.value].order;
+  if (!attention || order.size() < 3) return;
+  const auto rows = order.end() - 2;
+  if (attention->result_transposed) std::swap(rows[0], rows[1]);
+  if (order.size() > 3) std::swap(rows[-1], rows[0]);
 }
 
 void LoweringState::decide_order(const Node& node) {

@@ -95,6 +95,7 @@ class LoweringState {
   [[nodiscard]] std::vector<bool> values_that_are_only_summed() const;
   void decide_orders();
   void decide_order(const graph::Node& node);
+  void decide_order_of_attention(const Group& group);
   void add_inputs(const LoweringOptions& options);
   [[nodiscard]] bool is_for_blocks(graph::ValueId id) const;
   void place_outputs();

@@ -3,7 +3,7 @@
 #include "backend/cuda/compile/lowering.h"
 
 #include "backend/cuda/compile/host_run.h"
-#include "backend/cuda/compile/views.h"
+#include "backend/cuda/compile/lowering_fixture.h"
 #include "graph/constants.h"
 #include "graph/graph.h"
 #include "graph/import.h"
@@ -11,127 +11,20 @@
 #include <gmock/gmock.h>
 #include <onnx/onnx.pb.h>
 
-#include <algorithm>
-#include <cmath>
-#include <random>
-#include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace takt::cuda {
 namespace {
 
-using graph::Binary;
 using graph::BinaryKind;
 using graph::Constant;
 using graph::Graph;
 using graph::GraphBuilder;
-using graph::Operator;
-using graph::TensorType;
-using graph::Unary;
 using graph::UnaryKind;
 using graph::ValueId;
 
 constexpr auto kF32 = DataType::fp32;
-
-Constant random_constant(const TensorType& type, unsigned seed, double scale = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal(0, scale);
-  std::vector<double> numbers(*element_count(type.shape));
-  for (double& number : numbers) number = normal(random);
-  return graph::constant_of(type.type, type.shape, std::span<const double>(numbers));
-}
-
-// A builder that asserts, and numbers its random weights.
-class Net {
- public:
-  ValueId input(Shape shape) { return builder_.add_input("input", {kF32, std::move(shape)}); }
-  ValueId weights(Shape shape, double scale = 0.2) {
-    return builder_.add_constant(random_constant({kF32, std::move(shape)}, ++seed_, scale));
-  }
-  ValueId add(Operator op, std::vector<ValueId> inputs) {
-    builder_.set_node_name("node" + std::to_string(++nodes_));
-    Result<ValueId> added = builder_.add(std::move(op), std::move(inputs));
-    EXPECT_TRUE(added) << added.error().message;
-    return added.value();
-  }
-  ValueId number(double value) { return builder_.add_constant(graph::scalar_of(kF32, value)); }
-  ValueId conv(ValueId x, std::int64_t channels, std::int64_t kernel, std::int64_t stride = 1,
-               std::int64_t groups = 1) {
-    const std::int64_t pad = kernel / 2;
-    const graph::Window window{{kernel, kernel}, {stride, stride}, {1, 1}, {pad, pad}, {pad, pad}};
-    return add(graph::Conv{window, groups},
-               {x, weights({channels, shape(x)[1] / groups, kernel, kernel}), weights({channels})});
-  }
-  ValueId unary(UnaryKind kind, ValueId x, float alpha = 1) {
-    return add(Unary{kind, alpha, 0}, {x});
-  }
-  ValueId binary(BinaryKind kind, ValueId a, ValueId b) { return add(Binary{kind}, {a, b}); }
-  ValueId reshape(ValueId x, Shape to) { return add(graph::Reshape{std::move(to)}, {x}); }
-  ValueId transpose(ValueId x, std::vector<int> permutation) {
-    return add(graph::Transpose{std::move(permutation)}, {x});
-  }
-  ValueId slice(ValueId x, int axis, std::int64_t begin, std::int64_t size) {
-    graph::Slice slice{std::vector<std::int64_t>(shape(x).size(), 0),
-                       std::vector<std::int64_t>(shape(x).size(), 1), shape(x)};
-    slice.starts[static_cast<std::size_t>(axis)] = begin;
-    slice.sizes[static_cast<std::size_t>(axis)] = size;
-    return add(slice, {x});
-  }
-  ValueId concat(std::vector<ValueId> parts, int axis) {
-    return add(graph::Concat{axis}, std::move(parts));
-  }
-  [[nodiscard]] const Shape& shape(ValueId id) const { return builder_.shape(id); }
-  Graph finish(std::vector<ValueId> outputs) {
-    return std::move(builder_).finish(std::move(outputs));
-  }
-
- private:
-  GraphBuilder builder_;
-  unsigned seed_ = 0;
-  int nodes_ = 0;
-};
-
-std::size_t count(const Program& program, StepKind kind) {
-  return static_cast<std::size_t>(std::ranges::count(program.steps, kind, &Step::kind));
-}
-
-// Steps that only move elements.
-std::size_t copies(const Program& program) {
-  return static_cast<std::size_t>(std::ranges::count_if(program.steps, [](const Step& step) {
-    return step.kind == StepKind::pointwise && step.ops.empty();
-  }));
-}
-
-// Lowers the graph, runs both, and compares; every buffer that is not written holds NaN.
-Program expect_same(const Graph& graph, Precision precision = Precision::fp32,
-                    double tolerance = 1e-5) {
-  const Result<Program> program = lower(graph, {precision, {}});
-  EXPECT_TRUE(program) << program.error().message;
-  if (!program) return {};
-  std::vector<Constant> inputs;
-  inputs.reserve(graph.inputs.size());
-  for (const ValueId id : graph.inputs) inputs.push_back(random_constant(graph.value(id).type, 99));
-  const auto expected = graph::evaluate(graph, inputs);
-  EXPECT_TRUE(expected) << expected.error().message;
-  const auto got = run_on_host(*program, inputs);
-  EXPECT_TRUE(got) << got.error().message;
-  if (!got || !expected) return *program;
-  for (std::size_t i = 0; i < expected->size(); ++i) {
-    EXPECT_EQ((*got)[i].type, (*expected)[i].type);
-    const std::vector<double> g = graph::numbers_in((*got)[i]);
-    const std::vector<double> e = graph::numbers_in((*expected)[i]);
-    double largest = 1;
-    for (const double number : e) largest = std::max(largest, std::abs(number));
-    for (std::size_t k = 0; k < e.size(); ++k) {
-      if (std::abs(g[k] - e[k]) <= tolerance * largest) continue;
-      ADD_FAILURE() << "output " << i << ", element " << k << ": " << g[k] << ", expected " << e[k];
-      break;
-    }
-  }
-  return *program;
-}
 
 // What fills up the channels of both convolutions' results is not 0 behind a sigmoid.
 TEST(Lowering, WeightsMayBeWhatAnotherConvolutionComputes) {

@@ -23,6 +23,12 @@ std::string_view to_string(Precision precision) noexcept {
   return "";
 }
 
+DataType product_type(Precision precision) noexcept {
+  if (precision == Precision::fp16) return DataType::fp16;
+  if (precision == Precision::bf16) return DataType::bf16;
+  return DataType::fp32;
+}
+
 std::optional<Precision> parse_precision(std::string_view text) noexcept {
   for (const PrecisionName& entry : kNames) {
     if (entry.name == text) return entry.precision;

@@ -4,6 +4,8 @@
 // Owns: nothing.
 #pragma once
 
+#include "core/tensor.h"
+
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -17,6 +19,8 @@ enum class Precision : std::uint8_t {
   bf16,
 };
 [[nodiscard]] std::string_view to_string(Precision precision) noexcept;
+// In which the operands of products are stored.
+[[nodiscard]] DataType product_type(Precision precision) noexcept;
 [[nodiscard]] std::optional<Precision> parse_precision(std::string_view text) noexcept;
 
 }  // namespace takt::cuda

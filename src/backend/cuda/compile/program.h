@@ -69,6 +69,13 @@ enum class StepKind : std::uint8_t {
   // One operator of any other kind; or Softmax over the channels and the Conv of its result, of one output
   // channel and kernel 1, that gives their weighted mean: ops {Softmax, Conv} on inputs {x, weights}.
   single,
+  // softmax(query * key * factor + biases) * value, in one kernel (kernels/attention.h): ops {MatMul, perhaps
+  // Binary mul or div, up to two Binary add, Softmax over the last dimension, MatMul} on inputs {query
+  // [...,N,D], key [...,D,M], value [...,M,E], perhaps the factor, the biases}. Each op takes the result of the
+  // one before it first, then the next input; the last one's second argument is the value. All have the same
+  // leading dimensions; views of the factor and of the biases have the scores' shape [...,N,M], and the
+  // factor is the same for all scores of a head. No operand is transposed but by its strides; one output [...,N,E].
+  attention,
 };
 
 struct Step {

@@ -11,6 +11,7 @@ namespace takt::cuda {
 
 std::string step_label(const Step& step) {
   if (step.kind == StepKind::pointwise) return step.ops.empty() ? "copy" : "pointwise";
+  if (step.kind == StepKind::attention) return "attention";
   std::string label = graph::describe(step.ops.front().op);
   for (char& letter : label) {
     const auto byte = static_cast<unsigned char>(letter);

@@ -49,8 +49,9 @@ struct Link {
                               const std::vector<Link>& links, DataType type, const Layout& layout,
                               const std::vector<int>& outputs = {});
 
-[[nodiscard]] std::vector<StepCase> contraction_cases();         // a table
-[[nodiscard]] std::vector<StepCase> random_contraction_cases();  // many small ones
+[[nodiscard]] std::vector<StepCase> contraction_cases();             // a table
+[[nodiscard]] std::vector<StepCase> random_contraction_cases();      // many small ones
+[[nodiscard]] std::vector<StepCase> attention_cases(DataType type);  // of products
 [[nodiscard]] std::vector<StepCase> other_cases();  // of the other families that step_code.h names
 
 // The bytes that a buffer needs which begins where the view's offset counts from.

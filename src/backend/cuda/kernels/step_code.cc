@@ -50,6 +50,8 @@ Result<StepCode> step_code(const Step& step, const std::string& name) {
       return pointwise_code(step, name);
     case StepKind::contraction:
       return contraction_code(step, name);
+    case StepKind::attention:
+      return attention_code(step, name);
     case StepKind::single:
       break;
   }

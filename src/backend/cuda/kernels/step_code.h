@@ -45,6 +45,7 @@ struct StepCode {
 [[nodiscard]] Result<StepCode> movement_code(const Step& step, const std::string& name);
 [[nodiscard]] Result<StepCode> selection_code(const Step& step, const std::string& name);
 [[nodiscard]] Result<StepCode> group_norm_code(const Step& step, const std::string& name);
+[[nodiscard]] Result<StepCode> attention_code(const Step& step, const std::string& name);
 [[nodiscard]] Result<StepCode> contraction_code(const Step& step, const std::string& name);
 
 }  // namespace takt::cuda

@@ -82,8 +82,9 @@ Result<std::shared_ptr<const CompiledModel>> CompiledModel::build(
     report("reading" + at, 0, 1);
     Result<graph::Graph> graph = read_graph(onnx, options, batch);
     if (!graph) return std::unexpected(std::move(graph).error());
-    Result<Program> program = lower(*graph, {options.precision, options.inputs_made_on_device,
-                                             batch <= kLanesBatchMax ? kStepsKept : 0});
+    Result<Program> program =
+        lower(*graph, {options.precision, options.inputs_made_on_device,
+                       batch <= kLanesBatchMax ? kStepsKept : 0, device->device().capability});
     if (!program) return std::unexpected(std::move(program).error().within(onnx.string()));
     const Result<void> prepared = kernels.prepare(
         kernel_sources(*program),
