@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/nvrtc.h"
 
+#include "backend/cuda/kernels/kernel_instructions.h"
 #include "backend/cuda/kernels/kernel_prelude.h"
 
 #include <fmt/format.h>
@@ -31,7 +32,8 @@ struct NvrtcFunctions {
 
 namespace {
 
-constexpr const char* kPreludeName = "takt_kernel.h";
+constexpr std::array<const char*, 2> kHeaders{kKernelPrelude, kKernelInstructions};
+constexpr std::array<const char*, 2> kHeaderNames{"takt_kernel.h", "takt_instructions.h"};
 
 class Program {
  public:
@@ -133,10 +135,9 @@ Result<std::vector<std::byte>> Nvrtc::compile(const std::string& source, const s
                             version_text(version_), to_string(capability),
                             functions_->error_string(result), remedy(result), log));
   };
-  const char* const prelude = kKernelPrelude;
   nvrtcProgram made = nullptr;
-  nvrtcResult result =
-      functions_->create_program(&made, source.c_str(), name.c_str(), 1, &prelude, &kPreludeName);
+  nvrtcResult result = functions_->create_program(
+      &made, source.c_str(), name.c_str(), kHeaders.size(), kHeaders.data(), kHeaderNames.data());
   if (result != NVRTC_SUCCESS) return failed(result, "");
   const Program program(*functions_, made);
   // Line numbers are for profilers and compute-sanitizer; they cost no time on the device.

@@ -4,6 +4,7 @@
 #include "backend/cuda/compile/host_threads.h"
 #include "backend/cuda/compile/sha256.h"
 #include "backend/cuda/driver.h"
+#include "backend/cuda/kernels/kernel_instructions.h"
 #include "backend/cuda/kernels/kernel_prelude.h"
 
 #include <fmt/format.h>
@@ -22,8 +23,8 @@ std::string whole_text(const KernelSource& source) {
 }  // namespace
 
 std::string KernelCache::key_of(const KernelSource& source) const {
-  return sha256_hex(fmt::format("{}\n{}\n{}", to_string(context_->device().capability),
-                                kKernelPrelude, source.text)) +
+  return sha256_hex(fmt::format("{}\n{}\n{}\n{}", to_string(context_->device().capability),
+                                kKernelPrelude, kKernelInstructions, source.text)) +
          (nvrtc_ == nullptr ? "-" : "-" + version_text(nvrtc_->version()));
 }
 

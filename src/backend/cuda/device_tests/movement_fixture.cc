@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/device_tests/movement_fixture.h"
 
-#include "backend/cuda/memory.h"
-#include "backend/cuda/stream.h"
 #include "graph/constants.h"
 
 #include <algorithm>
@@ -94,6 +92,28 @@ void expect_near(const Constant& got, const Constant& expected, const std::strin
   }
 }
 
+// Named `name`, with what the buffers hold before.
+Result<StepRun> run_of(CodeOf code_of, const Step& step, const std::string& name,
+                       const std::vector<Constant>& inputs) {
+  Result<StepCode> code = code_of(step, name);
+  if (!code) return std::unexpected(std::move(code).error());
+  StepRun run{step, *std::move(code), {}};
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    run.buffers.push_back(stored_as(inputs[i], step.inputs[i]));
+  }
+  for (const StepOutput& output : step.outputs) run.buffers.push_back(buffer_for(output.view));
+  return run;
+}
+
+std::vector<Constant> outputs_in(const StepRun& run) {
+  std::vector<Constant> outputs;
+  const std::size_t inputs = run.step.inputs.size();
+  for (std::size_t i = 0; i < run.step.outputs.size(); ++i) {
+    outputs.push_back(taken_from(run.buffers[inputs + i], run.step.outputs[i].view));
+  }
+  return outputs;
+}
+
 }  // namespace
 
 View Storage::view_of(const TensorType& type, int buffer) const {
@@ -125,6 +145,31 @@ Constant integers(DataType type, const Shape& shape, const std::vector<std::int6
   return graph::constant_of(type, shape, std::span<const std::int64_t>(numbers));
 }
 
+void StepTest::SetUp() {
+  auto device = open_test_device();
+  if (!device && device.error().kind == ErrorKind::unavailable) {
+    GTEST_SKIP() << device.error().message;
+  }
+  TAKT_ASSERT_OK(device);
+  device_ = *std::move(device);
+}
+
+void StepTest::TearDown() {
+  if (runs_.empty() || HasFatalFailure()) return;
+  TAKT_ASSERT_OK(device_->run(runs_));
+  for (std::size_t i = 0; i < runs_.size(); ++i) {
+    const Step& step = runs_[i].step;
+    const std::vector<Constant> got = outputs_in(runs_[i]);
+    for (std::size_t output = 0; output < got.size(); ++output) {
+      std::string what =
+          graph::describe(step.ops[0].op) + " to " + to_string(step.outputs[output].view);
+      for (const View& view : step.inputs) what += " from " + to_string(view);
+      expect_near(got[output], expected_[i][output], what);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 void StepTest::expect_reference(CodeOf code_of, const graph::Operator& op,
                                 const std::vector<Constant>& inputs, const Storage& in,
                                 const Storage& out) {
@@ -151,14 +196,10 @@ void StepTest::expect_reference(CodeOf code_of, const graph::Operator& op,
   for (const Constant& input : exact) places.push_back(&input);
   const auto expected = graph::evaluate(op, places);
   TAKT_ASSERT_OK(expected);
-  const auto got = outputs_of(code_of, step, stored);
-  TAKT_ASSERT_OK(got);
-  for (std::size_t i = 0; i < got->size(); ++i) {
-    std::string what = graph::describe(op) + " to " + to_string(step.outputs[i].view);
-    for (const View& view : step.inputs) what += " from " + to_string(view);
-    expect_near((*got)[i], (*expected)[i], what);
-    if (HasFatalFailure()) return;
-  }
+  auto run = run_of(code_of, step, "step" + std::to_string(runs_.size()), stored);
+  TAKT_ASSERT_OK(run);
+  runs_.push_back(*std::move(run));
+  expected_.push_back(*expected);
 }
 
 void StepTest::expect_reference(CodeOf code_of, const graph::Operator& op,
@@ -181,65 +222,13 @@ void StepTest::expect_reference(CodeOf code_of, const graph::Operator& op,
 
 Result<std::vector<Constant>> StepTest::outputs_of(CodeOf code_of, const Step& step,
                                                    const std::vector<Constant>& inputs) {
-  const Result<StepCode> code = code_of(step, "step");
-  if (!code) return std::unexpected(code.error());
-  std::vector<Bytes> buffers;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    buffers.push_back(stored_as(inputs[i], step.inputs[i]));
-  }
-  for (const StepOutput& output : step.outputs) buffers.push_back(buffer_for(output.view));
-  if (Result<void> done = launch(*code, step, buffers); !done) {
+  Result<StepRun> run = run_of(code_of, step, "step", inputs);
+  if (!run) return std::unexpected(std::move(run).error());
+  std::vector<StepRun> runs{*std::move(run)};
+  if (Result<void> done = device_->run(runs); !done) {
     return std::unexpected(std::move(done).error());
   }
-  std::vector<Constant> outputs;
-  for (std::size_t i = 0; i < step.outputs.size(); ++i) {
-    outputs.push_back(taken_from(buffers[inputs.size() + i], step.outputs[i].view));
-  }
-  return outputs;
-}
-
-Result<void> StepTest::launch(const StepCode& code, const Step& step, std::vector<Bytes>& buffers) {
-  Result<Stream> stream = Stream::create(context_);
-  if (!stream) return std::unexpected(std::move(stream).error());
-  std::vector<DeviceMemory> memory;
-  const auto allocate = [&](std::size_t bytes) -> Result<void> {
-    auto allocated = DeviceMemory::allocate(context_, std::max<std::size_t>(bytes, 1));
-    if (!allocated) return std::unexpected(std::move(allocated).error());
-    memory.push_back(std::move(*allocated));
-    return {};
-  };
-  for (const Bytes& buffer : buffers) {
-    if (Result<void> done = allocate(buffer.size()); !done) return done;
-    if (Result<void> done = copy_to_device(memory.back().span(), buffer, *stream); !done)
-      return done;
-  }
-  if (Result<void> done = allocate(code.scratch_bytes); !done) return done;
-  const auto address_of = [&](const Operand& operand) {
-    const auto index = static_cast<std::size_t>(operand.index);
-    if (operand.kind == OperandKind::scratch) return memory.back().span().address + operand.offset;
-    const bool read = operand.kind == OperandKind::input;
-    const View& view = read ? step.inputs[index] : step.outputs[index].view;
-    const std::size_t buffer = read ? index : step.inputs.size() + index;
-    return memory[buffer].span().address +
-           static_cast<std::size_t>(view.offset) * element_bytes(view.type);
-  };
-  for (const KernelCall& call : code.calls) {
-    const KernelSource& source = call.source;
-    const auto kernel = build("#include \"takt_kernel.h\"\n" + source.text, source.name);
-    if (!kernel) return std::unexpected(kernel.error());
-    std::vector<std::uint64_t> addresses;
-    for (const Operand& operand : call.operands) addresses.push_back(address_of(operand));
-    const LaunchShape shape{{source.blocks, 1, 1}, {source.threads_x, source.threads_y, 1}, 0};
-    if (Result<void> done = kernel->launch_with_addresses(*stream, shape, addresses); !done) {
-      return done;
-    }
-    // A kernel that is still running keeps its module.
-    if (Result<void> done = stream->synchronize(); !done) return done;
-  }
-  for (std::size_t i = 0; i < buffers.size(); ++i) {
-    if (Result<void> done = copy_to_host(buffers[i], memory[i].span(), *stream); !done) return done;
-  }
-  return stream->synchronize();
+  return outputs_in(runs.front());
 }
 
 }  // namespace takt::cuda

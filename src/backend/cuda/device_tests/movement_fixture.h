@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps of one operator on the device beside the reference evaluator, with tensors that lie in memory in
-// different ways.
+// different ways. The device is a GPU or the CPU (test_device.h).
 // Thread-safe: no.
-// Owns: nothing between calls.
+// Owns: the steps that run at the end of the test.
 #pragma once
 
 #include "backend/cuda/compile/program.h"
-#include "backend/cuda/device_tests/gpu_fixture.h"
+#include "backend/cuda/device_tests/gpu_fixture.h"  // TAKT_ASSERT_OK
+#include "backend/cuda/device_tests/test_device.h"
 #include "backend/cuda/kernels/step_code.h"
 #include "graph/graph.h"
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,13 @@ struct Storage {
 
 using CodeOf = Result<StepCode> (*)(const Step& step, const std::string& name);
 
-class StepTest : public GpuTest {
+class StepTest : public testing::Test {
  protected:
+  // Skips the test where there is no device.
+  void SetUp() override;
+  // Runs what was expected and compares: together, for a compiler takes long to start.
+  void TearDown() override;
+
   // All inputs are stored in one way and all outputs in another. Rows that the reference doesn't have are -1.
   void expect_reference(CodeOf code_of, const graph::Operator& op,
                         const std::vector<graph::Constant>& inputs, const Storage& in,
@@ -52,10 +58,9 @@ class StepTest : public GpuTest {
       CodeOf code_of, const Step& step, const std::vector<graph::Constant>& inputs);
 
  private:
-  using Bytes = std::vector<std::byte>;
-  // Calls of a step on buffers of the inputs and the outputs, which are copied there and back.
-  [[nodiscard]] Result<void> launch(const StepCode& code, const Step& step,
-                                    std::vector<Bytes>& buffers);
+  std::unique_ptr<TestDevice> device_;
+  std::vector<StepRun> runs_;
+  std::vector<std::vector<graph::Constant>> expected_;  // of each run
 };
 
 }  // namespace takt::cuda

@@ -46,42 +46,6 @@ std::int64_t tiles(std::int64_t size, std::int64_t tile) {
   return (size + tile - 1) / tile;
 }
 
-// A product of 16 rows, 8 columns and 16 numbers each, and what brings a tile from shared memory into the
-// registers that it takes (PTX ISA, mma.m16n8k16 and ldmatrix). In its fragments thread 4 * i + j of a warp has
-// row i, and 8 more, and columns 2 * j and 2 * j + 1, and 8 more.
-constexpr std::string_view kTensorCores = R"cuda(
-__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
-                                         unsigned b1) {
-#if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.TAKT_TYPE.TAKT_TYPE.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#else
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.TAKT_TYPE.TAKT_TYPE.f32 "
-      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(b0));
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.TAKT_TYPE.TAKT_TYPE.f32 "
-      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[2]), "r"(a[3]), "r"(b1));
-#endif
-}
-
-// Four matrices of 8 x 8; thread 8 * i + j says where row j of matrix i begins.
-__device__ __forceinline__ void load_matrices(unsigned (&to)[4], const Element* row) {
-  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(at) : "memory");
-}
-__device__ __forceinline__ void load_transposed(unsigned (&to)[4], const Element* row) {
-  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(at) : "memory");
-}
-)cuda";
-
 // Numbers behind a row of a tile let eight rows lie in different banks.
 constexpr std::string_view kParts = R"cuda(
 constexpr unsigned kGap = 8u;
@@ -169,9 +133,9 @@ constexpr std::string_view kBody = R"cuda(
 #pragma unroll
       for (unsigned n = 0; n < kTileKeys / 8u; n += 2u) {
         unsigned b[4];
-        load_matrices(b, &keys[(n + lane / 16u) * 8u + lane % 8u][d * 16u + lane / 8u % 2u * 8u]);
-        multiply(scores[n], query[d], b[0], b[1]);
-        multiply(scores[n + 1u], query[d], b[2], b[3]);
+        takt::load_matrices(b, &keys[(n + lane / 16u) * 8u + lane % 8u][d * 16u + lane / 8u % 2u * 8u]);
+        takt::multiply<Element>(scores[n], query[d], b[0], b[1]);
+        takt::multiply<Element>(scores[n + 1u], query[d], b[2], b[3]);
       }
     }
     float larger[2] = {most[0], most[1]};
@@ -219,9 +183,9 @@ constexpr std::string_view kBody = R"cuda(
 #pragma unroll
       for (unsigned e = 0; e < kValuePadded / 8u; e += 2u) {
         unsigned b[4];
-        load_transposed(b, &values[k * 16u + lane % 16u][(e + lane / 16u) * 8u]);
-        multiply(results[e], weights, b[0], b[1]);
-        multiply(results[e + 1u], weights, b[2], b[3]);
+        takt::load_transposed(b, &values[k * 16u + lane % 16u][(e + lane / 16u) * 8u]);
+        takt::multiply<Element>(results[e], weights, b[0], b[1]);
+        takt::multiply<Element>(results[e + 1u], weights, b[2], b[3]);
       }
     }
   }
@@ -498,15 +462,6 @@ std::string head_text(const Step& step, const Attention& attention, const Tiles&
       tile.warps * 32, name, parameters, name, name, terms_of_batch(attention));
 }
 
-std::string tensor_cores_text(DataType type) {
-  std::string text(kTensorCores);
-  constexpr std::string_view kPlace = "TAKT_TYPE";
-  for (std::size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at)) {
-    text.replace(at, kPlace.size(), type == DataType::bf16 ? "bf16" : "f16");
-  }
-  return text;
-}
-
 KernelSource attention_kernel(const Step& step, const Attention& attention,
                               const std::string& name) {
   const Tiles tile = tiles_of(attention);
@@ -515,7 +470,7 @@ KernelSource attention_kernel(const Step& step, const Attention& attention,
   std::string text = fmt::format("namespace {}_parts {{\nusing Element = {};\nusing Output = {};\n",
                                  kernel, stored_type(type), stored_type(step.outputs[0].view.type));
   text += sizes_text(attention, tile) + strides_text(step, attention) +
-          terms_text(step, attention) + tensor_cores_text(type);
+          terms_text(step, attention);
   text += kParts;
   text += "}\n" + head_text(step, attention, tile, kernel);
   text += kBody;

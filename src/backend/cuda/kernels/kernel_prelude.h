@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every generated kernel may use: 16-bit floats, elements that move together,
 // and arithmetic that C++ leaves undefined.
-// Text for the runtime compiler, which brings no headers of its own.
+// Text for the runtime compiler, which brings no headers of its own: `takt_kernel.h`. It includes
+// kernel_instructions.h as `takt_instructions.h`.
 // Thread-safe: yes, a constant.
 // Owns: nothing.
 #pragma once
@@ -10,6 +11,7 @@ namespace takt::cuda {
 
 inline constexpr char kKernelPrelude[] = R"cuda(
 #pragma once
+#include <takt_instructions.h>
 
 namespace takt {
 
@@ -20,11 +22,7 @@ struct bf16 { unsigned short bits; };
 
 __device__ __forceinline__ float to_float(float value) { return value; }
 
-__device__ __forceinline__ float to_float(fp16 value) {
-  float result;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-  return result;
-}
+__device__ __forceinline__ float to_float(fp16 value) { return float_of_fp16(value.bits); }
 
 __device__ __forceinline__ float to_float(bf16 value) {
   return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
@@ -38,16 +36,14 @@ __device__ __forceinline__ float from_float<float>(float value) { return value; 
 
 template <>
 __device__ __forceinline__ fp16 from_float<fp16>(float value) {
-  fp16 result;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
-  return result;
+  return {fp16_of_float(value)};
 }
 
 template <>
 __device__ __forceinline__ bf16 from_float<bf16>(float value) {
   bf16 result;
 #if __CUDA_ARCH__ >= 800
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+  result.bits = bf16_of_float(value);
 #else
   const unsigned bits = __float_as_uint(value);
   const unsigned even = bits >> 16 & 1;

@@ -252,18 +252,16 @@ std::string larger_text(const PoolWindows& pool, int width) {
   std::string fast;
   if (type == DataType::fp32) {
     fast = fmt::format(
-        "#pragma unroll\n  for (int k = 0; k < {}; ++k) {{\n"
-        "    asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(a.at[k]) : \"f\"(a.at[k]), \"f\"(b.at[k]));\n"
-        "  }}\n",
+        "#pragma unroll\n  for (int k = 0; k < {}; ++k) a.at[k] = takt::larger_fp32(a.at[k], "
+        "b.at[k]);\n",
         width);
   } else if ((half || type == DataType::bf16) && width > 1) {
     fast = fmt::format(
         "  union Words {{ Group group; unsigned at[{0}]; }};\n"
         "  Words x = {{a}};\n  const Words y = {{b}};\n"
-        "#pragma unroll\n  for (int k = 0; k < {0}; ++k) {{\n"
-        "    asm(\"max.NaN.{1} %0, %1, %2;\" : \"=r\"(x.at[k]) : \"r\"(x.at[k]), \"r\"(y.at[k]));\n"
-        "  }}\n  a = x.group;\n",
-        width / 2, half ? "f16x2" : "bf16x2");
+        "#pragma unroll\n  for (int k = 0; k < {0}; ++k) x.at[k] = takt::larger_{1}(x.at[k], "
+        "y.at[k]);\n  a = x.group;\n",
+        width / 2, half ? "fp16x2" : "bf16x2");
   }
   text += "__device__ __forceinline__ Group larger(Group a, const Group& b) {\n";
   text += fast.empty() ? each : "#if __CUDA_ARCH__ >= 800\n" + fast + "#else\n" + each + "#endif\n";

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instructions that kernels need and CUDA C++ has no words for without NVIDIA's headers, each a function.
+// emulation/takt_instructions.h has the same functions for the CPU.
+// Text for the runtime compiler, which the prelude includes.
+// Thread-safe: yes, a constant.
+// Owns: nothing.
+#pragma once
+
+namespace takt::cuda {
+
+inline constexpr char kKernelInstructions[] = R"cuda(
+#pragma once
+
+namespace takt {
+
+__device__ __forceinline__ float float_of_fp16(unsigned short bits) {
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(bits));
+  return result;
+}
+
+__device__ __forceinline__ unsigned short fp16_of_float(float value) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+#if __CUDA_ARCH__ >= 800
+__device__ __forceinline__ unsigned short bf16_of_float(float value) {
+  unsigned short bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+// The larger of two numbers, NaN if one is; the others of two 16-bit floats side by side.
+__device__ __forceinline__ float larger_fp32(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ __forceinline__ unsigned larger_fp16x2(unsigned a, unsigned b) {
+  unsigned result;
+  asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+__device__ __forceinline__ unsigned larger_bf16x2(unsigned a, unsigned b) {
+  unsigned result;
+  asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+#endif
+
+// Tensor cores: a product of 16 rows, 8 columns and 16 numbers each, added to `sums`. In the fragments thread
+// 4 * i + j of a warp has row i, and 8 more, and columns 2 * j and 2 * j + 1, and 8 more (PTX ISA, mma.m16n8k16).
+struct fp16;
+struct bf16;
+template <typename Element>
+__device__ void multiply(float (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+
+#if __CUDA_ARCH__ >= 800
+template <>
+__device__ __forceinline__ void multiply<fp16>(float (&sums)[4], const unsigned (&a)[4],
+                                               unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+template <>
+__device__ __forceinline__ void multiply<bf16>(float (&sums)[4], const unsigned (&a)[4],
+                                               unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#else
+template <>
+__device__ __forceinline__ void multiply<fp16>(float (&sums)[4], const unsigned (&a)[4],
+                                               unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[2]), "r"(a[3]), "r"(b1));
+}
+#endif
+
+// Four matrices of 8 x 8 numbers of 16 bits from shared memory into the registers that a product takes (PTX ISA,
+// ldmatrix); thread 8 * i + j says where row j of matrix i begins, at a multiple of 16 bytes.
+__device__ __forceinline__ void load_matrices(unsigned (&to)[4], const void* row) {
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(at) : "memory");
+}
+// Each matrix with rows and columns exchanged.
+__device__ __forceinline__ void load_transposed(unsigned (&to)[4], const void* row) {
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(at) : "memory");
+}
+
+}  // namespace takt
+)cuda";
+
+}  // namespace takt::cuda
