@@ -469,8 +469,7 @@ KernelSource attention_kernel(const Step& step, const Attention& attention,
   const DataType type = step.inputs[0].type;
   std::string text = fmt::format("namespace {}_parts {{\nusing Element = {};\nusing Output = {};\n",
                                  kernel, stored_type(type), stored_type(step.outputs[0].view.type));
-  text += sizes_text(attention, tile) + strides_text(step, attention) +
-          terms_text(step, attention);
+  text += sizes_text(attention, tile) + strides_text(step, attention) + terms_text(step, attention);
   text += kParts;
   text += "}\n" + head_text(step, attention, tile, kernel);
   text += kBody;

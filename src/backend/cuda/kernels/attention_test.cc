@@ -2,8 +2,8 @@
 #include "backend/cuda/kernels/attention.h"
 
 #include "backend/cuda/device_tests/step_cases.h"
+#include "backend/cuda/kernels/compiler_fixture.h"
 #include "backend/cuda/kernels/step_code.h"
-#include "backend/cuda/nvrtc.h"
 
 #include <gtest/gtest.h>
 
@@ -93,10 +93,10 @@ TEST(Attention, RefusesWhatDoesNotFit) {
 
 // Without a GPU only the compiler can look.
 TEST(Attention, EveryKernelCompilesForEveryCapabilityThatHasItsType) {
-  const auto nvrtc = Nvrtc::open(library_search({}, TAKT_VENV "/../build/takt"), 13);
+  TAKT_SKIP_COMPILING_WHERE_SANITIZED();
+  const auto nvrtc = project_compiler();
   ASSERT_TRUE(nvrtc) << nvrtc.error().message;
-  for (const ComputeCapability capability :
-       {kCapabilityMin, ComputeCapability{8, 0}, ComputeCapability{9, 0}}) {
+  for (const ComputeCapability capability : {kCapabilityMin, ComputeCapability{9, 0}}) {
     for (const DataType type : {kF16, kB16}) {
       if (!attention_supported(type, capability, 64, 64)) continue;
       std::string source = "#include <takt_kernel.h>\n";

@@ -2,8 +2,8 @@
 #include "backend/cuda/kernels/contraction.h"
 
 #include "backend/cuda/device_tests/step_cases.h"
+#include "backend/cuda/kernels/compiler_fixture.h"
 #include "backend/cuda/kernels/step_code.h"
-#include "backend/cuda/nvrtc.h"
 
 #include <gtest/gtest.h>
 
@@ -124,7 +124,8 @@ TEST(Contraction, RefusesWhatDoesNotFit) {
 
 // Without a GPU only the compiler can look.
 TEST(Contraction, EveryKernelCompilesForEveryCapability) {
-  const auto nvrtc = Nvrtc::open(library_search({}, TAKT_VENV "/../build/takt"), 13);
+  TAKT_SKIP_COMPILING_WHERE_SANITIZED();
+  const auto nvrtc = project_compiler();
   ASSERT_TRUE(nvrtc) << nvrtc.error().message;
   std::string source = "#include <takt_kernel.h>\n";
   int kernels = 0;
