@@ -7,8 +7,9 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <map>
+#include <memory>
+#include <semaphore>
 #include <string>
 
 namespace takt::cuda {
@@ -35,18 +36,21 @@ class ServedByEngine {
     request.inputs.push_back(input_of(file_, feed, 1));
     request.holds = {feed.slots.front()};
     request.more_come = flush;
-    double us = 0;
-    std::atomic<bool> answered{false};
+    // The answering thread may still be in release() when this one goes on.
+    struct Answer {
+      double us = 0;
+      std::binary_semaphore came{0};
+    };
+    const auto answer = std::make_shared<Answer>();
     const auto start = std::chrono::steady_clock::now();
-    engine_->submit(std::move(request), [&](const Result<InferResult>& result) {
-      us = microseconds_since(start);
+    engine_->submit(std::move(request), [answer, start](const Result<InferResult>& result) {
+      answer->us = microseconds_since(start);
       if (!result) give_up(result.error().message);
-      answered = true;
-      answered.notify_one();
+      answer->came.release();
     });
     if (flush) engine_->flush(1s);
-    answered.wait(false);
-    return us;
+    answer->came.acquire();
+    return answer->us;
   }
 
   // Of the second instance, past the engine.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gpu_measure.h"
 
+#include "backend/cuda/run/planned_build.h"
 #include "core/half.h"
 
 #include <algorithm>
@@ -115,13 +116,16 @@ double in_a_row_us(const Execution& execution, std::int64_t batch) {
   return median(std::move(times));
 }
 
-KeptPieces::KeptPieces(std::filesystem::path file) : file_(std::move(file)) {
+KeptPieces::KeptPieces(const OpenedDevice& device, std::filesystem::path file)
+    : file_(std::move(file)), key_(device_key(device, kVersion)) {
   std::error_code ignored;
   if (!file_.empty() && std::filesystem::exists(file_, ignored)) {
-    if (Result<Plan> plan = read_plan(file_)) {
+    Result<Plan> plan = read_plan(file_);
+    const Result<void> fits = plan ? check_key(key_, plan->key) : std::unexpected(plan.error());
+    if (fits) {
       store_ = std::move(plan->pieces);
     } else {
-      std::cerr << plan.error().message << "; it is made anew\n";
+      std::cerr << fits.error().message << "; it is made anew\n";
     }
   }
   if (!store_) store_ = std::make_unique<PieceStore>();
@@ -140,7 +144,7 @@ void KeptPieces::absorb(const std::filesystem::path& plan) {
 }
 
 void KeptPieces::save() const {
-  if (!file_.empty()) must(write_plan(file_, {}, *store_));
+  if (!file_.empty()) must(write_plan(file_, key_, *store_));
 }
 
 }  // namespace takt::cuda

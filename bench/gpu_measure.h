@@ -57,11 +57,13 @@ void fill_with_noise(std::span<std::byte> bytes, DataType type, std::uint64_t se
 // Device time of one launch where many are queued one behind the other: the median of some rows of them.
 [[nodiscard]] double in_a_row_us(const Execution& execution, std::int64_t batch);
 
+inline constexpr const char* kVersion = "bench";  // of plans, in place of takt's
+
 // One file for all models and programs, so that nothing is tuned twice.
 class KeptPieces {
  public:
-  // Nothing is kept where `file` is empty. One that can't be read is made anew.
-  explicit KeptPieces(std::filesystem::path file);
+  // Nothing is kept where `file` is empty. One that can't be read, or is of other conditions, is made anew.
+  KeptPieces(const OpenedDevice& device, std::filesystem::path file);
   [[nodiscard]] PieceStore& store() noexcept { return *store_; }
   // Where the backend keeps its own plans; empty: nowhere.
   [[nodiscard]] std::filesystem::path backend_folder() const;
@@ -70,6 +72,7 @@ class KeptPieces {
 
  private:
   std::filesystem::path file_;
+  PlanKey key_;  // of no model
   std::unique_ptr<PieceStore> store_;
 };
 

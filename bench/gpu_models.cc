@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -257,15 +258,21 @@ Json compare(const Execution& execution, std::int64_t batch, const std::filesyst
   return results;
 }
 
+template <typename Setting>
+Setting known(std::optional<Setting> setting, const std::string& text) {
+  if (!setting) give_up("'" + text + "' isn't known; --help lists what is");
+  return *setting;
+}
+
 int run(const Options& options) {
   const auto device = first_device();
   ModelOptions model_options;
   model_options.batches = options.batches;
-  model_options.precision = parse_precision(options.precision).value_or(Precision::fp16);
+  model_options.precision = known(parse_precision(options.precision), options.precision);
   model_options.lanes = options.lanes;
   model_options.tuning.concurrent = options.concurrent;
-  model_options.tuning.effort = parse_effort(options.effort).value_or(Effort::normal);
-  KeptPieces pieces(options.pieces);
+  model_options.tuning.effort = known(parse_effort(options.effort), options.effort);
+  KeptPieces pieces(*device, options.pieces);
   const auto start = Clock::now();
   const auto model =
       must(CompiledModel::build(device, options.model, model_options, pieces.store(), {}));

@@ -14,8 +14,6 @@
 namespace takt::cuda {
 namespace {
 
-constexpr const char* kVersion = "bench";  // of plans
-
 LoadOptions load_options(const ServedFile& file, const LoadSettings& settings,
                          const std::vector<std::int64_t>& batches, InputKind kind, int instances,
                          const SlotPool& pool) {

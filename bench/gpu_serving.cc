@@ -129,8 +129,8 @@ void check(const Options& options) {
 int run(Options options) {
   check(options);
   options.load.spin = std::chrono::microseconds(options.spin_us);
-  KeptPieces pieces(options.plan);
   const auto device = first_device();
+  KeptPieces pieces(*device, options.plan);
   const Bench bench{options, read_served_file(options.model), device, pieces};
   Json result{{"model", options.model.filename().string()},
               {"precision", options.load.precision},

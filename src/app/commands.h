@@ -61,13 +61,14 @@ struct PlanOptions {
   bool json = false;
 };
 
+// What is empty is as takt serve would load the model, if it lies in a repository (compile_defaults.h).
 struct CompileArguments {
   std::filesystem::path model;  // an ONNX file
   std::string device = "cuda:0";
-  std::string precision = "fp16";
-  std::vector<std::int64_t> batches{1};
-  std::string workspace = "1GiB";
-  std::string effort = "normal";
+  std::string precision;                // otherwise fp16
+  std::vector<std::int64_t> batches;    // otherwise 1
+  std::string workspace;                // otherwise 1GiB
+  std::string effort;                   // otherwise normal
   std::int64_t instances = 2;           // what `lanes: auto` of a GPU opens
   std::vector<std::string> inputs;      // NAME=1x3x640x640
   std::vector<std::string> dimensions;  // NAME=640
@@ -88,7 +89,7 @@ struct KeyOptions {
 [[nodiscard]] int run_validate(const ValidateOptions& options);
 // 0: the deadlines hold; 1: they don't.
 [[nodiscard]] int run_plan(const PlanOptions& options);
-[[nodiscard]] int run_compile(const CompileArguments& arguments);
+[[nodiscard]] int run_compile(CompileArguments arguments);
 // Prints a new key for clients of a server, and what takt.yaml says of it.
 [[nodiscard]] int run_key(const KeyOptions& options);
 [[nodiscard]] int run_version();

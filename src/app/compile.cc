@@ -2,6 +2,7 @@
 // `takt compile`: a model tuned and compiled for a GPU ahead of time.
 #include "app/command_run.h"
 #include "app/commands.h"
+#include "app/compile_defaults.h"
 #include "app/compile_options.h"
 #include "app/compile_report.h"
 #include "app/progress.h"
@@ -42,8 +43,14 @@ class StageProgress final : public cuda::CompileObserver {
 
 }  // namespace
 
-int run_compile(const CompileArguments& arguments) {
+int run_compile(CompileArguments arguments) {
+  // What is wrong with the command line comes first.
   Result<cuda::CompileOptions> options = compile_options(arguments);
+  if (!options) return report_error(options.error());
+  if (Result<void> filled = fill_from_repository(arguments); !filled) {
+    return report_error(filled.error());
+  }
+  options = compile_options(arguments);
   if (!options) return report_error(options.error());
   options->takt_version = TAKT_VERSION;
   const Result<cuda::CompileReport> report = [&] {

@@ -62,7 +62,6 @@ Result<std::vector<std::int64_t>> check_batches(std::vector<std::int64_t> batche
     return refuse("--batch",
                   fmt::format("{} is no batch size; expected 1 to {}", batch, kCompiledBatchMax));
   }
-  if (batches.empty()) return refuse("--batch", "none; expected sizes such as 1,8,32");
   std::ranges::sort(batches);
   const auto repeated = std::ranges::unique(batches);
   batches.erase(repeated.begin(), repeated.end());
@@ -117,7 +116,11 @@ Result<std::map<std::string, Value>> parse_settings(std::string_view option,
 
 }  // namespace
 
-Result<cuda::CompileOptions> compile_options(const CompileArguments& arguments) {
+Result<cuda::CompileOptions> compile_options(CompileArguments arguments) {
+  if (arguments.precision.empty()) arguments.precision = "fp16";
+  if (arguments.batches.empty()) arguments.batches = {1};
+  if (arguments.workspace.empty()) arguments.workspace = "1GiB";
+  if (arguments.effort.empty()) arguments.effort = "normal";
   cuda::CompileOptions options;
   const Result<int> device = parse_device(arguments.device);
   if (!device) return std::unexpected(device.error());

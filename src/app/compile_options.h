@@ -15,6 +15,6 @@ inline constexpr std::int64_t kCompiledInstancesMax = 64;  // as a task's instan
 
 // Errors: invalid_input; the message names the option, what it says, what was expected and, where a word is
 // misspelt, the likely one.
-[[nodiscard]] Result<cuda::CompileOptions> compile_options(const CompileArguments& arguments);
+[[nodiscard]] Result<cuda::CompileOptions> compile_options(CompileArguments arguments);
 
 }  // namespace takt::app

@@ -80,7 +80,6 @@ INSTANTIATE_TEST_SUITE_P(
               "compile: --workspace: '1GB'"},
         Wrong{"Batch", [](CompileArguments& a) { a.batches = {8, 0}; },
               "compile: --batch: 0 is no batch size"},
-        Wrong{"NoBatch", [](CompileArguments& a) { a.batches = {}; }, "such as 1,8,32"},
         Wrong{"InputName", [](CompileArguments& a) { a.inputs = {"1x3x640"}; },
               "compile: --input: '1x3x640' names nothing; expected images=1x3x640x640"},
         Wrong{"InputShape", [](CompileArguments& a) { a.inputs = {"images=1x0x640"}; },

@@ -129,17 +129,17 @@ void add_compile(CLI::App& app, Arguments& arguments) {
   command->add_option("model", options.model, "The ONNX file")->required();
   command->add_option("--device", options.device, "The GPU")->capture_default_str();
   command->add_option("--precision", options.precision, "fp32, tf32, fp16 or bf16")
-      ->capture_default_str();
+      ->default_str("fp16");
   command->add_option("--batch", options.batches, "Batch sizes, by comma, such as 1,8,32")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->capture_default_str();
+      ->default_str("1");
   command->add_option("--workspace", options.workspace, "Scratch memory that a layer may ask for")
-      ->capture_default_str();
+      ->default_str("1GiB");
   command
       ->add_option("--effort", options.effort,
                    "How long the fastest way is looked for: fast, normal or max")
-      ->capture_default_str();
+      ->default_str("normal");
   command
       ->add_option("--instances", options.instances,
                    "How many will run at once: the task's instances, or the GPU's lanes")
@@ -161,8 +161,12 @@ void add_compile(CLI::App& app, Arguments& arguments) {
   command->add_flag("--verbose", options.verbose, "Show each layer");
   command->add_flag("--json", options.json, "Print JSON in place of the tables");
   command->footer(
-      "takt serve finds the plan where models.cache is --cache, and uses what was compiled for the "
-      "cuda.precision (fp32 if config.pbtxt has none) and cuda.batches of the model.\n"
+      "A model in a repository, NAME/VERSION/model.onnx, is compiled as takt serve loads it: what "
+      "isn't "
+      "given here is as its config.pbtxt says (cuda.precision, cuda.batches, cuda.effort, "
+      "cuda.workspace_mib; fp32 and 1,2,4,... to max_batch_size if it says nothing). takt serve "
+      "finds the "
+      "plan where models.cache is --cache.\n"
       "Exit code: 0 compiled, 1 no GPU, a library is missing or the plan can't be written, 2 bad "
       "usage or a model that a GPU doesn't run.");
   command->callback([&arguments] { arguments.exit_code = run_compile(arguments.compile); });

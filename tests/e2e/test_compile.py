@@ -7,8 +7,8 @@ import re
 import pytest
 import tiny_models
 
-OPTIONS = ["device", "precision", "batch", "workspace", "effort", "input", "dimension", "plan", "cache", "verbose",
-           "json"]
+OPTIONS = ["device", "precision", "batch", "workspace", "effort", "instances", "input", "dimension", "plan", "cache",
+           "verbose", "json"]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_help_shows_every_option_with_its_default_and_what_serve_does_with_a_pla
     said = takt.run("compile", "--help").ok().out
     for option in OPTIONS:
         assert re.search(rf"^  (-o,)?--{option}\b", said, re.MULTILINE), option
-    for default in ("cuda:0", "fp16", "[1]", "1GiB", "normal", takt.environment["HOME"] + "/.cache/takt"):
+    for default in ("cuda:0", "fp16", "1", "1GiB", "normal", takt.environment["HOME"] + "/.cache/takt"):
         assert f"={default}" in said, default
     assert "cuda.precision" in said and "cuda.batches" in said and "Exit code" in said
 

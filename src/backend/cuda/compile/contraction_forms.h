@@ -28,7 +28,7 @@ enum class ContractionForm : std::uint8_t {
 
 // Products and sums, twice their number: what one output element sums up, times the elements.
 [[nodiscard]] double floating_point_operations(const Step& step);
-// Elements that inputs and outputs have, each counted once.
+// Bytes of the elements that inputs and outputs have, each counted once.
 [[nodiscard]] double bytes_moved(const Step& step);
 
 }  // namespace takt::cuda

@@ -73,7 +73,7 @@ Tuner::Tuner(KernelCache& cache, PieceStore& pieces, const Stream& stream, const
     : cache_(cache), pieces_(pieces), stream_(stream), cudnn_(cudnn), options_(options) {}
 
 Result<std::vector<StepRunner>> Tuner::runners(const Step& step) {
-  if (!may_be_tuned(step)) return by_kernels(step);
+  if (!may_be_tuned(step) || cudnn_ == nullptr) return by_kernels(step);
   Result<std::optional<std::vector<StepRunner>>> known = known_way(step);
   if (!known) return std::unexpected(std::move(known).error());
   if (*known) {
@@ -201,6 +201,8 @@ Result<std::vector<StepRunner>> Tuner::with_plan(const Step& step, ContractionFo
     if (!rest) return std::unexpected(std::move(rest).error());
     runners.push_back(*std::move(rest));
   }
+  if (runners.empty())
+    return fail(ErrorKind::invalid_input, "the plan's form isn't one of the step's");
   return runners;
 }
 

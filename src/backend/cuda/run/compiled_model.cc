@@ -118,8 +118,12 @@ void CompiledModel::size_room() {
 Result<void> CompiledModel::choose_lanes(std::shared_ptr<const OpenedDevice> device,
                                          std::int64_t batch, DeviceProgram& program,
                                          const TuningOptions& tuning, PieceStore& pieces) {
+  // By the contractions, which take nearly all of the time: how inputs get there differs between who compiles
+  // ahead and who serves images.
   std::string problem = "lanes\n";
-  for (const Step& step : program.program.steps) problem += problem_text(step);
+  for (const Step& step : program.program.steps) {
+    if (step.kind == StepKind::contraction) problem += problem_text(step);
+  }
   const std::string key = sha256_hex(problem);
   if (const auto known = pieces.find(kChoicePiece, key); known && known->size() == 1) {
     const int lanes = std::to_integer<int>(known->front());

@@ -69,7 +69,7 @@ class CompiledModel {
   [[nodiscard]] const std::map<std::int64_t, DeviceProgram>& programs() const noexcept {
     return programs_;
   }
-  // At the largest batch size.
+  // At the last batch size of the options.
   [[nodiscard]] const std::vector<BoundTensor>& inputs() const noexcept { return inputs_; }
   [[nodiscard]] const std::vector<BoundTensor>& outputs() const noexcept { return outputs_; }
   [[nodiscard]] std::size_t weights_bytes() const noexcept { return weights_.bytes(); }

@@ -50,19 +50,24 @@ Result<void> save(const std::filesystem::path& file, const PlanKey& key, PieceSt
 
 }  // namespace
 
-Result<PlanKey> plan_key(const OpenedDevice& device, const std::filesystem::path& onnx,
-                         const PlanUse& use) {
-  Result<std::string> digest = model_digest(onnx);
-  if (!digest) return std::unexpected(std::move(digest).error());
+PlanKey device_key(const OpenedDevice& device, const std::string& takt_version) {
   PlanKey key;
-  key.model_name = use.model_name;
-  key.model_sha256 = *std::move(digest);
-  key.takt_version = use.takt_version;
+  key.takt_version = takt_version;
   key.device_name = device.device().name;
   key.capability = to_string(device.device().capability);
   key.sm_count = device.device().sm_count;
   key.driver_cuda_version = version_text(device.driver->version());
   key.cudnn_version = device.cudnn ? cudnn_version_text(device.cudnn->version()) : "";
+  return key;
+}
+
+Result<PlanKey> plan_key(const OpenedDevice& device, const std::filesystem::path& onnx,
+                         const PlanUse& use) {
+  Result<std::string> digest = model_digest(onnx);
+  if (!digest) return std::unexpected(std::move(digest).error());
+  PlanKey key = device_key(device, use.takt_version);
+  key.model_name = use.model_name;
+  key.model_sha256 = *std::move(digest);
   return key;
 }
 

@@ -35,6 +35,8 @@ struct PlannedModel {
       remade;  // why the file that was there couldn't be used; empty: it could, or there was none
 };
 
+// What plans on this device depend on, whatever the model.
+[[nodiscard]] PlanKey device_key(const OpenedDevice& device, const std::string& takt_version);
 // What the plan of this model on this device depends on. Errors: those of model_digest().
 [[nodiscard]] Result<PlanKey> plan_key(const OpenedDevice& device,
                                        const std::filesystem::path& onnx, const PlanUse& use);
