@@ -46,7 +46,7 @@ test-long: setup-dev ## what CI has no time for: thread sanitizer, clang-tidy, l
 bench: setup build/build.ninja ## run a benchmark: make bench BENCH=name (without a name: list them)
 	@$(PYTHON) bench/run.py --jobs $(JOBS) "$(BENCH)" $(ARGS)
 
-gpu-bundle: setup build/build.ninja ## pack what a GPU machine needs, build/gpu-bundle.tgz
+gpu-bundle: setup build/build.ninja ## pack what a GPU machine needs, build/gpu-bundle.tar.xz
 	@cmake --build build -j $(JOBS) --target takt takt_cuda_module takt-gpu-tests takt-gpu-node-tests takt-bench-gpu
 	@$(PYTHON) tests/gpu_bundle/pack.py
 

@@ -75,7 +75,7 @@ suite() {
 run_tests() {
   local results failed=0
   results=$(results_folder "$@") || exit 2
-  if [ ! -d "$here/onnx-node-tests" ]; then tar -xzf "$here/onnx-node-tests.tgz" -C "$here" || exit 1; fi
+  if [ ! -d "$here/onnx-node-tests" ]; then tar -xf "$here/onnx-node-tests.tar" -C "$here" || exit 1; fi
   suite gpu-tests "$results" xml || failed=1
   suite gpu-node-tests "$results" json || failed=1
   return "$failed"
