@@ -96,7 +96,7 @@ std::vector<std::string> different_kernels() {
   return kernels;
 }
 
-// Without a GPU only the compiler can look.
+// Run on a GPU only.
 TEST(NodeKernels, CompileForTheOldestDevice) {
   constexpr std::size_t kernels_of_a_source = 50;
   TAKT_SKIP_COMPILING_WHERE_SANITIZED();

@@ -169,8 +169,8 @@ std::optional<Tuner::Choice> Tuner::known_choice(const std::string& key) const {
   if (form == json.end() || !form->is_number_unsigned() || by == json.end()) return {};
   if (form->get<std::uint64_t>() >= kForms.size()) return {};
   const Choice choice{kForms[form->get<std::uint64_t>()], *by == "cudnn"};
-  // Without the library or its plan it is found out again.
-  if (choice.by_cudnn && (cudnn_ == nullptr || !pieces_.find(kCudnnPiece, key))) return {};
+  // Without its plan it is found out again.
+  if (choice.by_cudnn && !pieces_.find(kCudnnPiece, key)) return {};
   return choice;
 }
 
@@ -212,7 +212,6 @@ Result<std::vector<Tuner::Candidate>> Tuner::candidates(const Step& step, FormPl
   Result<std::vector<StepRunner>> own = by_kernels(step);
   if (!own) return std::unexpected(std::move(own).error());
   found.push_back({{}, {}, *std::move(own)});
-  if (cudnn_ == nullptr) return found;
   for (const ContractionForm form : kLesserForms) {
     if (Result<void> added = add_plans(step, form, planned, found); !added) {
       return std::unexpected(std::move(added).error());

@@ -27,8 +27,7 @@ constexpr ComputeCapability kBf16Min{8, 0};
 constexpr std::int64_t kFragment = 16;  // rows, and depth, of a product of tensor cores
 constexpr std::int64_t kWarpsMax = 4;   // of a block; each has 16 queries
 constexpr std::int64_t kKeysMax = 64;   // of a tile, which lies in shared memory with its values
-constexpr std::size_t kAccessBytesMax = 16;  // of one instruction
-constexpr std::size_t kMatrices = 3;         // the first inputs: query, key, value
+constexpr std::size_t kMatrices = 3;    // the first inputs: query, key, value
 
 // What a step of StepKind::attention says.
 struct Attention {

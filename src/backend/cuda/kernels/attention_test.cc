@@ -91,25 +91,10 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(refuses(step)) << "the weights";
 }
 
-// Without a GPU only the compiler can look.
 TEST(Attention, EveryKernelCompilesForEveryCapabilityThatHasItsType) {
   TAKT_SKIP_COMPILING_WHERE_SANITIZED();
-  const auto nvrtc = project_compiler();
-  ASSERT_TRUE(nvrtc) << nvrtc.error().message;
-  for (const ComputeCapability capability : {kCapabilityMin, ComputeCapability{9, 0}}) {
-    for (const DataType type : {kF16, kB16}) {
-      if (!attention_supported(type, capability, 64, 64)) continue;
-      std::string source = "#include <takt_kernel.h>\n";
-      int kernels = 0;
-      for (const StepCase& one : attention_cases(type)) {
-        const Result<StepCode> code = step_code(one.step, "k" + std::to_string(kernels++));
-        ASSERT_TRUE(code) << one.name << ": " << code.error().message;
-        for (const KernelCall& call : code->calls) source += call.source.text;
-      }
-      const auto cubin = nvrtc->compile(source, "attention.cu", capability);
-      ASSERT_TRUE(cubin) << cubin.error().message;
-    }
-  }
+  expect_kernels_compile(attention_cases(kF16), {kCapabilityMin, {9, 0}});
+  expect_kernels_compile(attention_cases(kB16), {{9, 0}});
 }
 
 }  // namespace

@@ -3,16 +3,40 @@
 // Thread-safe: yes. Owns: nothing.
 #pragma once
 
+#include "backend/cuda/device_tests/step_cases.h"
+#include "backend/cuda/kernels/step_code.h"
 #include "backend/cuda/libraries.h"
 #include "backend/cuda/nvrtc.h"
 #include "core/result.h"
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 namespace takt::cuda {
 
 [[nodiscard]] inline Result<Nvrtc> project_compiler() {
   return Nvrtc::open(library_search({}, TAKT_VENV "/../build/takt"), 13);
+}
+
+// Compiles all steps' kernels as one source. Only the compiler looks at them here; takt-cuda-emulation-tests runs
+// them.
+inline void expect_kernels_compile(const std::vector<StepCase>& cases,
+                                   const std::vector<ComputeCapability>& capabilities) {
+  const auto nvrtc = project_compiler();
+  ASSERT_TRUE(nvrtc) << nvrtc.error().message;
+  std::string source = "#include <takt_kernel.h>\n";
+  int kernels = 0;
+  for (const StepCase& one : cases) {
+    const Result<StepCode> code = step_code(one.step, "k" + std::to_string(kernels++));
+    ASSERT_TRUE(code) << one.name << ": " << code.error().message;
+    for (const KernelCall& call : code->calls) source += call.source.text;
+  }
+  for (const ComputeCapability capability : capabilities) {
+    const auto cubin = nvrtc->compile(source, "cases.cu", capability);
+    ASSERT_TRUE(cubin) << cubin.error().message;
+  }
 }
 
 }  // namespace takt::cuda

@@ -122,22 +122,9 @@ TEST(Contraction, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(refuses(step)) << "nothing to compute";
 }
 
-// Without a GPU only the compiler can look.
 TEST(Contraction, EveryKernelCompilesForEveryCapability) {
   TAKT_SKIP_COMPILING_WHERE_SANITIZED();
-  const auto nvrtc = project_compiler();
-  ASSERT_TRUE(nvrtc) << nvrtc.error().message;
-  std::string source = "#include <takt_kernel.h>\n";
-  int kernels = 0;
-  for (const StepCase& one : contraction_cases()) {
-    const Result<StepCode> code = step_code(one.step, "k" + std::to_string(kernels++));
-    ASSERT_TRUE(code) << one.name << ": " << code.error().message;
-    for (const KernelCall& call : code->calls) source += call.source.text;
-  }
-  for (const ComputeCapability capability : {kCapabilityMin, {9, 0}}) {
-    const auto cubin = nvrtc->compile(source, "contraction.cu", capability);
-    ASSERT_TRUE(cubin) << cubin.error().message;
-  }
+  expect_kernels_compile(contraction_cases(), {kCapabilityMin, {9, 0}});
 }
 
 }  // namespace

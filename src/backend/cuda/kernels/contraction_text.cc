@@ -12,7 +12,6 @@
 namespace takt::cuda {
 namespace {
 
-constexpr std::size_t kAccessBytesMax = 16;  // of one instruction
 constexpr std::string_view kFunction = "__device__ __forceinline__";
 
 // Integers are summed unsigned, so that they wrap around.

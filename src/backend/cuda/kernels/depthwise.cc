@@ -14,7 +14,6 @@ namespace {
 
 constexpr int kWidthMax = 8;  // channels of a thread
 constexpr std::int64_t kThreads = 128;
-constexpr std::size_t kAccessBytesMax = 16;       // of one instruction
 constexpr std::size_t kFilterBytesMax = 25 * 16;  // in registers: 5x5 of 8 channels in FP16
 
 // A spatial dimension of the image. Of one-dimensional images the first is of a single row.

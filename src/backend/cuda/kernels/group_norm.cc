@@ -23,7 +23,6 @@ constexpr std::int64_t kWarp = 32;
 constexpr std::int64_t kWidthMax = 8;
 constexpr std::int64_t kTileMin = 64;        // channels: a line of the cache
 constexpr std::int64_t kPixelsOfThread = 4;  // at least, of a block's
-constexpr std::size_t kAccessBytesMax = 16;
 constexpr std::size_t kSpatial = 2;
 
 struct Groups {

@@ -22,6 +22,8 @@ struct Access {
   std::size_t alignment = 0;          // of the pointer, in bytes; 0: that of one element
 };
 
+inline constexpr std::size_t kAccessBytesMax = 16;  // that one instruction reads or writes
+
 // For NVRTC, behind `#include "takt_kernel.h"`. The kernel's arguments are the pointers of the inputs and
 // then those of the outputs.
 struct KernelSource {

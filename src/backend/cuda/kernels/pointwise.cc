@@ -16,7 +16,6 @@ namespace takt::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr std::size_t kAccessBytesMax = 16;  // of one instruction
 constexpr int kWidthMax = 8;
 constexpr std::int64_t kNarrowMax = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t kTileSide = 32;

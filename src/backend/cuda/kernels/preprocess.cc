@@ -22,9 +22,8 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr int kTileWidthMax = 4 * kWarp;
-constexpr int kTileHeight = 8;               // a warp for each row of pixels
-constexpr int kElementsTogether = 8;         // channels that one block computes
-constexpr std::size_t kAccessBytesMax = 16;  // of one instruction
+constexpr int kTileHeight = 8;        // a warp for each row of pixels
+constexpr int kElementsTogether = 8;  // channels that one block computes
 constexpr std::int64_t kStrideMax = std::int64_t{1} << 40U;
 
 // ImageDescriptor, from which the kernel's struct is written.

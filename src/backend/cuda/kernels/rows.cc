@@ -24,7 +24,6 @@ constexpr std::int64_t kOwnRowMax =
 constexpr std::int64_t kRowsApart = 16;      // side by side, so that even two bytes each fill 32
 constexpr std::int64_t kBlocksEnough = 264;  // two for each multiprocessor of a large GPU
 constexpr std::int64_t kUnrolledMax = 8;
-constexpr std::size_t kAccessBytesMax = 16;
 constexpr int kWidthMax = 8;
 
 // How rows and their elements are given to threads. A short row belongs to some lanes of a warp, which keep

@@ -13,7 +13,7 @@ namespace {
 
 using graph::ReduceKind;
 
-// Rows of a warp and of a block, whole and across; and windows. Without a GPU only the compiler can look.
+// Rows of a warp and of a block, whole and across; and windows.
 TEST(Rows, EveryKernelCompiles) {
   TAKT_SKIP_COMPILING_WHERE_SANITIZED();
   const auto nvrtc = project_compiler();

@@ -27,7 +27,6 @@ constexpr std::int64_t kUnrolledMax =
     64;  // elements that a thread asks for before it uses the first
 constexpr std::int64_t kReadBytesMax = 384;  // of all of them, so that they stay in registers
 constexpr std::size_t kSpatial = 2;          // the first spatial dimension
-constexpr std::size_t kAccessBytesMax = 16;
 
 // Channels that a thread computes together, where they lie side by side in both tensors.
 int channels_together(const PoolWindows& pool) {
