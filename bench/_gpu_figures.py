@@ -87,7 +87,7 @@ FIGURES = (
     Figure("ResNet-50 batch 128, GPU", "images/s", 34000, False, gpu_rate("resnet50", 128),
            torch_rate("resnet50", 128)),
     Figure("ResNet-50 batch 1, eight instances", "images/s", 9000, False,
-           lambda body: body["models"]["resnet50"]["instances"]["images_per_second"],
+           lambda body: body["beside"]["resnet50"]["instances"]["images_per_second"],
            torch_rate("resnet50", 1, "streams")),
     Figure("YOLOv8n batch 1 from u8 image to boxes", "us", 360, True, run_us(DETECTOR, "images")),
     Figure("YOLOv8n batch 64 or 128 from u8 images to boxes", "images/s", 17500, False,
@@ -165,7 +165,8 @@ def markdown(body: dict, source: str) -> str:
     limits = body.get("limits")
     lines = ["# Models on the GPU", "",
              f"Written by `bench/gpu.py --tables` from `{source}` ({body['date']}, {body.get('device', 'no GPU')}); "
-             "bench/README.md, section `gpu`, says how it is measured.", "", *figures_table(body["figures"])]
+             "bench/README.md, section `gpu`, says how it is measured.", "",
+             *([body["note"], ""] if "note" in body else []), *figures_table(body["figures"])]
     if limits:
         lines += ["", "## Rooflines", "",
                   f"At most {limits['flop_per_second'] / 1e12:.0f} TFLOP/s (a product of FP16 matrices by cuDNN) "

@@ -34,23 +34,25 @@ PARTS = ("pytorch", "resnet50", "yolov8n", "yolov8s", "yolov8m")
 @dataclass
 class Step:
     part: str
-    group: str  # of the result: "models" or "serving"
+    group: str  # of the result: "models", "beside" (tuned for instances beside each other) or "serving"
     model: str
     arguments: list[str]
     seconds_max: float
 
     @property
     def program(self) -> str:
-        return "takt-bench-models" if self.group == "models" else "takt-bench-gpu-serving"
+        return "takt-bench-gpu-serving" if self.group == "serving" else "takt-bench-models"
 
 
 STEPS = (
-    Step("resnet50", "models", "resnet50", ["--batch", "1,32,128", "--layers", "--limits", "--instances", "8"], 100),
-    Step("resnet50", "serving", "resnet50", ["--inputs", "tensors,images", "--batch", "32,128", "--engine"], 70),
-    Step("yolov8n", "models", "yolov8n", ["--batch", "1,32,64,128", "--layers"], 100),
-    Step("yolov8n", "serving", "yolov8n-end2end", ["--batch", "32,64,128", "--engine"], 70),
-    Step("yolov8s", "models", "yolov8s", ["--batch", "1,32"], 60),
-    Step("yolov8m", "models", "yolov8m", ["--batch", "1,32"], 60),
+    Step("resnet50", "models", "resnet50", ["--batch", "1,32,128", "--layers", "--limits"], 100),
+    Step("resnet50", "beside", "resnet50", ["--batch", "1", "--instances", "8", "--concurrent", "8"], 60),
+    Step("resnet50", "serving", "resnet50",
+         ["--inputs", "tensors,images", "--batch", "32,128", "--instances", "2,3,4", "--engine"], 70),
+    Step("yolov8n", "models", "yolov8n", ["--batch", "1,32,64", "--layers"], 150),
+    Step("yolov8n", "serving", "yolov8n-end2end", ["--batch", "32,64", "--instances", "2,3,4", "--engine"], 120),
+    Step("yolov8s", "models", "yolov8s", ["--batch", "1,32"], 90),
+    Step("yolov8m", "models", "yolov8m", ["--batch", "1,32"], 120),
 )
 
 
@@ -132,7 +134,8 @@ def measure_takt(run: Run, step: Step) -> None:
     if options.libraries:
         environment["LD_LIBRARY_PATH"] = str(options.libraries)
     words = [str(options.programs / step.program), str(options.folder / f"{step.model}.onnx"),
-             *step.arguments, "--effort", options.effort, "--concurrent", str(options.concurrent),
+             *step.arguments, "--effort", options.effort,
+             *([] if "--concurrent" in step.arguments else ["--concurrent", str(options.concurrent)]),
              "--plan", str(options.folder / f"fp16-{options.effort}.taktplan")]
     printed = run.command(f"{step.group} {step.model}", words, step.seconds_max, environment)
     if printed is None:
@@ -199,7 +202,7 @@ def main() -> int:
     run.body = {"date": today, "machine": run.goals.machine, "versions": versions(),
                 "command": shown(" ".join(["bench/gpu.py", *sys.argv[1:]])), "effort": options.effort,
                 "concurrent": options.concurrent,
-                "steps": [], "models": {}, "serving": {}}
+                "steps": [], "models": {}, "beside": {}, "serving": {}}
     options.folder.mkdir(parents=True, exist_ok=True)
     parts = options.parts.split(",")
     if "pytorch" in parts:

@@ -289,6 +289,7 @@ int run(const Options& options) {
               {"tuned", model->tuning().tuned},
               {"reused", model->tuning().reused},
               {"refused_by_check", model->tuning().refused_by_check},
+              {"refusals", model->tuning().refusals},
               {"planning_seconds", microseconds(model->tuning().planning) / 1e6},
               {"trying_seconds", microseconds(model->tuning().trying) / 1e6},
               {"weights_mib", static_cast<double>(model->weights_bytes()) / (1 << 20)},

@@ -2,6 +2,7 @@
 #include "gpu_whole.h"
 
 #include "backend/cuda/compile/kernel_cache.h"
+#include "backend/cuda/cuda_instance.h"
 
 #include <algorithm>
 #include <array>
@@ -48,6 +49,13 @@ WholeGraph::WholeGraph(const WholeModel& model, const Feed& feed, const PinnedIn
       if (!address) give_up("an image lies outside the memory that was pinned");
       addresses_.push_back(*address);
     }
+    if (model.rows >= kRowsCopiedMin) {
+      const std::size_t row = model.image->row_bytes;
+      pixels_ = must(DeviceMemory::allocate(context, addresses_.size() * row));
+      for (std::size_t i = 0; i < addresses_.size(); ++i) {
+        addresses_[i] = pixels_->span().address + i * row;
+      }
+    }
     describe_images();
   }
   for (const std::size_t bytes : model.compiled->room_size().output_bytes) {
@@ -71,10 +79,23 @@ void WholeGraph::describe_images() const {
 Result<void> WholeGraph::queue_inputs(const Execution& execution) const {
   const DeviceSpan input = execution.room().input(0);
   if (!model_.image) return copy_to_device(input, feed_.tensor, execution.stream());
+  if (Result<void> queued = queue_images(execution); !queued) return queued;
   Result<void> queued = copy_to_device(device_table_->span(), table_->bytes(), execution.stream());
   if (!queued) return queued;
   const std::array arguments{device_table_->span().address, input.address};
   return model_.kernel->launch_with_addresses(execution.stream(), model_.shape, arguments);
+}
+
+Result<void> WholeGraph::queue_images(const Execution& execution) const {
+  if (!pixels_) return {};
+  for (std::size_t i = 0; i < addresses_.size(); ++i) {
+    const ImageView& view = feed_.images[i].images.front();
+    const DeviceSpan to{addresses_[i], model_.image->row_bytes};
+    const auto pixels = std::as_bytes(std::span(view.pixels, view.byte_size()));
+    Result<void> queued = copy_to_device(to, pixels, execution.stream());
+    if (!queued) return queued;
+  }
+  return {};
 }
 
 Result<void> WholeGraph::queue_outputs(const Execution& execution) const {

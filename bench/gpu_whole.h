@@ -48,11 +48,13 @@ class WholeGraph {
 
  private:
   [[nodiscard]] Result<void> queue_inputs(const Execution& execution) const;
+  [[nodiscard]] Result<void> queue_images(const Execution& execution) const;
   [[nodiscard]] Result<void> queue_outputs(const Execution& execution) const;
 
   const WholeModel& model_;
   const Feed& feed_;
-  std::vector<std::uint64_t> addresses_;  // of each image
+  std::vector<std::uint64_t> addresses_;  // of each image, where the device reads it
+  std::optional<DeviceMemory> pixels_;  // of all, where they are copied, as an instance copies them
   std::optional<PinnedMemory> table_;
   std::optional<DeviceMemory> device_table_;
   std::vector<PinnedMemory> outputs_;

@@ -30,7 +30,8 @@ MODULES = ("takt-cuda.so",)
 GLIBC = re.compile(r"(ld-linux.*|lib(c|m|dl|pthread|rt|resolv|util))\.so\.\d+")
 BENCH = ("gpu.py", "gpu_models.py", "gpu_networks.py", "_gpu_figures.py", "_results.py")
 MODELS = ("pcb-detector", "pcb-matcher", "pcb-classifier")
-EFFORT = 'parameters { key: "cuda.effort" value { string_value: "fast" } }\n'  # a smoke run, not a figure
+# A smoke run, not a figure: little is tuned.
+PARAMETERS = {"cuda.effort": "fast", "cuda.precision": "fp16", "cuda.batches": "1,{batch_max}"}
 BOARDS = 40
 
 
@@ -94,8 +95,13 @@ def copy_models(build: Path, folder: Path) -> None:
     for name in MODELS:
         to = folder / "models" / "repository" / name
         shutil.copytree(ROOT / "models" / "repository" / name, to)
-        with (to / "config.pbtxt").open("a", encoding="utf-8") as config:
-            config.write(EFFORT)
+        config = to / "config.pbtxt"
+        text = config.read_text(encoding="utf-8")
+        batch_max = re.search(r"^max_batch_size: (\d+)$", text, re.MULTILINE)[1]
+        for key, value in PARAMETERS.items():
+            value = value.format(batch_max=batch_max)
+            text += f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
+        config.write_text(text, encoding="utf-8")
     (folder / "test-models").mkdir()
     for file in build.glob("test-models/*.onnx"):
         shutil.copy(file, folder / "test-models")

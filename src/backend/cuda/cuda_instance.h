@@ -24,6 +24,12 @@
 
 namespace takt::cuda {
 
+// Images of batches with fewer rows are read over the bus by the kernel that samples them, without a copy before
+// it. In larger ones the copy engine brings the images while another instance computes: a kernel keeps
+// multiprocessors waiting for the bus (75 % of the device's rate at 64 images of 640 x 640; gpu-models-2026-11-30).
+// The limit itself is not measured yet.
+inline constexpr std::int64_t kRowsCopiedMin = 8;
+
 class CudaInstance final : public Instance {
  public:
   // Errors: out_of_memory, unavailable (no thread), device_poisoned, internal.

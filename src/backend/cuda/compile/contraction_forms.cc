@@ -8,9 +8,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-#include <array>
-#include <optional>
 #include <utility>
 #include <variant>
 
@@ -58,65 +55,10 @@ void append(Step& rest, std::vector<int>& moved, const StepOp& op) {
   rest.ops.push_back(std::move(copy));
 }
 
-bool is_of_single_pixels(const graph::Conv& conv) {
-  const auto all = [](const std::vector<std::int64_t>& values, std::int64_t expected) {
-    return std::ranges::all_of(values, [=](std::int64_t v) { return v == expected; });
-  };
-  const graph::Window& window = conv.window;
-  return conv.groups == 1 && all(window.kernel, 1) && all(window.strides, 1) &&
-         all(window.pads_begin, 0) && all(window.pads_end, 0);
-}
-
-// An image [N,C,...] as [N,pixels,C]; nothing where its pixels don't lie in even steps.
-std::optional<View> pixel_rows(const View& image) {
-  std::int64_t pixels = 1;
-  for (std::size_t i = 2; i < image.shape.size(); ++i) pixels *= image.shape[i];
-  const std::optional<View> flat = reshaped(image, {image.shape[0], image.shape[1], pixels});
-  if (!flat) return {};
-  constexpr std::array kChannelsLast{0, 2, 1};
-  return transposed(*flat, kChannelsLast);
-}
-
-// Empty where it isn't such a convolution, or something is added to it.
-std::vector<Step> as_matrices(const Step& contraction) {
-  const auto* const conv = std::get_if<graph::Conv>(&contraction.ops.front().op);
-  const std::size_t operands = contraction.ops.front().arguments.size();
-  if (conv == nullptr || !is_of_single_pixels(*conv) || contraction.inputs.size() != operands) {
-    return {};
-  }
-  const std::optional<View> rows = pixel_rows(contraction.inputs[0]);
-  const std::optional<View> result = pixel_rows(contraction.outputs.front().view);
-  const View& weights = contraction.inputs[1];
-  const std::optional<View> matrix = reshaped(weights, {weights.shape[0], weights.shape[1]});
-  if (!rows || !result || !matrix) return {};
-  constexpr std::array kSwapped{1, 0};
-  const Shape batch{rows->shape[0], matrix->shape[1], matrix->shape[0]};
-  const std::vector<graph::TensorType> type{
-      {contraction.ops.front().results.front().type, result->shape}};
-  Step product{contraction.name,
-               StepKind::contraction,
-               {*rows, broadcast(transposed(*matrix, kSwapped), batch)},
-               {{graph::MatMul{}, {0, 1}, type}},
-               {}};
-  int last = 2;
-  if (operands == 3) {
-    product.inputs.push_back(broadcast(contraction.inputs[2], result->shape));
-    product.ops.push_back({graph::Binary{graph::BinaryKind::add}, {3, 2}, type});
-    last = 4;
-  }
-  for (std::size_t i = 1; i < contraction.ops.size(); ++i) {
-    product.ops.push_back({contraction.ops[i].op, {last}, type});
-    ++last;
-  }
-  product.outputs.push_back({last, *result});
-  return {std::move(product)};
-}
-
 }  // namespace
 
 std::vector<Step> steps_of(const Step& contraction, ContractionForm form) {
   if (form == ContractionForm::whole) return {contraction};
-  if (form == ContractionForm::as_matrices) return as_matrices(contraction);
   const bool takes_bias = form == ContractionForm::separate_bias;
   if (takes_bias ? !has_bias(contraction) : contraction.ops.size() == 1) return {};
 

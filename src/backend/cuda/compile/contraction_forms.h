@@ -16,7 +16,6 @@ enum class ContractionForm : std::uint8_t {
   whole,
   separate_epilogue,  // the product with its bias, then the rest in place
   separate_bias,      // the product alone, then the rest in place
-  as_matrices,        // a convolution of single pixels as a product of matrices, one an image
 };
 
 // The steps of a form, one after the other. Empty where it is no other than a form before it.

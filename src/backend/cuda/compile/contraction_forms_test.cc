@@ -120,24 +120,13 @@ RC_GTEST_PROP(ContractionFormsProperty, EachFormGivesTheWholeStepsResult, ()) {
   const Graph graph = graph_of(layer);
   const Program program = lowered(layer);
   const std::vector<double> expected = numbers_of(program, graph);
-  for (const ContractionForm form : {kEpilogue, kBias, ContractionForm::as_matrices}) {
+  for (const ContractionForm form : {kEpilogue, kBias}) {
     const std::vector<double> got = numbers_of(in_form(program, form), graph);
     RC_ASSERT(got.size() == expected.size());
     for (std::size_t i = 0; i < got.size(); ++i) {
       RC_ASSERT(std::abs(got[i] - expected[i]) <= 1e-5 * (1 + std::abs(expected[i])));
     }
   }
-}
-
-TEST(ContractionForms, ConvolutionsOfSinglePixelsAreProducts) {
-  const Program program = lowered({ProductKind::pixel_conv, true, false, true, false});
-  const std::vector<Step> parts = steps_of(contraction_in(program), ContractionForm::as_matrices);
-  ASSERT_EQ(parts.size(), 1U);
-  EXPECT_EQ(parts[0].inputs[0].shape, (Shape{2, 9, 8}));
-  EXPECT_EQ(parts[0].ops.size(), 3U);
-  EXPECT_TRUE(steps_of(contraction_in(lowered({ProductKind::conv, true, false, true, false})),
-                       ContractionForm::as_matrices)
-                  .empty());
 }
 
 TEST(ContractionForms, ThoseThatAreNoOtherThanOneBeforeAreEmpty) {

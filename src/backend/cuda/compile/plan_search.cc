@@ -2,7 +2,6 @@
 #include "backend/cuda/compile/plan_search.h"
 
 #include "backend/cuda/compile/host_threads.h"
-#include "backend/cuda/compile/views.h"
 
 #include <optional>
 #include <utility>
@@ -11,13 +10,7 @@ namespace takt::cuda {
 namespace {
 
 // Each takes some MiB of the host and of the device while it compiles.
-constexpr int kThreadsMax = 8;
-
-// That there are no gaps between its elements.
-bool is_packed(const View& view) {
-  const Result<std::size_t> count = element_count(view.shape);
-  return count && std::cmp_equal(extent_elements(view), *count);
-}
+constexpr int kThreadsMax = 16;
 
 // What a thread of its own asks cuDNN with.
 struct Asker {
@@ -34,41 +27,27 @@ struct Asker {
 };
 
 // Where a form has plans, or the device is lost, no further one of the lesser forms is asked for.
-Result<FormPlans> plans_of(const CudnnHandle& cudnn, const Step& step, const CudnnSearch& search,
-                           Effort effort) {
+Result<FormPlans> plans_of(const CudnnHandle& cudnn, const Step& step, const CudnnSearch& search) {
   FormPlans found;
-  const auto ask = [&](ContractionForm form) -> Result<bool> {
+  for (const ContractionForm form : kLesserForms) {
     const std::vector<Step> parts = steps_of(step, form);
-    if (parts.empty()) return false;
+    if (parts.empty()) continue;
     Result<CudnnPlans> plans = cudnn_plans(cudnn, parts.front(), search);
     if (!plans && plans.error().kind == ErrorKind::device_poisoned) {
       return std::unexpected(std::move(plans).error());
     }
     const bool any = plans && !plans->plans.empty();
     found.emplace(form, std::move(plans));
-    return any;
-  };
-  for (const ContractionForm form : kLesserForms) {
-    const Result<bool> any = ask(form);
-    if (!any) return std::unexpected(any.error());
-    if (*any) break;
-  }
-  if (asks_for_matrices(step, effort)) {
-    const Result<bool> any = ask(ContractionForm::as_matrices);
-    if (!any) return std::unexpected(any.error());
+    if (any) break;
   }
   return found;
 }
 
 }  // namespace
 
-bool asks_for_matrices(const Step& step, Effort effort) {
-  return effort == Effort::max || !is_packed(step.outputs.front().view);
-}
-
 Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
                                           std::span<const Step* const> steps,
-                                          const CudnnSearch& search, Effort effort) {
+                                          const CudnnSearch& search) {
   const int threads = host_threads(kThreadsMax);
   std::vector<FormPlans> found(steps.size());
   // Each is its thread's while the jobs run.
@@ -83,8 +62,7 @@ Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
       asker.emplace(*std::move(made));
     }
     const auto index = static_cast<std::size_t>(job);
-    Result<FormPlans> plans =
-        plans_of(thread > 0 ? asker->cudnn : cudnn, *steps[index], search, effort);
+    Result<FormPlans> plans = plans_of(thread > 0 ? asker->cudnn : cudnn, *steps[index], search);
     if (!plans) return std::unexpected(std::move(plans).error());
     found[index] = *std::move(plans);
     return {};

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "backend/cuda/compile/contraction_forms.h"
-#include "backend/cuda/compile/effort.h"
 #include "backend/cuda/cudnn.h"
 #include "core/result.h"
 
@@ -22,9 +21,6 @@ namespace takt::cuda {
 // Each asks cuDNN for less of a step; the next one is only asked for where it refuses more.
 inline constexpr std::array kLesserForms{ContractionForm::whole, ContractionForm::separate_epilogue,
                                          ContractionForm::separate_bias};
-// Whether matrices are asked for besides. Seen with 9.19: engines of convolutions refuse images that lie apart,
-// those of matrix products don't.
-[[nodiscard]] bool asks_for_matrices(const Step& step, Effort effort);
 
 // By the form that was asked for; errors are those of cudnn_plans().
 using FormPlans = std::map<ContractionForm, Result<CudnnPlans>>;
@@ -34,7 +30,7 @@ using FormPlans = std::map<ContractionForm, Result<CudnnPlans>>;
 // where the host's memory doesn't suffice. Throws std::system_error where the system gives it no thread.
 [[nodiscard]] Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
                                                         std::span<const Step* const> steps,
-                                                        const CudnnSearch& search, Effort effort);
+                                                        const CudnnSearch& search);
 
 // Of the parts of a step that stay for takt where its plans are for less than the whole.
 [[nodiscard]] std::vector<Step> parts_without_plan(const Step& step, const FormPlans& plans);

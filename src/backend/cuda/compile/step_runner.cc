@@ -23,9 +23,23 @@ std::string step_label(const Step& step) {
 Result<StepRunner> StepRunner::with_kernels(const Step& step, KernelCache& cache) {
   Result<StepCode> code = step_code(step, step_label(step));
   if (!code) return std::unexpected(std::move(code).error());
+  return with_code(step, *std::move(code), cache);
+}
+
+Result<StepRunner> StepRunner::with_product(const Step& step, const ProductTiling& tiling,
+                                            KernelCache& cache) {
+  Result<StepCode> code =
+      product_code(step, tiling, cache.context()->device().capability, step_label(step));
+  if (!code) return std::unexpected(std::move(code).error());
+  Result<StepRunner> runner = with_code(step, *std::move(code), cache);
+  if (runner) runner->implementation_ += " " + to_string(tiling);
+  return runner;
+}
+
+Result<StepRunner> StepRunner::with_code(const Step& step, StepCode code, KernelCache& cache) {
   StepRunner runner(step);
-  runner.workspace_bytes_ = code->scratch_bytes;
-  for (KernelCall& call : code->calls) {
+  runner.workspace_bytes_ = code.scratch_bytes;
+  for (KernelCall& call : code.calls) {
     Result<Kernel> kernel = cache.kernel(call.source);
     if (!kernel) return std::unexpected(std::move(kernel).error());
     const LaunchShape shape{

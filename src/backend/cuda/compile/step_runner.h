@@ -33,6 +33,10 @@ class StepRunner {
  public:
   // Errors: invalid_input (takt has no kernel for the step), and those of KernelCache::kernel.
   [[nodiscard]] static Result<StepRunner> with_kernels(const Step& step, KernelCache& cache);
+  // By product_code(). Errors: likewise.
+  [[nodiscard]] static Result<StepRunner> with_product(const Step& step,
+                                                       const ProductTiling& tiling,
+                                                       KernelCache& cache);
   [[nodiscard]] static StepRunner with_plan(const Step& step, CudnnPlan plan);
 
   // Needs a Scope. Errors: device_poisoned, internal.
@@ -40,7 +44,7 @@ class StepRunner {
 
   [[nodiscard]] const Step& step() const noexcept { return step_; }
   [[nodiscard]] std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
-  // "takt_conv", "cudnn eng12_k24=5"
+  // "takt_conv", "takt_conv 64x32x4x8", "cudnn eng12_k24=5"
   [[nodiscard]] const std::string& implementation() const noexcept { return implementation_; }
   [[nodiscard]] const CudnnPlan* plan() const noexcept { return plan_ ? &*plan_ : nullptr; }
 
@@ -52,6 +56,8 @@ class StepRunner {
   };
 
   explicit StepRunner(const Step& step) : step_(step) {}
+  [[nodiscard]] static Result<StepRunner> with_code(const Step& step, StepCode code,
+                                                    KernelCache& cache);
   [[nodiscard]] Result<void> queue_calls(const StepQueue& queue) const;
   [[nodiscard]] static std::uint64_t address(const View& view, const StepQueue& queue);
 

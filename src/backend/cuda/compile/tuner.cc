@@ -4,6 +4,7 @@
 #include "backend/cuda/compile/probe.h"
 #include "backend/cuda/kernels/step_code.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -19,10 +20,11 @@ namespace {
 // device's once it has been loaded there.
 constexpr int kPlansAhead = 256;
 constexpr int kStepsAheadMin = 8;  // work for as many threads
+constexpr std::size_t kRefusalsTold = 32;
 
 // As plans number them.
 constexpr std::array kForms{ContractionForm::whole, ContractionForm::separate_epilogue,
-                            ContractionForm::separate_bias, ContractionForm::as_matrices};
+                            ContractionForm::separate_bias};
 
 bool is_lost(const Error& error) {
   return error.kind == ErrorKind::device_poisoned;
@@ -46,12 +48,9 @@ bool may_be_tuned(const Step& step) {
 }
 
 // What can't be written is told by who asks for the step.
-void add_sources(std::span<const Step> steps, std::vector<KernelSource>& sources) {
-  for (const Step& step : steps) {
-    Result<StepCode> code = step_code(step, step_label(step));
-    if (!code) continue;
-    for (KernelCall& call : code->calls) sources.push_back(std::move(call.source));
-  }
+void add_sources(Result<StepCode> code, std::vector<KernelSource>& sources) {
+  if (!code) return;
+  for (KernelCall& call : code->calls) sources.push_back(std::move(call.source));
 }
 
 std::vector<std::byte> to_bytes(const std::string& text) {
@@ -108,11 +107,17 @@ Result<void> Tuner::plan_ahead(std::span<const Step> steps) {
     keys.push_back(std::move(key));
     open.push_back(&step);
   }
-  Result<std::vector<FormPlans>> found = find_plans(*cudnn_, open, search(), options_.effort);
+  Result<std::vector<FormPlans>> found = find_plans(*cudnn_, open, search());
   if (!found) return std::unexpected(std::move(found).error());
   std::vector<KernelSource> sources;
   for (std::size_t i = 0; i < open.size(); ++i) {
-    add_sources(parts_without_plan(*open[i], (*found)[i]), sources);
+    const Step& step = *open[i];
+    for (const Step& part : parts_without_plan(step, (*found)[i])) {
+      add_sources(step_code(part, step_label(part)), sources);
+    }
+    for (const ProductTiling& tiling : tilings(step)) {
+      add_sources(product_code(step, tiling, capability(), step_label(step)), sources);
+    }
     planned_.insert_or_assign(std::move(keys[i]), std::move((*found)[i]));
   }
   // A kernel that can't be compiled is asked for again by the way that needs it, which then drops out.
@@ -150,8 +155,19 @@ CudnnSearch Tuner::search() const {
   return {options_.workspace_bytes_max, settings_of(options_.effort).plans_max, options_.tf32};
 }
 
-Result<std::vector<StepRunner>> Tuner::by_kernels(const Step& step) {
-  Result<StepRunner> runner = StepRunner::with_kernels(step, cache_);
+ComputeCapability Tuner::capability() const {
+  return cache_.context()->device().capability;
+}
+
+std::vector<ProductTiling> Tuner::tilings(const Step& step) const {
+  return product_tilings(step, capability(), conditions_of(options_).runs_beside,
+                         settings_of(options_.effort).tilings_max);
+}
+
+Result<std::vector<StepRunner>> Tuner::by_kernels(const Step& step,
+                                                  const std::optional<ProductTiling>& tiling) {
+  Result<StepRunner> runner = tiling ? StepRunner::with_product(step, *tiling, cache_)
+                                     : StepRunner::with_kernels(step, cache_);
   if (!runner) return std::unexpected(std::move(runner).error());
   std::vector<StepRunner> runners;
   runners.push_back(*std::move(runner));
@@ -168,7 +184,12 @@ std::optional<Tuner::Choice> Tuner::known_choice(const std::string& key) const {
   const auto by = json.find("by");
   if (form == json.end() || !form->is_number_unsigned() || by == json.end()) return {};
   if (form->get<std::uint64_t>() >= kForms.size()) return {};
-  const Choice choice{kForms[form->get<std::uint64_t>()], *by == "cudnn"};
+  Choice choice{kForms[form->get<std::uint64_t>()], *by == "cudnn"};
+  if (const auto tiling = json.find("tiling"); tiling != json.end()) {
+    if (!tiling->is_string()) return {};
+    choice.tiling = parse_product_tiling(tiling->get<std::string>());
+    if (!choice.tiling) return {};
+  }
   // Without its plan it is found out again.
   if (choice.by_cudnn && !pieces_.find(kCudnnPiece, key)) return {};
   return choice;
@@ -176,7 +197,7 @@ std::optional<Tuner::Choice> Tuner::known_choice(const std::string& key) const {
 
 Result<std::vector<StepRunner>> Tuner::restore(const Step& step, const std::string& key,
                                                const Choice& choice) {
-  if (!choice.by_cudnn) return by_kernels(step);
+  if (!choice.by_cudnn) return by_kernels(step, choice.tiling);
   if (const auto shared = plans_.find(key); shared != plans_.end()) {
     return with_plan(step, choice.form, shared->second);
   }
@@ -212,17 +233,31 @@ Result<std::vector<Tuner::Candidate>> Tuner::candidates(const Step& step, FormPl
   Result<std::vector<StepRunner>> own = by_kernels(step);
   if (!own) return std::unexpected(std::move(own).error());
   found.push_back({{}, {}, *std::move(own)});
+  if (Result<void> added = add_tilings(step, found); !added) {
+    return std::unexpected(std::move(added).error());
+  }
+  const std::size_t without_cudnn = found.size();
   for (const ContractionForm form : kLesserForms) {
     if (Result<void> added = add_plans(step, form, planned, found); !added) {
       return std::unexpected(std::move(added).error());
     }
-    if (found.size() > 1) break;
-  }
-  if (asks_for_matrices(step, options_.effort)) {
-    Result<void> added = add_plans(step, ContractionForm::as_matrices, planned, found);
-    if (!added) return std::unexpected(std::move(added).error());
+    if (found.size() > without_cudnn) break;
   }
   return found;
+}
+
+Result<void> Tuner::add_tilings(const Step& step, std::vector<Candidate>& found) {
+  for (const ProductTiling& tiling : tilings(step)) {
+    Result<std::vector<StepRunner>> way = by_kernels(step, tiling);
+    if (way) {
+      found.push_back({{ContractionForm::whole, false, tiling}, {}, *std::move(way)});
+    } else if (is_lost(way.error())) {
+      return std::unexpected(std::move(way).error());
+    } else {
+      ++counts_.failed;
+    }
+  }
+  return {};
 }
 
 Result<void> Tuner::add_plans(const Step& step, ContractionForm form, FormPlans& planned,
@@ -271,7 +306,7 @@ Result<std::vector<StepRunner>> Tuner::tune(const Step& step, const std::string&
   const Result<void> kept = keep(key, winner);
   // What can't be kept is found out again.
   if (!kept && is_lost(kept.error())) return std::unexpected(kept.error());
-  if (!winner.plan) return by_kernels(step);
+  if (!winner.plan) return by_kernels(step, winner.choice.tiling);
   if (kept) plans_.insert_or_assign(key, *winner.plan);
   return with_plan(step, winner.choice.form, *winner.plan);
 }
@@ -290,6 +325,10 @@ Result<std::vector<const Tuner::Candidate*>> Tuner::right_ones(Probe& probe,
       right.push_back(&way);
     } else {
       ++counts_.refused_by_check;
+      if (counts_.refusals.size() < kRefusalsTold) {
+        counts_.refusals.push_back(fmt::format("{}: {} is off by {:.2g}", probe.step().name,
+                                               way.way.front().implementation(), *difference));
+      }
     }
   }
   return right;
@@ -330,8 +369,9 @@ Result<void> Tuner::keep(const std::string& key, const Candidate& best) {
     if (!bytes) return std::unexpected(std::move(bytes).error());
     if (Result<void> put = pieces_.replace(kCudnnPiece, key, *std::move(bytes)); !put) return put;
   }
-  const nlohmann::json json{{"form", static_cast<unsigned>(best.choice.form)},
-                            {"by", best.plan ? "cudnn" : "kernels"}};
+  nlohmann::json json{{"form", static_cast<unsigned>(best.choice.form)},
+                      {"by", best.plan ? "cudnn" : "kernels"}};
+  if (best.choice.tiling) json["tiling"] = to_string(*best.choice.tiling);
   return pieces_.replace(kChoicePiece, key, to_bytes(json.dump()));
 }
 

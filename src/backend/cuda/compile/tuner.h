@@ -29,11 +29,12 @@ class Tuner {
  public:
   struct Counts {
     int tuned = 0;
-    int reused = 0;            // from the pieces, or from an equal step
-    int refused_by_check = 0;  // ways that computed something else than the reference
-    int failed = 0;            // ways that couldn't be run, recorded or given their workspace
-    Duration planning{};       // of the host: making cuDNN's plans ahead
-    Duration trying{};         // of the host: comparing and timing ways
+    int reused = 0;                     // from the pieces, or from an equal step
+    int refused_by_check = 0;           // ways that computed something else than the reference
+    std::vector<std::string> refusals;  // the first of them, for people
+    int failed = 0;       // ways that couldn't be run, recorded or given their workspace
+    Duration planning{};  // of the host: making cuDNN's plans ahead
+    Duration trying{};    // of the host: comparing and timing ways
   };
 
   // All of them outlive it. Without `cudnn` takt's own kernels do everything. `cudnn` works on `stream`.
@@ -59,9 +60,13 @@ class Tuner {
   struct Choice {
     ContractionForm form = ContractionForm::whole;
     bool by_cudnn = false;
+    std::optional<ProductTiling> tiling = std::nullopt;  // of takt's kernel for tensor cores
   };
 
-  [[nodiscard]] Result<std::vector<StepRunner>> by_kernels(const Step& step);
+  [[nodiscard]] Result<std::vector<StepRunner>> by_kernels(
+      const Step& step, const std::optional<ProductTiling>& tiling = std::nullopt);
+  [[nodiscard]] ComputeCapability capability() const;
+  [[nodiscard]] std::vector<ProductTiling> tilings(const Step& step) const;
   // Of its piece, as this tuner finds it out.
   [[nodiscard]] std::string key_of(const Step& step) const;
   [[nodiscard]] bool must_be_tuned(const Step& step) const;
@@ -75,6 +80,8 @@ class Tuner {
   [[nodiscard]] Result<std::vector<Candidate>> candidates(const Step& step, FormPlans planned);
   [[nodiscard]] Result<std::vector<StepRunner>> with_plan(const Step& step, ContractionForm form,
                                                           CudnnPlan plan);
+  // Leaves out what can't be compiled.
+  [[nodiscard]] Result<void> add_tilings(const Step& step, std::vector<Candidate>& found);
   // Leaves out what cuDNN can't make or takt can't complete.
   [[nodiscard]] Result<void> add_plans(const Step& step, ContractionForm form, FormPlans& planned,
                                        std::vector<Candidate>& found);

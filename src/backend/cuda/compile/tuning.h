@@ -24,8 +24,9 @@ struct TuningOptions {
 };
 
 struct EffortSettings {
-  int plans_max = 0;  // of cuDNN, for each form of a step
-  int rounds = 0;     // in which each way is timed
+  int plans_max = 0;    // of cuDNN, for each form of a step
+  int tilings_max = 0;  // of takt's kernel for tensor cores
+  int rounds = 0;       // in which each way is timed
 };
 [[nodiscard]] EffortSettings settings_of(Effort effort) noexcept;
 

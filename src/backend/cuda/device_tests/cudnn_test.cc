@@ -379,7 +379,7 @@ TEST_F(GpuCudnn, PlansMadeBesideEachOtherAreThoseOfEachStepAlone) {
   std::vector<const Step*> pointers;
   for (const Step& step : steps) pointers.push_back(&step);
   const CudnnSearch search;
-  Result<std::vector<FormPlans>> found = find_plans(*handle_, pointers, search, Effort::normal);
+  Result<std::vector<FormPlans>> found = find_plans(*handle_, pointers, search);
   TAKT_ASSERT_OK(found);
   ASSERT_EQ(found->size(), steps.size());
   for (std::size_t i = 0; i < steps.size(); ++i) {

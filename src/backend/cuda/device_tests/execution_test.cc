@@ -226,6 +226,18 @@ TEST_F(GpuExecution, ATruncatedPlanIsMadeAgain) {
   expect_right(*planned);
 }
 
+TEST_F(GpuExecution, WhatIsKnownIsWrittenBeforeAllIs) {
+  use_.write_every = {};
+  bool was_there = false;
+  const auto look = [&](std::string_view, int, int) {
+    was_there = was_there || fs::exists(use_.file);
+  };
+  const auto planned = build_with_plan(device_, onnx_, options_, use_, look);
+  TAKT_ASSERT_OK(planned);
+  EXPECT_TRUE(was_there);
+  expect_right(*planned);
+}
+
 TEST_F(GpuExecution, WithoutAFolderNoPlanIsWritten) {
   use_.file.clear();
   const Result<PlannedModel> planned = build();

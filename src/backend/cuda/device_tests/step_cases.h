@@ -6,10 +6,12 @@
 #pragma once
 
 #include "backend/cuda/compile/program.h"
+#include "backend/cuda/kernels/step_code.h"
 #include "graph/graph.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@ namespace takt::cuda {
 struct StepCase {
   std::string name;  // what it is about
   Step step;
+  std::optional<ProductTiling> tiling = std::nullopt;  // by product_code() instead of step_code()
 };
 
 // Dimensions from the outermost in memory to the innermost; behind each row of the innermost `gap` elements
@@ -52,7 +55,12 @@ struct Link {
 [[nodiscard]] std::vector<StepCase> contraction_cases();             // a table
 [[nodiscard]] std::vector<StepCase> random_contraction_cases();      // many small ones
 [[nodiscard]] std::vector<StepCase> attention_cases(DataType type);  // of products
+[[nodiscard]] std::vector<StepCase>
+tensor_core_cases();                                // contractions; for compute capability 9.0
 [[nodiscard]] std::vector<StepCase> other_cases();  // of the other families that step_code.h names
+
+// By the way that the case names. Errors: those of step_code() and product_code().
+[[nodiscard]] Result<StepCode> code_of(const StepCase& one, const std::string& name);
 
 // The bytes that a buffer needs which begins where the view's offset counts from.
 [[nodiscard]] std::size_t buffer_bytes(const View& view);

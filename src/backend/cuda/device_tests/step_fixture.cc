@@ -100,7 +100,7 @@ Result<std::vector<Bytes>> GpuSteps::run(const Step& step, const StepCode& code,
 void GpuSteps::expect_as_reference(const std::vector<StepCase>& cases) {
   std::vector<StepCode> codes;
   for (const StepCase& one : cases) {
-    Result<StepCode> code = step_code(one.step, "k" + std::to_string(codes.size()));
+    Result<StepCode> code = code_of(one, "k" + std::to_string(codes.size()));
     ASSERT_TRUE(code) << one.name << ": " << code.error().message;
     codes.push_back(*std::move(code));
   }

@@ -50,7 +50,15 @@ class Stack {
   std::byte* begin_ = nullptr;
 };
 
-enum class State : std::uint8_t { ready, at_barrier, at_exchange, ended };
+enum class State : std::uint8_t { ready, at_barrier, at_cluster, at_exchange, ended };
+
+// That a thread has begun.
+struct Copy {
+  void* to = nullptr;
+  const void* from = nullptr;
+  unsigned bytes = 0;
+  unsigned group = 0;
+};
 
 }  // namespace
 
@@ -62,7 +70,10 @@ struct Block::Fiber {
   bool has_begun = false;
   State state = State::ready;
   Index thread;
+  unsigned number = 0;  // of its block in the cluster
   unsigned lane = 0;
+  std::vector<Copy> copies;
+  unsigned closed = 0;  // groups of copies
   // At an exchange.
   const char* what = "";
   unsigned mask = 0;
@@ -74,6 +85,8 @@ struct Block::Fiber {
     switch (state) {
       case State::at_barrier:
         return place + " waits in __syncthreads";
+      case State::at_cluster:
+        return place + " waits for the cluster";
       case State::at_exchange:
         return fmt::format("{} waits in {} for the threads {:#010x} of its warp", place, what,
                            mask);
@@ -120,12 +133,15 @@ Result<void> Block::run(const std::function<void()>& kernel, const Launch& launc
   block_size = {launch.threads_x, launch.threads_y, 1};
   grid_size = {launch.blocks, 1, 1};
   failure_.clear();
-  while (fibers_.size() < threads_) add_fiber();
-  for (std::size_t i = 0; i < threads_; ++i) {
-    const auto number = static_cast<unsigned>(i);
+  shown_ = 0;
+  while (fibers_.size() < threads_ * launch.cluster) add_fiber();
+  for (std::size_t i = 0; i < threads_ * launch.cluster; ++i) {
+    const auto number = static_cast<unsigned>(i % threads_);
     fibers_[i]->thread = {number % launch.threads_x, number / launch.threads_x, 0};
+    fibers_[i]->number = static_cast<unsigned>(i / threads_);
     fibers_[i]->lane = number % kWarp;
   }
+  shared_.assign(launch.cluster, std::vector<std::byte>(launch.shared.size()));
   running = this;
   const FaultHandlers handlers;
   if (sigsetjmp(after_fault, 1) == 0) {
@@ -156,6 +172,37 @@ unsigned Block::lane() const {
   return current_->lane;
 }
 
+void Block::wait_for_cluster() {
+  current_->state = State::at_cluster;
+  leave();
+}
+
+const void* Block::of_block(const void* at, unsigned number) {
+  if (number == current_->number) return at;
+  const auto offset = static_cast<const std::byte*>(at) - launch_->shared.data();
+  return shared_.at(number).data() + offset;
+}
+
+void Block::copy_later(void* to, const void* from, unsigned bytes) {
+  current_->copies.push_back({to, from, bytes, current_->closed});
+}
+
+void Block::close_copies() {
+  ++current_->closed;
+}
+
+void Block::wait_for_copies(unsigned open) {
+  std::erase_if(current_->copies, [&](const Copy& copy) {
+    if (copy.group + open >= current_->closed) return false;
+    if (copy.from == nullptr) {
+      std::memset(copy.to, 0, copy.bytes);
+    } else {
+      std::memcpy(copy.to, copy.from, copy.bytes);
+    }
+    return true;
+  });
+}
+
 void Block::add_fiber() {
   fibers_.push_back(std::make_unique<Fiber>());
   Fiber& fiber = *fibers_.back();
@@ -166,20 +213,27 @@ void Block::add_fiber() {
 }
 
 void Block::run_blocks() {
-  const unsigned count = launch_->blocks;
-  for (unsigned i = 0; i < count && failure_.empty(); ++i) {
-    block = {launch_->order == Order::forwards ? i : count - 1 - i, 0, 0};
-    if (!launch_->shared.empty()) std::memset(launch_->shared.data(), 0xff, launch_->shared.size());
-    run_block();
+  const unsigned clusters = launch_->blocks / launch_->cluster;
+  for (unsigned i = 0; i < clusters && failure_.empty(); ++i) {
+    const unsigned cluster = launch_->order == Order::forwards ? i : clusters - 1 - i;
+    run_cluster(cluster * launch_->cluster);
   }
 }
 
-void Block::run_block() {
-  for (std::size_t i = 0; i < threads_; ++i) fibers_[i]->state = State::ready;
+void Block::run_cluster(unsigned first) {
+  const std::size_t count = threads_ * launch_->cluster;
+  for (std::size_t i = 0; i < count; ++i) {
+    fibers_[i]->state = State::ready;
+    fibers_[i]->copies.clear();
+    fibers_[i]->closed = 0;
+  }
+  for (std::vector<std::byte>& shared : shared_) std::ranges::fill(shared, std::byte{0xff});
+  std::ranges::fill(launch_->shared, std::byte{0xff});
   for (;;) {
     bool all_ended = true;
-    for (std::size_t i = 0; i < threads_; ++i) {
-      Fiber& fiber = *fibers_[launch_->order == Order::forwards ? i : threads_ - 1 - i];
+    for (std::size_t i = 0; i < count; ++i) {
+      Fiber& fiber = *fibers_[launch_->order == Order::forwards ? i : count - 1 - i];
+      block = {first + fiber.number, 0, 0};
       if (fiber.state == State::ready) resume(fiber);
       all_ended = all_ended && fiber.state == State::ended;
     }
@@ -191,11 +245,20 @@ void Block::run_block() {
   }
 }
 
+// Kernels have one place for the shared memory of all blocks.
+void Block::show_shared_of(unsigned number) {
+  if (number == shown_) return;
+  std::ranges::copy(launch_->shared, shared_[shown_].begin());
+  std::ranges::copy(shared_[number], launch_->shared.begin());
+  shown_ = number;
+}
+
 // setjmp() and longjmp() between stacks, and no system call as swapcontext() makes. Nothing in these functions
 // lives across a jump.
 void Block::resume(Fiber& fiber) {
   current_ = &fiber;
   thread = fiber.thread;
+  show_shared_of(fiber.number);
   if (_setjmp(scheduler_) != 0) return;
   if (fiber.has_begun) _longjmp(fiber.at, 1);
   fiber.has_begun = true;
@@ -216,48 +279,48 @@ void Block::run_thread() {
 
 // Lets those go on that have all met; false: there are none.
 bool Block::release() {
-  const auto all = std::span(fibers_).first(threads_);
+  const auto all = std::span(fibers_).first(threads_ * launch_->cluster);
+  bool any = false;
+  for (std::size_t first = 0; first < all.size(); first += threads_) {
+    any = release_block(all.subspan(first, threads_)) || any;
+  }
+  if (any) return true;
+  const auto waits = [](const auto& fiber) { return fiber->state == State::at_cluster; };
+  if (!std::ranges::all_of(all, waits)) return false;
+  for (const auto& fiber : all) fiber->state = State::ready;
+  return true;
+}
+
+bool Block::release_block(Threads own) {
   const auto waits = [](const auto& fiber) { return fiber->state == State::at_barrier; };
-  if (std::ranges::all_of(all, waits)) {
-    for (const auto& fiber : all) fiber->state = State::ready;
+  if (std::ranges::all_of(own, waits)) {
+    for (const auto& fiber : own) fiber->state = State::ready;
     return true;
   }
   bool any = false;
-  for (std::size_t first = 0; first < threads_; first += kWarp) any = release_warp(first) || any;
-  return any;
-}
-
-bool Block::release_warp(std::size_t first) {
-  bool any = false;
-  for (std::size_t i = first; i < std::min(first + kWarp, threads_); ++i) {
-    if (fibers_[i]->state != State::at_exchange || !is_whole(*fibers_[i], first)) continue;
-    hand_over(*fibers_[i], first);
-    any = true;
+  for (std::size_t first = 0; first < own.size(); first += kWarp) {
+    any = release_warp(own.subspan(first, std::min<std::size_t>(kWarp, own.size() - first))) || any;
   }
   return any;
 }
 
 // Whether all threads that the fiber waits for are there. Those that have ended aren't waited for.
-bool Block::is_whole(const Fiber& fiber, std::size_t first) const {
+bool Block::is_whole(const Fiber& fiber, Threads warp) {
   if ((fiber.mask >> fiber.lane & 1U) == 0) return false;
-  for (std::size_t i = first; i < std::min(first + kWarp, threads_); ++i) {
-    const Fiber& other = *fibers_[i];
-    if ((fiber.mask >> other.lane & 1U) == 0 || other.state == State::ended) continue;
-    const bool same = other.state == State::at_exchange && other.mask == fiber.mask &&
-                      std::strcmp(other.what, fiber.what) == 0;
-    if (!same) return false;
-  }
-  return true;
+  return std::ranges::all_of(warp, [&](const auto& other) {
+    if ((fiber.mask >> other->lane & 1U) == 0 || other->state == State::ended) return true;
+    return other->state == State::at_exchange && other->mask == fiber.mask &&
+           std::strcmp(other->what, fiber.what) == 0;
+  });
 }
 
-void Block::hand_over(const Fiber& fiber, std::size_t first) {
+void Block::hand_over(const Fiber& fiber, Threads warp) {
   std::array<unsigned, kWarp> values{};
   values.fill(~0U);
   const unsigned mask = fiber.mask;
   const auto each = [&](const auto& use) {
-    for (std::size_t i = first; i < std::min(first + kWarp, threads_); ++i) {
-      Fiber& other = *fibers_[i];
-      if ((mask >> other.lane & 1U) != 0 && other.state != State::ended) use(other);
+    for (const auto& other : warp) {
+      if ((mask >> other->lane & 1U) != 0 && other->state != State::ended) use(*other);
     }
   };
   each([&](Fiber& other) { values[other.lane] = other.value; });
@@ -267,17 +330,28 @@ void Block::hand_over(const Fiber& fiber, std::size_t first) {
   });
 }
 
+bool Block::release_warp(Threads warp) {
+  bool any = false;
+  for (const auto& fiber : warp) {
+    if (fiber->state != State::at_exchange || !is_whole(*fiber, warp)) continue;
+    hand_over(*fiber, warp);
+    any = true;
+  }
+  return any;
+}
+
 std::string Block::stuck_text() const {
   const Fiber* waiting = nullptr;
-  for (std::size_t i = 0; i < threads_ && waiting == nullptr; ++i) {
-    if (fibers_[i]->state != State::ended) waiting = fibers_[i].get();
+  const auto all = std::span(fibers_).first(threads_ * launch_->cluster);
+  for (const auto& fiber : all) {
+    if (waiting == nullptr && fiber->state != State::ended) waiting = fiber.get();
   }
-  const auto all = std::span(fibers_).first(threads_);
   const auto differs = [&](const auto& other) {
     return other->state != waiting->state || other->mask != waiting->mask;
   };
   const auto other = std::ranges::find_if(all, differs);
-  return fmt::format("block {} is stuck: {}; {}", block.x, waiting->text(),
+  const unsigned number = block.x / launch_->cluster * launch_->cluster + waiting->number;
+  return fmt::format("block {} is stuck: {}; {}", number, waiting->text(),
                      other == all.end() ? "all others too" : "but " + (*other)->text());
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads of a kernel on the CPU: each has a stack of its own, one runs at a time until it waits for others
-// or ends, and blocks follow one another. So barriers and exchanges are exact, and one that not all threads reach
-// is found instead of waited for.
+// or ends, and clusters of blocks follow one another. So barriers and exchanges are exact, and one that not all
+// threads reach is found instead of waited for.
 // Thread-safe: no, and one in a process runs at a time: while it does, the process's handlers of faults are its.
-// Owns: the threads' stacks.
+// Owns: the threads' stacks, and the shared memory of a cluster's blocks while another one runs.
 #pragma once
 
 #include "backend/cuda/emulation/running_thread.h"
@@ -28,6 +28,7 @@ struct Launch {
   unsigned blocks = 1;
   unsigned threads_x = 1;
   unsigned threads_y = 1;
+  unsigned cluster = 1;         // blocks that run beside each other
   std::span<std::byte> shared;  // all ones before each block
   Order order = Order::forwards;
   // What lies at an address, for the message about a fault.
@@ -48,29 +49,40 @@ class Block final : public RunningThread {
   void wait_for_block() override;
   const unsigned* exchange(const char* what, unsigned mask, unsigned value) override;
   [[nodiscard]] unsigned lane() const override;
+  void wait_for_cluster() override;
+  [[nodiscard]] const void* of_block(const void* at, unsigned number) override;
+  void copy_later(void* to, const void* from, unsigned bytes) override;
+  void close_copies() override;
+  void wait_for_copies(unsigned open) override;
 
  private:
   struct Fiber;
   class FaultHandlers;
+  using Threads = std::span<const std::unique_ptr<Fiber>>;
 
   void add_fiber();
   void run_blocks();
-  void run_block();
+  void run_cluster(unsigned first);
   void resume(Fiber& fiber);
+  void show_shared_of(unsigned number);
   void leave();
   void run_thread();
   [[nodiscard]] bool release();
-  [[nodiscard]] bool release_warp(std::size_t first);
-  [[nodiscard]] bool is_whole(const Fiber& fiber, std::size_t first) const;
-  void hand_over(const Fiber& fiber, std::size_t first);
+  [[nodiscard]] bool release_block(Threads own);
+  [[nodiscard]] static bool release_warp(Threads warp);
+  [[nodiscard]] static bool is_whole(const Fiber& fiber, Threads warp);
+  static void hand_over(const Fiber& fiber, Threads warp);
   [[nodiscard]] std::string stuck_text() const;
   [[nodiscard]] std::string fault_text() const;
 
-  std::vector<std::unique_ptr<Fiber>> fibers_;  // as many as the largest block so far had threads
+  std::vector<std::unique_ptr<Fiber>> fibers_;  // as many as the largest cluster so far had threads
   // Of the present run.
   const std::function<void()>* kernel_ = nullptr;
   const Launch* launch_ = nullptr;
-  std::size_t threads_ = 0;
+  std::size_t threads_ = 0;  // of a block
+  std::vector<std::vector<std::byte>>
+      shared_;          // of each block of the cluster, while it isn't in its place
+  unsigned shown_ = 0;  // the block of the cluster whose it is there
   Fiber* current_ = nullptr;
   std::string failure_;
   std::jmp_buf scheduler_{};

@@ -64,6 +64,34 @@ extern "C" __global__ void to_halves(const float* in, takt::fp16* fp16, takt::bf
   fp16[t] = takt::from_float<takt::fp16>(in[t]);
   bf16[t] = takt::from_float<takt::bf16>(in[t]);
 }
+// Clusters of three blocks of 32 threads: each block adds what all have.
+extern "C" __global__ void shared_by_cluster(float* out) {
+  __shared__ __align__(16) float numbers[32];
+  numbers[threadIdx.x] = blockIdx.x * 100.0f + threadIdx.x;
+  takt::wait_for_cluster();
+  float sum = 0;
+  for (unsigned block = 0; block < 3; ++block) {
+    float four[4];
+    takt::load_of_block(four, numbers + threadIdx.x / 4 * 4, block);
+    sum += four[threadIdx.x % 4];
+  }
+  out[blockIdx.x * 32 + threadIdx.x] = sum;
+  takt::wait_for_cluster();
+}
+extern "C" __global__ void left_cluster(float*) {
+  if (blockIdx.x != 4) takt::wait_for_cluster();
+}
+// Two groups of copies, of which the first is waited for.
+extern "C" __global__ void copied_later(const float* in, float* out) {
+  __shared__ __align__(16) float numbers[8];
+  for (int i = 0; i < 8; ++i) numbers[i] = -1;
+  takt::copy_later(numbers, in, out[0] != 0);
+  takt::close_copies();
+  takt::copy_later(numbers + 4, in + 4, true);
+  takt::close_copies();
+  takt::wait_for_copies<1>();
+  for (int i = 0; i < 8; ++i) out[i] = numbers[i];
+}
 // [16, 16] times [8, 16], whose rows are the columns of the product.
 extern "C" __global__ void product(const takt::fp16* left, const takt::fp16* right, float* out) {
   const unsigned lane = threadIdx.x;
@@ -114,7 +142,7 @@ class EmulatedBlock : public testing::Test {
 
   // Of 96 threads if nothing else is said; the message where it fails.
   std::string run(const std::string& kernel, const std::vector<void*>& arguments,
-                  Launch launch = {1, 96, 1, {}, {}, {}}) {
+                  Launch launch = {1, 96, 1, 1, {}, {}, {}}) {
     const auto done = (*library_)->run(block_, kernel, arguments, std::move(launch));
     return done ? "" : done.error().message;
   }
@@ -130,7 +158,7 @@ bool has(const std::string& text, const std::string& part) {
 TEST_F(EmulatedBlock, ABarrierIsReachedByAllBeforeAnyGoesOn) {
   for (const Order order : {Order::forwards, Order::backwards}) {
     const Numbers<int> out(192);
-    ASSERT_EQ(run("reversed", {out.begin()}, {2, 96, 1, {}, order, {}}), "");
+    ASSERT_EQ(run("reversed", {out.begin()}, {2, 96, 1, 1, {}, order, {}}), "");
     for (int i = 0; i < 192; ++i) {
       EXPECT_EQ(out[static_cast<std::size_t>(i)], i / 96 * 100 + 95 - i % 96);
     }
@@ -141,7 +169,8 @@ TEST_F(EmulatedBlock, AMissingBarrierIsSeenInOneOfTheOrders) {
   const Numbers<int> forwards(96);
   const Numbers<int> backwards(96);
   ASSERT_EQ(run("without_barrier", {forwards.begin()}), "");
-  ASSERT_EQ(run("without_barrier", {backwards.begin()}, {1, 96, 1, {}, Order::backwards, {}}), "");
+  ASSERT_EQ(run("without_barrier", {backwards.begin()}, {1, 96, 1, 1, {}, Order::backwards, {}}),
+            "");
   EXPECT_EQ(forwards[0], -1) << "shared memory is all ones before";
   EXPECT_EQ(backwards[0], 1);
 }
@@ -152,6 +181,29 @@ TEST_F(EmulatedBlock, ABarrierThatNotAllReachIsNamed) {
       << message;
   EXPECT_TRUE(has(message, "thread (40, 0) has ended")) << message;
   EXPECT_EQ(run("reversed", {Numbers<int>(96).begin()}), "") << "the next kernel runs";
+}
+
+TEST_F(EmulatedBlock, BlocksOfAClusterReachEachOthersMemory) {
+  for (const Order order : {Order::forwards, Order::backwards}) {
+    const Numbers<float> out(192);
+    ASSERT_EQ(run("shared_by_cluster", {out.begin()}, {6, 32, 1, 3, {}, order, {}}), "");
+    for (std::size_t i = 0; i < 192; ++i) {
+      const std::size_t first = i / 96 * 3;
+      EXPECT_EQ(out[i], static_cast<float>(300 * (first + 1) + 3 * (i % 32))) << i;
+    }
+  }
+  const std::string message = run("left_cluster", {nullptr}, {6, 32, 1, 3, {}, {}, {}});
+  EXPECT_TRUE(has(message, "block 3 is stuck: thread (0, 0) waits for the cluster")) << message;
+}
+
+TEST_F(EmulatedBlock, CopiesAreThereOnceTheyAreWaitedFor) {
+  const Numbers<float> in(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8});
+  const Numbers<float> out(std::vector<float>{1, 0, 0, 0, 0, 0, 0, 0});
+  ASSERT_EQ(run("copied_later", {in.begin(), out.begin()}, {1, 1, 1, 1, {}, {}, {}}), "");
+  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(out[i], i < 4 ? in[i] : -1) << i;
+  const Numbers<float> none(8);
+  ASSERT_EQ(run("copied_later", {in.begin(), none.begin()}, {1, 1, 1, 1, {}, {}, {}}), "");
+  EXPECT_EQ(none[3], 0) << "zeros in place of what isn't real";
 }
 
 TEST_F(EmulatedBlock, AWarpExchanges) {
@@ -168,7 +220,7 @@ TEST_F(EmulatedBlock, AWarpExchanges) {
 
 TEST_F(EmulatedBlock, AnExchangeThatNotAllReachIsNamed) {
   const std::string message =
-      run("half_a_warp", {Numbers<unsigned>(16).begin()}, {1, 32, 1, {}, {}, {}});
+      run("half_a_warp", {Numbers<unsigned>(16).begin()}, {1, 32, 1, 1, {}, {}, {}});
   EXPECT_TRUE(has(message, "waits in __shfl_sync for the threads 0xffffffff")) << message;
   EXPECT_TRUE(has(message, "thread (16, 0) waits in __syncthreads")) << message;
 }
@@ -177,18 +229,19 @@ TEST_F(EmulatedBlock, WhatIsOutsideOfABufferOrOnlyReadIsNamed) {
   Numbers<int> in(std::vector<int>(48, 7));
   const Numbers<int> out(96);
   const auto describe = [&](std::uintptr_t at) { return in.memory().describe(at, "in"); };
-  const std::string behind = run("copied", {in.begin(), out.begin()}, {1, 96, 1, {}, {}, describe});
+  const std::string behind =
+      run("copied", {in.begin(), out.begin()}, {1, 96, 1, 1, {}, {}, describe});
   EXPECT_TRUE(has(behind, "thread (48, 0) reached for")) << behind;
   EXPECT_TRUE(has(behind, "0 bytes behind in")) << behind;
   in.memory().make_read_only();
-  EXPECT_EQ(run("copied", {in.begin(), out.begin()}, {1, 48, 1, {}, {}, describe}), "");
+  EXPECT_EQ(run("copied", {in.begin(), out.begin()}, {1, 48, 1, 1, {}, {}, describe}), "");
   const std::string written =
-      run("copied", {out.begin(), in.begin()}, {1, 48, 1, {}, {}, describe});
+      run("copied", {out.begin(), in.begin()}, {1, 48, 1, 1, {}, {}, describe});
   EXPECT_TRUE(has(written, "byte 0 of in, which is only read")) << written;
   Numbers<int> early(std::vector<int>(48, 7), Guard::before);
   const auto of_early = [&](std::uintptr_t at) { return early.memory().describe(at, "in"); };
   const std::string before =
-      run("copied", {early.begin() - 1, out.begin()}, {1, 48, 1, {}, {}, of_early});
+      run("copied", {early.begin() - 1, out.begin()}, {1, 48, 1, 1, {}, {}, of_early});
   EXPECT_TRUE(has(before, "4 bytes before in")) << before;
   EXPECT_TRUE(early.memory().is_untouched_beside());
   early.begin()[48] = 1;
@@ -206,7 +259,7 @@ TEST_F(EmulatedBlock, SixteenBitFloatsAreConvertedAsTheCoreDoes) {
   std::iota(halves.begin(), halves.end(), std::uint16_t{0});
   const Numbers<std::uint16_t> in(halves);
   const Numbers<float> floats(halves.size());
-  ASSERT_EQ(run("from_half", {in.begin(), floats.begin()}, {kBlocks, 96, 1, {}, {}, {}}), "");
+  ASSERT_EQ(run("from_half", {in.begin(), floats.begin()}, {kBlocks, 96, 1, 1, {}, {}, {}}), "");
   std::mt19937 random(1);
   for (std::size_t i = 0; i < halves.size(); ++i) {
     const float expected = from_fp16(halves[i]);
@@ -218,9 +271,9 @@ TEST_F(EmulatedBlock, SixteenBitFloatsAreConvertedAsTheCoreDoes) {
   }
   const Numbers<std::uint16_t> fp16(halves.size());
   const Numbers<std::uint16_t> bf16(halves.size());
-  ASSERT_EQ(
-      run("to_halves", {floats.begin(), fp16.begin(), bf16.begin()}, {kBlocks, 96, 1, {}, {}, {}}),
-      "");
+  ASSERT_EQ(run("to_halves", {floats.begin(), fp16.begin(), bf16.begin()},
+                {kBlocks, 96, 1, 1, {}, {}, {}}),
+            "");
   for (std::size_t i = 0; i < halves.size(); ++i) {
     if (std::isnan(floats[i])) {
       EXPECT_TRUE(std::isnan(from_fp16(fp16[i])) && std::isnan(from_bf16(bf16[i]))) << i;
@@ -242,7 +295,8 @@ TEST_F(EmulatedBlock, TensorCoresMultiply) {
   const Numbers<std::uint16_t> left(numbers(256));
   const Numbers<std::uint16_t> right(numbers(128));
   const Numbers<float> out(128);
-  ASSERT_EQ(run("product", {left.begin(), right.begin(), out.begin()}, {1, 32, 1, {}, {}, {}}), "");
+  ASSERT_EQ(run("product", {left.begin(), right.begin(), out.begin()}, {1, 32, 1, 1, {}, {}, {}}),
+            "");
   for (std::size_t row = 0; row < 16; ++row) {
     for (std::size_t column = 0; column < 8; ++column) {
       float sum = 0;
@@ -259,7 +313,7 @@ TEST_F(EmulatedBlock, MatricesAreTransposed) {
   std::iota(numbers.begin(), numbers.end(), std::uint16_t{0});
   const Numbers<std::uint16_t> in(numbers);
   const Numbers<std::uint16_t> out(256);
-  ASSERT_EQ(run("transposed", {in.begin(), out.begin()}, {1, 32, 1, {}, {}, {}}), "");
+  ASSERT_EQ(run("transposed", {in.begin(), out.begin()}, {1, 32, 1, 1, {}, {}, {}}), "");
   for (std::size_t i = 0; i < 256; ++i) {
     const std::size_t row = i / 8 % 8;
     EXPECT_EQ(out[i / 64 * 64 + row * 8 + i % 8], i / 64 * 64 + i % 8 * 8 + row);

@@ -25,6 +25,7 @@ takt::cuda::emulation::RunningThread* takt_thread __attribute__((section(".data"
 #define __forceinline__ inline
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __shared__ static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 

@@ -122,7 +122,8 @@ Result<std::vector<Bytes>> EmulatedSteps::run_once(const Step& step, const StepC
   const auto describe = [&](std::uintptr_t address) { return memory->describe(address); };
   for (const KernelCall& call : code.calls) {
     const KernelSource& source = call.source;
-    const Launch launch{source.blocks, source.threads_x, source.threads_y, {}, order, describe};
+    const Launch launch{source.blocks, source.threads_x, source.threads_y, source.cluster, {},
+                        order,         describe};
     const KernelLibrary& library = libraries_[library_of_.at(source.name)];
     const auto done = library.run(*block_, source.name, memory->pointers(call.operands), launch);
     if (!done) return std::unexpected(done.error());

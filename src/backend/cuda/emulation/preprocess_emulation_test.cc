@@ -159,9 +159,9 @@ void expect_as_staged(const Target& target, const ImageInput& input, const Image
       for (const GuardedMemory& memory : images.memory) text += memory.describe(at, "an image");
       return text;
     };
-    const auto done =
-        library.run(block, source.name, arguments,
-                    {source.blocks, source.threads_x, source.threads_y, {}, order, where});
+    const auto done = library.run(
+        block, source.name, arguments,
+        {source.blocks, source.threads_x, source.threads_y, source.cluster, {}, order, where});
     ASSERT_TRUE(done) << done.error().message;
     EXPECT_TRUE(destination.is_untouched_beside());
     expect_staged(target, input, images.stack, destination.bytes().data());

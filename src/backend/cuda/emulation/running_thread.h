@@ -26,6 +26,16 @@ class RunningThread {
   virtual const unsigned* exchange(const char* what, unsigned mask, unsigned value) = 0;
   // Of this thread in its warp.
   [[nodiscard]] virtual unsigned lane() const = 0;
+  // Returns when all threads of the cluster are there.
+  virtual void wait_for_cluster() = 0;
+  // Where block `number` of the cluster has what this one has at `at` in shared memory; until this thread waits.
+  [[nodiscard]] virtual const void* of_block(const void* at, unsigned number) = 0;
+  // Copies that nobody sees before they are waited for: each is made as late as it may be, so that one that isn't
+  // waited for is never there. Null: zeros.
+  virtual void copy_later(void* to, const void* from, unsigned bytes) = 0;
+  virtual void close_copies() = 0;
+  // But for the `open` last groups that were closed.
+  virtual void wait_for_copies(unsigned open) = 0;
 
  protected:
   ~RunningThread() = default;

@@ -29,7 +29,7 @@ void expect_as_reference(const std::vector<StepCase>& all, int capability) {
   if (!has_compiler()) GTEST_SKIP() << "no compiler " TAKT_HOST_COMPILER;
   std::vector<StepCode> codes;
   for (const StepCase& one : cases) {
-    Result<StepCode> code = step_code(one.step, "k" + std::to_string(codes.size()));
+    Result<StepCode> code = code_of(one, "k" + std::to_string(codes.size()));
     ASSERT_TRUE(code) << one.name << ": " << code.error().message;
     codes.push_back(*std::move(code));
   }
@@ -56,6 +56,10 @@ TEST(EmulatedSteps, ContractionsAreThoseOfTheReference) {
 
 TEST(EmulatedSteps, ConvolutionsOfEveryKindAreThoseOfTheReference) {
   expect_as_reference(random_contraction_cases(), 750);
+}
+
+TEST(EmulatedSteps, ContractionsOnTensorCoresAreThoseOfTheReference) {
+  expect_as_reference(tensor_core_cases(), 900);
 }
 
 TEST(EmulatedSteps, AttentionIsThatOfTheReference) {

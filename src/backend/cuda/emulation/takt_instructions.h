@@ -110,4 +110,22 @@ inline void load_transposed(unsigned (&to)[4], const Element* row) {
   load_matrices(to, row, true);
 }
 
+inline void copy_later(void* to, const void* from, bool real) {
+  takt_thread->copy_later(to, real ? from : nullptr, 16);
+}
+inline void close_copies() {
+  takt_thread->close_copies();
+}
+template <unsigned kOpen>
+inline void wait_for_copies() {
+  takt_thread->wait_for_copies(kOpen);
+}
+
+inline void wait_for_cluster() {
+  takt_thread->wait_for_cluster();
+}
+inline void load_of_block(float (&to)[4], const float* at, unsigned number) {
+  __builtin_memcpy(to, takt_thread->of_block(at, number), sizeof(to));
+}
+
 }  // namespace takt

@@ -29,7 +29,7 @@ inline void expect_kernels_compile(const std::vector<StepCase>& cases,
   std::string source = "#include <takt_kernel.h>\n";
   int kernels = 0;
   for (const StepCase& one : cases) {
-    const Result<StepCode> code = step_code(one.step, "k" + std::to_string(kernels++));
+    const Result<StepCode> code = code_of(one, "k" + std::to_string(kernels++));
     ASSERT_TRUE(code) << one.name << ": " << code.error().message;
     for (const KernelCall& call : code->calls) source += call.source.text;
   }

@@ -285,6 +285,14 @@ Result<void> describe_factors(const Step& step, Contraction& contraction) {
   return {};
 }
 
+// The kernel gets the step's inputs and its output.
+StepCode call_of(const Contraction& contraction, KernelSource source) {
+  KernelCall call{std::move(source), {}};
+  for (int i = 0; i < contraction.inputs; ++i) call.operands.push_back({OperandKind::input, i, 0});
+  call.operands.push_back({OperandKind::output, 0, 0});
+  return StepCode{{std::move(call)}, 0};
+}
+
 }  // namespace
 
 Result<Contraction> contraction_of(const Step& step) {
@@ -310,15 +318,27 @@ Result<StepCode> contraction_code(const Step& step, const std::string& name) {
   const Result<Contraction> contraction = contraction_of(step);
   if (!contraction) return std::unexpected(contraction.error());
   if (is_empty(step.outputs[0].view)) return StepCode{};
-  KernelCall call;
-  call.source = contraction->depthwise       ? depthwise_kernel(*contraction, name)
-                : has_few_rows(*contraction) ? few_rows_kernel(*contraction, name)
-                                             : tiled_kernel(*contraction, name);
-  for (int i = 0; i < contraction->inputs; ++i) {
-    call.operands.push_back({OperandKind::input, i, 0});
+  return call_of(*contraction, contraction->depthwise       ? depthwise_kernel(*contraction, name)
+                               : has_few_rows(*contraction) ? few_rows_kernel(*contraction, name)
+                                                            : tiled_kernel(*contraction, name));
+}
+
+std::vector<ProductTiling> product_tilings(const Step& step, ComputeCapability capability,
+                                           int runs_beside, int most) {
+  if (step.kind != StepKind::contraction) return {};
+  const Result<Contraction> contraction = contraction_of(step);
+  if (!contraction || is_empty(step.outputs[0].view)) return {};
+  return product_tilings(*contraction, capability, runs_beside, most);
+}
+
+Result<StepCode> product_code(const Step& step, const ProductTiling& tiling,
+                              ComputeCapability capability, const std::string& name) {
+  const Result<Contraction> contraction = contraction_of(step);
+  if (!contraction) return std::unexpected(contraction.error());
+  if (!has_tiling(*contraction, tiling, capability)) {
+    return refuse("no kernel for tensor cores computes it in tiles of " + to_string(tiling));
   }
-  call.operands.push_back({OperandKind::output, 0, 0});
-  return StepCode{{std::move(call)}, 0};
+  return call_of(*contraction, tensor_core_kernel(*contraction, tiling, name));
 }
 
 }  // namespace takt::cuda

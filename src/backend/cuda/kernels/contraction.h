@@ -6,8 +6,10 @@
 #pragma once
 
 #include "backend/cuda/compile/program.h"
+#include "backend/cuda/device.h"
 #include "backend/cuda/kernels/kernel_source.h"
 #include "backend/cuda/kernels/pointwise.h"
+#include "backend/cuda/kernels/product_tiling.h"
 #include "core/result.h"
 #include "graph/operators.h"
 
@@ -68,6 +70,16 @@ struct Contraction {
 // Without a window and of few rows, so that the weights are read once and fast: matrices times vectors.
 [[nodiscard]] bool has_few_rows(const Contraction& contraction);
 [[nodiscard]] KernelSource few_rows_kernel(const Contraction& contraction, const std::string& name);
+
+// Of 16-bit floats, from compute capability 8.0 on; `splits` above 1 from 9.0 on. The tilings are those that may be
+// fast where so many of the kernels run beside each other, the most promising first.
+[[nodiscard]] std::vector<ProductTiling> product_tilings(const Contraction& contraction,
+                                                         ComputeCapability capability,
+                                                         int runs_beside, int most);
+[[nodiscard]] bool has_tiling(const Contraction& contraction, const ProductTiling& tiling,
+                              ComputeCapability capability);
+[[nodiscard]] KernelSource tensor_core_kernel(const Contraction& contraction,
+                                              const ProductTiling& tiling, const std::string& name);
 
 // Depthwise ones. Threads compute pixels side by side of several channels.
 [[nodiscard]] KernelSource depthwise_kernel(const Contraction& contraction,

@@ -127,5 +127,16 @@ TEST(Contraction, EveryKernelCompilesForEveryCapability) {
   expect_kernels_compile(contraction_cases(), {kCapabilityMin, {9, 0}});
 }
 
+TEST(Contraction, EveryKernelOnTensorCoresCompiles) {
+  TAKT_SKIP_COMPILING_WHERE_SANITIZED();
+  const std::vector<StepCase> all = tensor_core_cases();
+  std::vector<StepCase> cases;  // of every tiling
+  for (std::size_t i = 0; i < all.size(); i += 3) cases.push_back(all[i]);
+  EXPECT_GE(cases.size(), 15U);
+  expect_kernels_compile(cases, {{9, 0}});
+  std::erase_if(cases, [](const StepCase& one) { return one.tiling->splits > 1; });
+  expect_kernels_compile(cases, {{8, 0}});
+}
+
 }  // namespace
 }  // namespace takt::cuda

@@ -234,10 +234,12 @@ std::string head_text(const Contraction& contraction, const KernelText& text) {
     parameters +=
         fmt::format("const {}{}* {}in{}, ", scope, types[i], i < 2 ? "__restrict__ " : "", i);
   }
+  const std::string cluster =
+      text.cluster > 1 ? fmt::format("__cluster_dims__({}, 1, 1) ", text.cluster) : "";
   return fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__({0}) {1}({2}{1}_parts::Output* out) {{\n"
+      "extern \"C\" __global__ void {4}__launch_bounds__({0}) {1}({2}{1}_parts::Output* out) {{\n"
       "  using namespace {1}_parts;\n  const Targets to{{{3}out}};\n",
-      text.threads, text.name, parameters, targets);
+      text.threads, text.name, parameters, targets, cluster);
 }
 
 }  // namespace

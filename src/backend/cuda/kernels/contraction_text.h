@@ -35,6 +35,7 @@ struct KernelText {
   std::string_view body;
   unsigned threads = 1;
   int write_width = 1;
+  unsigned cluster = 1;  // as in KernelSource
 };
 [[nodiscard]] std::string kernel_text(const Contraction& contraction, const KernelText& text);
 

@@ -103,6 +103,41 @@ __device__ __forceinline__ void load_transposed(unsigned (&to)[4], const void* r
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(at) : "memory");
 }
 
+#if __CUDA_ARCH__ >= 800
+// 16 bytes from global to shared memory, while the thread goes on; zeros unless `real` (PTX ISA, cp.async).
+__device__ __forceinline__ void copy_later(void* to, const void* from, bool real) {
+  const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :: "r"(at), "l"(from), "r"(real ? 16 : 0) : "memory");
+}
+// What was begun since the last call is a group.
+__device__ __forceinline__ void close_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// For all groups of this thread but the `kOpen` last ones.
+template <unsigned kOpen>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" :: "n"(kOpen) : "memory");
+}
+#endif
+
+#if __CUDA_ARCH__ >= 900
+// For all threads of the cluster; what they wrote before is there.
+__device__ __forceinline__ void wait_for_cluster() {
+  asm volatile("barrier.cluster.arrive.release;\n"
+               "barrier.cluster.wait.acquire;" ::: "memory");
+}
+// Four numbers from the shared memory of a block of the cluster, where this one has its own at `at`, a multiple of 16
+// bytes (PTX ISA, mapa).
+__device__ __forceinline__ void load_of_block(float (&to)[4], const float* at, unsigned number) {
+  const unsigned own = static_cast<unsigned>(__cvta_generic_to_shared(at));
+  unsigned there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(own), "r"(number));
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(to[0]), "=f"(to[1]), "=f"(to[2]), "=f"(to[3]) : "r"(there) : "memory");
+}
+#endif
+
 }  // namespace takt
 )cuda";
 

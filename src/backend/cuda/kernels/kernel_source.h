@@ -33,6 +33,8 @@ struct KernelSource {
   unsigned blocks = 1;
   unsigned threads_x = 1;  // of a block
   unsigned threads_y = 1;
+  unsigned cluster =
+      1;  // blocks that run beside each other and reach each other's shared memory; as the text says
 };
 
 [[nodiscard]] inline std::string kernel_name(const std::string& step) {

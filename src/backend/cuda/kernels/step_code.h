@@ -5,7 +5,9 @@
 #pragma once
 
 #include "backend/cuda/compile/program.h"
+#include "backend/cuda/device.h"
 #include "backend/cuda/kernels/kernel_source.h"
+#include "backend/cuda/kernels/product_tiling.h"
 #include "core/result.h"
 
 #include <cstddef>
@@ -36,6 +38,15 @@ struct StepCode {
 // `name` begins the kernels' names: letters, digits and underscores. Errors: invalid_input (takt has no
 // kernel for it; the message says what was asked for and what to do), without the step's name.
 [[nodiscard]] Result<StepCode> step_code(const Step& step, const std::string& name);
+
+// Other ways than step_code()'s to compute a contraction, on tensor cores; at most `most`, those first that promise most
+// where so many run beside each other. None for other steps, and where a device of this capability has none.
+[[nodiscard]] std::vector<ProductTiling> product_tilings(const Step& step,
+                                                         ComputeCapability capability,
+                                                         int runs_beside, int most);
+// By one of them. Errors: invalid_input (the step has no such way).
+[[nodiscard]] Result<StepCode> product_code(const Step& step, const ProductTiling& tiling,
+                                            ComputeCapability capability, const std::string& name);
 
 // Its families; each takes the operators that its file names.
 [[nodiscard]] Result<StepCode> pointwise_code(const Step& step, const std::string& name);

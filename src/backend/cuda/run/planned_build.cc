@@ -93,8 +93,18 @@ Result<PlannedModel> build_with_plan(std::shared_ptr<const OpenedDevice> device,
     planned.remade = found.reason;
   const bool is_new = !found.pieces;
   if (is_new) found.pieces = std::make_unique<PieceStore>();
-  const std::uint64_t writes_before = found.pieces->counts().writes;
-  auto model = CompiledModel::build(device, onnx, options, *found.pieces, progress);
+  std::uint64_t writes = found.pieces->counts().writes;
+  auto written_at = std::chrono::steady_clock::now();
+  const auto write_now_and_then = [&](std::string_view stage, int done, int total) {
+    if (progress) progress(stage, done, total);
+    const auto now = std::chrono::steady_clock::now();
+    if (planned.file.empty() || now - written_at < use.write_every) return;
+    written_at = now;
+    if (found.pieces->counts().writes == writes) return;
+    // If not now, it is written at the end, which says why it can't be.
+    if (save(planned.file, *key, *found.pieces)) writes = found.pieces->counts().writes;
+  };
+  auto model = CompiledModel::build(device, onnx, options, *found.pieces, write_now_and_then);
   if (!model) {
     return std::unexpected(nothing_is_tuned(std::move(model).error(), options, named));
   }
@@ -105,7 +115,8 @@ Result<PlannedModel> build_with_plan(std::shared_ptr<const OpenedDevice> device,
       return std::unexpected(std::move(added).error());
     }
   }
-  if (!planned.file.empty() && (is_new || found.pieces->counts().writes != writes_before)) {
+  const bool differs = found.pieces->counts().writes != writes;
+  if (!planned.file.empty() && (is_new || differs)) {
     const Result<void> written = save(planned.file, *key, *found.pieces);
     if (!written) planned.unsaved = written.error().message;
   }

@@ -11,7 +11,9 @@
 #include "backend/cuda/run/compiled_model.h"
 #include "backend/cuda/run/opened_device.h"
 #include "core/result.h"
+#include "core/time.h"
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -24,6 +26,9 @@ struct PlanUse {
   std::filesystem::path cache_dir;  // empty too: no file is read or written
   std::string model_name;           // for the file's name and for people
   std::string takt_version;
+  // While it is found out, what is known is written after each of these spans: minutes of tuning don't end with the
+  // process that is stopped amid them.
+  Duration write_every = std::chrono::seconds(10);
 };
 
 struct PlannedModel {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/compile/contraction_forms.h"
+#include "backend/cuda/device_tests/step_cases.h"
+#include "backend/cuda/kernels/step_code.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <utility>
+
+namespace takt::cuda {
+namespace {
+
+constexpr auto kF16 = DataType::fp16;
+constexpr auto kF32 = DataType::fp32;
+constexpr auto kB16 = DataType::bf16;
+constexpr ComputeCapability kHopper{9, 0};
+constexpr int kAll = 100;
+constexpr double kOperationsMax =
+    4e6;  // of the tables' cases; some are large for the sake of other kernels
+constexpr std::size_t kEachOf = 9;  // tilings that a case leaves out are others'
+
+StepCase convolution(std::string name, const Shape& x, std::int64_t outputs, std::int64_t kernel,
+                     std::int64_t stride) {
+  const std::int64_t pad = kernel / 2;
+  const graph::Window window{{kernel, kernel}, {stride, stride}, {1, 1}, {pad, pad}, {pad, pad}};
+  const std::vector<Stored> inputs{{kF16, x, channels_innermost(4)},
+                                   {kF16, {outputs, x[1], kernel, kernel}, channels_innermost(4)},
+                                   {kF32, {outputs}, {}}};
+  const Step step = chain_step(
+      StepKind::contraction, inputs,
+      {{graph::Conv{window, 1}, {0, 1, 2}}, {graph::Unary{graph::UnaryKind::relu, 0, 0}, {3}}},
+      kF16, channels_innermost(4));
+  return {std::move(name), step, {}};
+}
+
+StepCase product(std::string name, const Shape& a, const Shape& b, DataType type,
+                 bool transposed = false) {
+  const Step step = chain_step(StepKind::contraction, {{type, a, {}}, {type, b, {}}},
+                               {{graph::MatMul{false, transposed}, {0, 1}}}, type, {});
+  return {std::move(name), step, {}};
+}
+
+// Sums of several chunks in each part, and parts that end within a chunk, or have none.
+std::vector<StepCase> long_sums() {
+  std::vector<StepCase> cases;
+  cases.push_back(convolution("many chunks", {1, 128, 7, 7}, 40, 3, 1));
+  cases.push_back(convolution("taps within a chunk", {2, 24, 9, 7}, 72, 3, 2));
+  cases.push_back(convolution("few columns", {1, 16, 20, 19}, 16, 3, 1));
+  cases.push_back(convolution("one chunk for few columns", {2, 32, 9, 9}, 24, 1, 1));
+  cases.push_back(convolution("one tap", {1, 264, 6, 5}, 136, 1, 1));
+  cases.push_back(product("tokens", {3, 37, 96}, {96, 80}, kF16));
+  cases.push_back(product("tokens of BF16", {70, 576}, {576, 64}, kB16));
+  cases.push_back(product("tokens beside transposed ones", {70, 200}, {48, 200}, kF16, true));
+  cases.push_back(product("matrices", {2, 3, 33, 64}, {2, 3, 64, 40}, kF16));
+  cases.push_back(product("nine chunks in eight parts", {34, 576}, {576, 96}, kF16));
+  return cases;
+}
+
+}  // namespace
+
+std::vector<StepCase> tensor_core_cases() {
+  std::vector<StepCase> cases;
+  for (const StepCase& one : long_sums()) {
+    const std::vector<ProductTiling> tilings = product_tilings(one.step, kHopper, 1, kAll);
+    for (std::size_t i = cases.size() % kEachOf; i < tilings.size(); i += kEachOf) {
+      cases.push_back({one.name + " " + to_string(tilings[i]), one.step, tilings[i]});
+    }
+  }
+  std::vector<StepCase> others = contraction_cases();
+  std::ranges::move(random_contraction_cases(), std::back_inserter(others));
+  std::size_t next = 0;
+  for (StepCase& one : others) {
+    const std::vector<ProductTiling> tilings = product_tilings(one.step, kHopper, 1, kAll);
+    if (tilings.empty() || floating_point_operations(one.step) > kOperationsMax) continue;
+    one.tiling = tilings[next++ % tilings.size()];
+    one.name += " " + to_string(*one.tiling);
+    cases.push_back(std::move(one));
+  }
+  return cases;
+}
+
+Result<StepCode> code_of(const StepCase& one, const std::string& name) {
+  if (one.tiling) return product_code(one.step, *one.tiling, kHopper, name);
+  return step_code(one.step, name);
+}
+
+}  // namespace takt::cuda

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// How blocks share a contraction on tensor cores. Plans keep it as text.
+// Thread-safe: pure functions. Owns: plain values.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace takt::cuda {
+
+struct ProductTiling {
+  int rows = 0;     // of a tile, which a cluster of blocks computes
+  int columns = 0;  // likewise
+  int splits = 1;   // blocks of the cluster, each with a part of the sums
+  int warps = 4;    // of a block
+
+  friend bool operator==(const ProductTiling&, const ProductTiling&) = default;
+};
+
+[[nodiscard]] std::string to_string(
+    const ProductTiling& tiling);  // "64x32x4x8": rows, columns, splits, warps
+// Nothing where it is none that kernels have.
+[[nodiscard]] std::optional<ProductTiling> parse_product_tiling(std::string_view text);
+
+}  // namespace takt::cuda

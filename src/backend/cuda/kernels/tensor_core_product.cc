@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums of products of 16-bit floats on tensor cores. Where there are few rows, time goes into waiting, and few blocks
+// would leave most of a GPU idle: there a cluster of blocks shares each tile's sums. Where there are many but few
+// columns, narrow tiles multiply less that nobody asked for.
+#include "backend/cuda/kernels/contraction.h"
+#include "backend/cuda/kernels/contraction_text.h"
+#include "backend/cuda/kernels/index_space.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace takt::cuda {
+namespace {
+
+constexpr ComputeCapability kCopiesMin{8, 0};  // cp.async
+constexpr ComputeCapability kClustersMin{9, 0};
+constexpr int kVector = 8;  // numbers that move together
+constexpr int kDepth = 64;  // numbers of a chunk of the sums
+constexpr int kWarp = 32;
+constexpr int kStagesMax = 6;                    // chunks in flight
+constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU gives it
+constexpr int kPadding = 8;  // behind a row of sums, against conflicts between banks
+
+// For the estimate, in cycles of a multiprocessor of Hopper; tuning measures the best of it.
+constexpr std::int64_t kMultiprocessors = 132;
+constexpr std::int64_t kBlocksOfOneMax = 4;  // where blocks share tiles
+constexpr std::int64_t kStartCycles = 1000;
+constexpr std::int64_t kShareCycles = 2000;    // of the sums of a cluster
+constexpr std::int64_t kWaitingCycles = 1600;  // of a chunk, shared by the warps
+constexpr std::int64_t kProductsPerCycle = 1024;
+constexpr std::int64_t kBytesPerCycle = 64;
+constexpr std::int64_t kResultsPerCycle = 16;
+
+struct Tile {
+  int rows = 0;
+  int columns = 0;
+  int warps = 0;
+};
+// More warps hide more of each other's waiting; of fewer each multiplies more of what it reads.
+constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
+                            Tile{64, 64, 4},  Tile{32, 64, 4},  Tile{32, 32, 4},
+                            Tile{128, 64, 8}, Tile{128, 32, 8}, Tile{128, 16, 4}};
+constexpr std::array kSplits{1, 2, 4, 8};
+constexpr int kOwnMin = 16;  // rows and columns of a warp
+
+std::int64_t parts(std::int64_t size, std::int64_t part) {
+  return (size + part - 1) / part;
+}
+
+std::int64_t taps(const Contraction& contraction) {
+  return contraction.window ? product(contraction.window->kernel) : 1;
+}
+
+std::int64_t chunks(const Contraction& contraction) {
+  return parts(taps(contraction) * contraction.channels, kDepth);
+}
+
+std::int64_t tiles(const Contraction& contraction, const ProductTiling& tiling) {
+  return parts(product(contraction.rows), tiling.rows) *
+         parts(contraction.columns, tiling.columns) * product(contraction.batch);
+}
+
+std::int64_t estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
+                              int runs) {
+  const std::int64_t blocks_of_one =
+      parts(tiles(contraction, tiling) * tiling.splits * runs, kMultiprocessors);
+  const std::int64_t products =
+      std::int64_t{tiling.rows} * tiling.columns * kDepth / kProductsPerCycle;
+  const std::int64_t bytes =
+      std::int64_t{tiling.rows + tiling.columns} * kDepth * 2 / kBytesPerCycle;
+  const std::int64_t chunk =
+      std::max(kWaitingCycles / tiling.warps + products, blocks_of_one * std::max(products, bytes));
+  const std::int64_t results = std::int64_t{tiling.rows} * tiling.columns / kResultsPerCycle;
+  return kStartCycles + parts(chunks(contraction), tiling.splits) * chunk +
+         blocks_of_one * results + (tiling.splits > 1 ? kShareCycles : 0);
+}
+
+std::vector<ProductTiling> all_tilings() {
+  std::vector<ProductTiling> all;
+  for (const Tile& tile : kTiles) {
+    for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
+  }
+  return all;
+}
+
+bool weights_lie_along(const Contraction& contraction) {
+  return width_along(contraction.weights, Along::channels, contraction.channels, kVector) ==
+         kVector;
+}
+
+bool moves_in_vectors(const Contraction& contraction) {
+  const bool across =
+      width_along(contraction.weights, Along::columns, contraction.columns, kVector) == kVector;
+  return width_along(contraction.input, Along::channels, contraction.channels, kVector) ==
+             kVector &&
+         (weights_lie_along(contraction) || across);
+}
+
+bool is_suitable(const Contraction& contraction, ComputeCapability capability) {
+  const DataType type = contraction.input.type;
+  return capability >= kCopiesMin && (type == DataType::fp16 || type == DataType::bf16) &&
+         contraction.weights.type == type && contraction.sum == DataType::fp32 &&
+         !contraction.depthwise && contraction.channels % kVector == 0 &&
+         moves_in_vectors(contraction);
+}
+
+// A chunk of a factor lies in shared memory row by row, of a side's place or of a number of the sums; vectors of a
+// row change places with the row, so that eight rows' are in different banks.
+//
+// Warps lie in rows of kWarpsAcross in a tile. A thread has of each 16 x 8 sums those that an mma instruction gives it.
+constexpr std::string_view kBody = R"cuda(
+  const unsigned part = blockIdx.x % kSplits;
+  const unsigned tile = blockIdx.x / kSplits % (kRowTiles * kColumnTiles);
+  const unsigned z = blockIdx.x / (kSplits * kRowTiles * kColumnTiles);
+  const unsigned first_row = tile / kColumnTiles * kTileRows;
+  const unsigned first_column = tile % kColumnTiles * kTileColumns;
+  __shared__ __align__(128) unsigned char memory[kSharedBytes];
+  const Input* const x = in0 + input_batch(z);
+  const Weight* const w = in1 + weight_batch(z);
+  Row rows[kInputLoads];
+#pragma unroll
+  for (unsigned i = 0; i < kInputLoads; ++i) {
+    rows[i] = row_of(first_row + threadIdx.x / kVectors + i * (kThreads / kVectors));
+  }
+  const auto load = [&](unsigned stage, unsigned chunk) {
+    Input* const a = reinterpret_cast<Input*>(memory + stage * kStageBytes);
+    Weight* const b = reinterpret_cast<Weight*>(memory + stage * kStageBytes + kInputBytes);
+    const unsigned vector = threadIdx.x % kVectors;
+    const unsigned number = chunk * kDepth + vector * kVector;
+    const unsigned tap = number / kChannels;
+    const unsigned channel = number % kChannels;
+#pragma unroll
+    for (unsigned i = 0; i < kInputLoads; ++i) {
+      const unsigned row = threadIdx.x / kVectors + i * (kThreads / kVectors);
+      unsigned long long at = 0;
+      const bool real = number < kNumbers && first_row + row < kRows && input_at(rows[i], tap, at);
+      takt::copy_later(a + place<kDepth>(row, vector), x + (real ? at + channel : 0), real);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kWeightLoads; ++i) {
+      if constexpr (kWeightsAlong) {
+        const unsigned column = threadIdx.x / kVectors + i * (kThreads / kVectors);
+        const bool real = number < kNumbers && first_column + column < kColumns;
+        takt::copy_later(b + place<kDepth>(column, vector),
+                         w + (real ? weight_at(tap) + channel +
+                                         (first_column + column) * kWeightColumn
+                                   : 0),
+                         real);
+      } else {
+        const unsigned slot = threadIdx.x + i * kThreads;
+        const unsigned depth = slot / (kTileColumns / kVector);
+        const unsigned of_row = slot % (kTileColumns / kVector);
+        const unsigned own = chunk * kDepth + depth;
+        const unsigned column = first_column + of_row * kVector;
+        const bool real = own < kNumbers && column < kColumns;
+        takt::copy_later(b + place<kTileColumns>(depth, of_row),
+                         w + (real ? weight_at(own / kChannels) +
+                                         own % kChannels * kWeightChannel + column
+                                   : 0),
+                         real);
+      }
+    }
+  };
+  const unsigned lane = threadIdx.x % 32u;
+  const unsigned warp = threadIdx.x / 32u;
+  const unsigned own_row = warp / kWarpsAcross * kOwnRows;
+  const unsigned own_column = warp % kWarpsAcross * kOwnColumns;
+  float sums[kOwnRows / 16u][kOwnColumns / 8u][4] = {};
+  const auto multiply = [&](unsigned stage) {
+    const Input* const a = reinterpret_cast<const Input*>(memory + stage * kStageBytes);
+    const Weight* const b =
+        reinterpret_cast<const Weight*>(memory + stage * kStageBytes + kInputBytes);
+#pragma unroll
+    for (unsigned k = 0; k < kDepth; k += 16u) {
+      unsigned left[kOwnRows / 16u][4];
+      unsigned right[kOwnColumns / 16u][4];
+#pragma unroll
+      for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+        takt::load_matrices(left[i], a + place<kDepth>(own_row + i * 16u + lane % 16u,
+                                                       k / kVector + lane / 16u));
+      }
+#pragma unroll
+      for (unsigned j = 0; j < kOwnColumns / 16u; ++j) {
+        const unsigned column = own_column + j * 16u + lane / 16u * 8u;
+        if constexpr (kWeightsAlong) {
+          takt::load_matrices(right[j], b + place<kDepth>(column + lane % 8u,
+                                                          k / kVector + lane / 8u % 2u));
+        } else {
+          takt::load_transposed(right[j], b + place<kTileColumns>(k + lane % 16u, column / kVector));
+        }
+      }
+#pragma unroll
+      for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+#pragma unroll
+        for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
+          takt::multiply<Input>(sums[i][j], left[i], right[j / 2u][j % 2u * 2u],
+                                right[j / 2u][j % 2u * 2u + 1u]);
+        }
+      }
+    }
+  };
+  const unsigned begin = part * kChunksOfPart;
+  const unsigned end = begin + kChunksOfPart < kChunks ? begin + kChunksOfPart : kChunks;
+#pragma unroll
+  for (unsigned i = 0; i + 1u < kStages; ++i) {
+    if (begin + i < end) load(i, begin + i);
+    takt::close_copies();
+  }
+  for (unsigned chunk = begin; chunk < end; ++chunk) {
+    takt::wait_for_copies<kStages - 2u>();
+    __syncthreads();
+    const unsigned next = chunk + kStages - 1u;
+    if (next < end) load((next - begin) % kStages, next);
+    takt::close_copies();
+    multiply((chunk - begin) % kStages);
+  }
+  takt::wait_for_copies<0>();
+  __syncthreads();
+  float* const all = reinterpret_cast<float*>(memory);
+#pragma unroll
+  for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+#pragma unroll
+    for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
+#pragma unroll
+      for (unsigned half = 0; half < 2u; ++half) {
+        const unsigned row = own_row + i * 16u + half * 8u + lane / 4u;
+        const unsigned column = own_column + j * 8u + lane % 4u * 2u;
+        *reinterpret_cast<takt::Elements<float, 2>*>(all + row * kSumsRow + column) = {
+            {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
+      }
+    }
+  }
+  meet();
+  constexpr unsigned kItems = kTileColumns / kItem;
+  for (unsigned item = threadIdx.x; item < kTileRows / kSplits * kItems; item += kThreads) {
+    const unsigned row = part * (kTileRows / kSplits) + item / kItems;
+    const unsigned column = item % kItems * kItem;
+    if (first_row + row >= kRows || first_column + column >= kColumns) continue;
+    const float* const from = all + row * kSumsRow + column;
+    float whole[kItem] = {};
+#pragma unroll
+    for (unsigned other = 0; other < kSplits; ++other) {
+#pragma unroll
+      for (unsigned four = 0; four < kItem; four += 4u) {
+        float of_part[4];
+        load_part(of_part, from + four, other);
+#pragma unroll
+        for (unsigned k = 0; k < 4u; ++k) whole[four + k] += of_part[k];
+      }
+    }
+    const Places at = places(z, row_of(first_row + row));
+#pragma unroll
+    for (unsigned k = 0; k < kItem; k += kWriteWidth) {
+      if (first_column + column + k < kColumns) write(&whole[k], at, first_column + column + k, to);
+    }
+  }
+  if constexpr (kSplits > 1u) meet();  // the others may still read
+)cuda";
+
+// The place of a vector in a chunk whose rows have kRow numbers.
+constexpr std::string_view kPlaces = R"cuda(
+template <unsigned kRow>
+__device__ __forceinline__ unsigned place(unsigned row, unsigned vector) {
+  constexpr unsigned kInRow = kRow / kVector;
+  constexpr unsigned kTogether = 8u / kInRow;  // rows that fill the banks
+  return row * kRow + (vector ^ row / kTogether % kInRow) * kVector;
+}
+)cuda";
+
+// How the blocks that share a tile meet, and read four numbers of one's sums.
+constexpr std::string_view kAlone = R"cuda(
+__device__ __forceinline__ void meet() { __syncthreads(); }
+__device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsigned) {
+  const auto four = *reinterpret_cast<const takt::Elements<float, 4>*>(at);
+#pragma unroll
+  for (unsigned k = 0; k < 4u; ++k) to[k] = four.at[k];
+}
+)cuda";
+constexpr std::string_view kInCluster = R"cuda(
+__device__ __forceinline__ void meet() { takt::wait_for_cluster(); }
+__device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsigned block) {
+  takt::load_of_block(to, at, block);
+}
+)cuda";
+
+// Warps beside each other in a tile, where their parts are as square as they can be.
+int warps_across(const ProductTiling& tiling) {
+  int across = 1;
+  while (tiling.columns / (2 * across) >= kOwnMin &&
+         tiling.rows * across / tiling.warps < tiling.columns / across) {
+    across *= 2;
+  }
+  return across;
+}
+
+std::string constants_text(const Contraction& contraction, const ProductTiling& tiling) {
+  const std::int64_t input_bytes = std::int64_t{tiling.rows} * kDepth * 2;
+  const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * kDepth * 2;
+  const std::int64_t sums_row = tiling.columns + kPadding;
+  const std::int64_t sums_bytes = std::int64_t{tiling.rows} * sums_row * 4;
+  const std::int64_t of_part = parts(chunks(contraction), tiling.splits);
+  const std::int64_t stages =
+      std::clamp<std::int64_t>(std::min(kSharedBytes / stage_bytes, of_part + 1), 2, kStagesMax);
+  const int across = warps_across(tiling);
+  const std::int64_t threads = std::int64_t{tiling.warps} * kWarp;
+  const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
+  return constant("kThreads", threads) + constant("kDepth", kDepth) + constant("kVector", kVector) +
+         constant("kVectors", kDepth / kVector) +
+         constant("kNumbers", taps(contraction) * contraction.channels) +
+         constant("kChunks", chunks(contraction)) + constant("kChunksOfPart", of_part) +
+         constant("kSplits", tiling.splits) + constant("kStages", stages) +
+         constant("kInputBytes", input_bytes) + constant("kStageBytes", stage_bytes) +
+         constant("kSharedBytes", std::max(std::min(stages, of_part) * stage_bytes, sums_bytes)) +
+         constant("kTileRows", tiling.rows) + constant("kTileColumns", tiling.columns) +
+         constant("kRowTiles", parts(product(contraction.rows), tiling.rows)) +
+         constant("kColumnTiles", parts(contraction.columns, tiling.columns)) +
+         constant("kWarpsAcross", across) +
+         constant("kOwnRows", tiling.rows * across / tiling.warps) +
+         constant("kOwnColumns", tiling.columns / across) +
+         constant("kInputLoads", std::int64_t{tiling.rows} * kDepth / kVector / threads) +
+         constant("kWeightLoads", std::int64_t{tiling.columns} * kDepth / kVector / threads) +
+         constant("kSumsRow", sums_row) + constant("kItem", std::max(4, write)) +
+         fmt::format("constexpr bool kWeightsAlong = {};\n", weights_lie_along(contraction)) +
+         std::string(kPlaces) + std::string(tiling.splits > 1 ? kInCluster : kAlone);
+}
+
+}  // namespace
+
+std::string to_string(const ProductTiling& tiling) {
+  return fmt::format("{}x{}x{}x{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps);
+}
+
+std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
+  const std::vector<ProductTiling> all = all_tilings();
+  const auto found =
+      std::ranges::find(all, text, [](const ProductTiling& t) { return to_string(t); });
+  return found == all.end() ? std::nullopt : std::optional(*found);
+}
+
+bool has_tiling(const Contraction& contraction, const ProductTiling& tiling,
+                ComputeCapability capability) {
+  return is_suitable(contraction, capability) && std::ranges::count(all_tilings(), tiling) > 0 &&
+         tiling.splits <= chunks(contraction) && (tiling.splits == 1 || capability >= kClustersMin);
+}
+
+std::vector<ProductTiling> product_tilings(const Contraction& contraction,
+                                           ComputeCapability capability, int runs_beside,
+                                           int most) {
+  std::vector<ProductTiling> found = all_tilings();
+  std::erase_if(found, [&](const ProductTiling& tiling) {
+    return !has_tiling(contraction, tiling, capability) ||
+           (tiling.splits > 1 &&
+            tiles(contraction, tiling) * tiling.splits > kBlocksOfOneMax * kMultiprocessors);
+  });
+  std::ranges::stable_sort(found, {}, [&](const ProductTiling& tiling) {
+    return estimated_cycles(contraction, tiling, runs_beside);
+  });
+  if (std::ssize(found) > most) found.resize(static_cast<std::size_t>(most));
+  return found;
+}
+
+KernelSource tensor_core_kernel(const Contraction& contraction, const ProductTiling& tiling,
+                                const std::string& name) {
+  const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
+  const auto cluster = static_cast<unsigned>(tiling.splits);
+  const KernelText text{kernel_name(name),
+                        constants_text(contraction, tiling),
+                        kBody,
+                        static_cast<unsigned>(tiling.warps * kWarp),
+                        write,
+                        cluster};
+  return {text.name,
+          kernel_text(contraction, text),
+          static_cast<unsigned>(tiles(contraction, tiling) * tiling.splits),
+          text.threads,
+          1,
+          cluster};
+}
+
+}  // namespace takt::cuda
