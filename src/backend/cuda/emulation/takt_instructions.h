@@ -124,6 +124,9 @@ inline void wait_for_copies() {
 inline void wait_for_cluster() {
   takt_thread->wait_for_cluster();
 }
+inline void end_together() {
+  takt_thread->wait_for_cluster();
+}
 inline void load_of_block(float (&to)[4], const float* at, unsigned number) {
   __builtin_memcpy(to, takt_thread->of_block(at, number), sizeof(to));
 }

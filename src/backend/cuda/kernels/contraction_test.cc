@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -125,6 +127,47 @@ TEST(Contraction, RefusesWhatDoesNotFit) {
 TEST(Contraction, EveryKernelCompilesForEveryCapability) {
   TAKT_SKIP_COMPILING_WHERE_SANITIZED();
   expect_kernels_compile(contraction_cases(), {kCapabilityMin, {9, 0}});
+}
+
+TEST(Contraction, TilingsAreThoseThatTheDeviceHas) {
+  const Step small = convolution({1, 256, 14, 14}, {256, 256, 3, 3}, 1, 1);
+  const auto splits = [&](const Step& step, ComputeCapability capability) {
+    std::set<int> found;
+    for (const ProductTiling& tiling : product_tilings(step, capability, 1, 100)) {
+      found.insert(tiling.splits);
+    }
+    return found;
+  };
+  EXPECT_EQ(splits(small, {9, 0}), (std::set{1, 2, 4, 8}));
+  EXPECT_EQ(splits(small, {8, 6}), (std::set{1})) << "clusters need 9.0";
+  EXPECT_EQ(splits(small, {7, 5}), std::set<int>());
+  EXPECT_EQ(splits(convolution({1, 16, 8, 8}, {16, 16, 3, 3}, 1, 1), {9, 0}), (std::set{1, 2}))
+      << "the sums have three chunks";
+  EXPECT_EQ(splits(convolution({32, 64, 80, 80}, {64, 64, 3, 3}, 1, 1), {9, 0}), (std::set{1}))
+      << "there are blocks enough";
+  EXPECT_EQ(splits(convolution({1, 12, 8, 8}, {16, 12, 3, 3}, 1, 1), {9, 0}), std::set<int>())
+      << "channels don't come in vectors";
+  EXPECT_EQ(splits(convolution({1, 16, 8, 8}, {16, 1, 3, 3}, 16, 1), {9, 0}), std::set<int>());
+  EXPECT_EQ(splits(product({64, 64}, {64, 64}, kF32), {9, 0}), std::set<int>());
+  EXPECT_EQ(splits(product({1 << 20, 2048}, {2048, 64}), {9, 0}), std::set<int>())
+      << "elements are counted in 32 bits";
+  EXPECT_GT(product_tilings(small, {9, 0}, 1, 1).front().splits,
+            product_tilings(small, {9, 0}, 4, 1).front().splits)
+      << "fewer where others take their part of the device";
+}
+
+TEST(Contraction, TilingsAreKeptAsText) {
+  const Step small = convolution({1, 256, 14, 14}, {256, 256, 3, 3}, 1, 1);
+  for (const ProductTiling& tiling : product_tilings(small, {9, 0}, 1, 100)) {
+    EXPECT_EQ(parse_product_tiling(to_string(tiling)), tiling);
+  }
+  for (const char* const text : {"", "64x64x1", "64x64x3x8", "064x64x1x8", "64x64x1x8 "}) {
+    EXPECT_EQ(parse_product_tiling(text), std::nullopt) << text;
+  }
+  const auto refused = product_code(small, {64, 64, 3, 8}, {9, 0}, "k");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::invalid_input);
+  EXPECT_FALSE(product_code(small, {64, 64, 8, 8}, {8, 0}, "k")) << "a plan from another device";
 }
 
 TEST(Contraction, EveryKernelOnTensorCoresCompiles) {

@@ -127,6 +127,11 @@ __device__ __forceinline__ void wait_for_cluster() {
   asm volatile("barrier.cluster.arrive.release;\n"
                "barrier.cluster.wait.acquire;" ::: "memory");
 }
+// For all threads of the cluster, before they end: nothing that was written is waited for.
+__device__ __forceinline__ void end_together() {
+  asm volatile("barrier.cluster.arrive.relaxed;\n"
+               "barrier.cluster.wait;" ::: "memory");
+}
 // Four numbers from the shared memory of a block of the cluster, where this one has its own at `at`, a multiple of 16
 // bytes (PTX ISA, mapa).
 __device__ __forceinline__ void load_of_block(float (&to)[4], const float* at, unsigned number) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace takt::cuda {
 namespace {
@@ -98,12 +99,31 @@ bool moves_in_vectors(const Contraction& contraction) {
          (weights_lie_along(contraction) || across);
 }
 
+// Kernels count elements of a batch in 32 bits.
+bool has_small_offsets(const Contraction& contraction) {
+  const std::size_t spatial = contraction.input_sizes.size();
+  std::int64_t input = contraction.channels;
+  for (std::size_t dim = 0; dim < contraction.rows.size(); ++dim) {
+    const std::size_t first = contraction.rows.size() - spatial;
+    const std::int64_t size =
+        dim < first ? contraction.rows[dim] : contraction.input_sizes[dim - first];
+    input += size * contraction.input.rows[dim];
+  }
+  std::int64_t weights = contraction.columns * contraction.weights.column +
+                         contraction.channels * contraction.weights.channel;
+  for (std::size_t dim = 0; dim < contraction.weights.taps.size(); ++dim) {
+    weights += contraction.window->kernel[dim] * contraction.weights.taps[dim];
+  }
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  return input <= kMost && weights <= kMost;
+}
+
 bool is_suitable(const Contraction& contraction, ComputeCapability capability) {
   const DataType type = contraction.input.type;
   return capability >= kCopiesMin && (type == DataType::fp16 || type == DataType::bf16) &&
          contraction.weights.type == type && contraction.sum == DataType::fp32 &&
          !contraction.depthwise && contraction.channels % kVector == 0 &&
-         moves_in_vectors(contraction);
+         moves_in_vectors(contraction) && has_small_offsets(contraction);
 }
 
 // A chunk of a factor lies in shared memory row by row, of a side's place or of a number of the sums; vectors of a
@@ -119,47 +139,47 @@ constexpr std::string_view kBody = R"cuda(
   __shared__ __align__(128) unsigned char memory[kSharedBytes];
   const Input* const x = in0 + input_batch(z);
   const Weight* const w = in1 + weight_batch(z);
-  Row rows[kInputLoads];
+  const unsigned vector = threadIdx.x % kVectors;
+  Start starts[kInputLoads];
+  bool is_row[kInputLoads];
 #pragma unroll
   for (unsigned i = 0; i < kInputLoads; ++i) {
-    rows[i] = row_of(first_row + threadIdx.x / kVectors + i * (kThreads / kVectors));
+    const unsigned row = first_row + threadIdx.x / kVectors + i * (kThreads / kVectors);
+    is_row[i] = kRows % kTileRows == 0u || row < kRows;
+    starts[i] = start_of(row_of(row));
   }
   const auto load = [&](unsigned stage, unsigned chunk) {
     Input* const a = reinterpret_cast<Input*>(memory + stage * kStageBytes);
     Weight* const b = reinterpret_cast<Weight*>(memory + stage * kStageBytes + kInputBytes);
-    const unsigned vector = threadIdx.x % kVectors;
     const unsigned number = chunk * kDepth + vector * kVector;
-    const unsigned tap = number / kChannels;
-    const unsigned channel = number % kChannels;
+    const unsigned tap = tap_number(chunk, number);
+    const int channel = static_cast<int>(number - tap * kChannels);
+    const Tap own_tap = tap_of(tap);
+    const bool is_number = kNumbers % kDepth == 0u || number < kNumbers;
 #pragma unroll
     for (unsigned i = 0; i < kInputLoads; ++i) {
       const unsigned row = threadIdx.x / kVectors + i * (kThreads / kVectors);
-      unsigned long long at = 0;
-      const bool real = number < kNumbers && first_row + row < kRows && input_at(rows[i], tap, at);
+      int at = 0;
+      const bool real = reaches(starts[i], own_tap, at) & is_row[i] & is_number;
       takt::copy_later(a + place<kDepth>(row, vector), x + (real ? at + channel : 0), real);
     }
 #pragma unroll
     for (unsigned i = 0; i < kWeightLoads; ++i) {
       if constexpr (kWeightsAlong) {
-        const unsigned column = threadIdx.x / kVectors + i * (kThreads / kVectors);
-        const bool real = number < kNumbers && first_column + column < kColumns;
-        takt::copy_later(b + place<kDepth>(column, vector),
-                         w + (real ? weight_at(tap) + channel +
-                                         (first_column + column) * kWeightColumn
-                                   : 0),
-                         real);
+        const unsigned side = threadIdx.x / kVectors + i * (kThreads / kVectors);
+        const unsigned column = first_column + side;
+        const bool real = is_number & (kColumns % kTileColumns == 0u || column < kColumns);
+        const unsigned at = column * static_cast<unsigned>(kWeightColumn) + weight_of(number);
+        takt::copy_later(b + place<kDepth>(side, vector), w + (real ? at : 0u), real);
       } else {
         const unsigned slot = threadIdx.x + i * kThreads;
         const unsigned depth = slot / (kTileColumns / kVector);
         const unsigned of_row = slot % (kTileColumns / kVector);
-        const unsigned own = chunk * kDepth + depth;
         const unsigned column = first_column + of_row * kVector;
-        const bool real = own < kNumbers && column < kColumns;
-        takt::copy_later(b + place<kTileColumns>(depth, of_row),
-                         w + (real ? weight_at(own / kChannels) +
-                                         own % kChannels * kWeightChannel + column
-                                   : 0),
-                         real);
+        const bool real = (kNumbers % kDepth == 0u || chunk * kDepth + depth < kNumbers) &
+                          (kColumns % kTileColumns == 0u || column < kColumns);
+        const unsigned at = weight_of(chunk * kDepth + depth) + column;
+        takt::copy_later(b + place<kTileColumns>(depth, of_row), w + (real ? at : 0u), real);
       }
     }
   };
@@ -256,7 +276,23 @@ constexpr std::string_view kBody = R"cuda(
       if (first_column + column + k < kColumns) write(&whole[k], at, first_column + column + k, to);
     }
   }
-  if constexpr (kSplits > 1u) meet();  // the others may still read
+  leave();
+)cuda";
+
+constexpr std::string_view kFunction = "__device__ __forceinline__";
+
+// Of a transposed window, whose taps have no place for most rows.
+constexpr std::string_view kReachBackwards = R"cuda(
+struct Start { Row row; };
+struct Tap { unsigned number; };
+__device__ __forceinline__ Start start_of(const Row& row) { return {row}; }
+__device__ __forceinline__ Tap tap_of(unsigned number) { return {number}; }
+__device__ __forceinline__ bool reaches(const Start& start, const Tap& tap, int& at) {
+  unsigned long long place = 0;
+  const bool is_there = input_at(start.row, tap.number, place);
+  at = static_cast<int>(place);
+  return is_there;
+}
 )cuda";
 
 // The place of a vector in a chunk whose rows have kRow numbers.
@@ -269,9 +305,71 @@ __device__ __forceinline__ unsigned place(unsigned row, unsigned vector) {
 }
 )cuda";
 
+// Where a row's input begins, how far a tap is from there, and whether what it asks for isn't padding.
+std::string reach_text(const Contraction& contraction) {
+  if (contraction.window && contraction.transposed) {
+    return std::string(kReachBackwards);
+  }
+  const std::size_t spatial = contraction.window ? contraction.window->kernel.size() : 0;
+  const std::size_t first = contraction.rows.size() - spatial;
+  const std::vector<std::int64_t>& strides = contraction.input.rows;
+  std::string members, starts, begin = "  start.at = 0", taps, distance = "  tap.at = 0";
+  std::string inside = "true";
+  for (std::size_t dim = 0; dim < first; ++dim) {
+    begin += fmt::format(" + row.at[{}] * {}", dim, strides[dim]);
+  }
+  for (std::size_t dim = spatial; dim-- > 0;) {
+    const graph::Window& window = *contraction.window;
+    const std::int64_t reach = (window.kernel[dim] - 1) * window.dilations[dim];
+    const std::int64_t last = (contraction.rows[first + dim] - 1) * window.strides[dim] + reach;
+    members += fmt::format("  int y{};\n", dim);
+    starts += fmt::format("  start.y{} = row.at[{}] * {} - {};\n", dim, first + dim,
+                          window.strides[dim], window.pads_begin[dim]);
+    begin += fmt::format(" + start.y{} * {}", dim, strides[first + dim]);
+    taps += fmt::format("  tap.y{0} = static_cast<int>(number % {1}u) * {2};\n  number /= {1}u;\n",
+                        dim, window.kernel[dim], window.dilations[dim]);
+    distance += fmt::format(" + tap.y{} * {}", dim, strides[first + dim]);
+    if (window.pads_begin[dim] == 0 && last < contraction.input_sizes[dim]) continue;
+    inside += fmt::format(" & (static_cast<unsigned>(start.y{0} + tap.y{0}) < {1}u)", dim,
+                          contraction.input_sizes[dim]);
+  }
+  return fmt::format(
+      "struct Start {{\n  int at;\n{0}}};\nstruct Tap {{\n  int at;\n{0}}};\n"
+      "{1} Start start_of(const Row& row) {{\n  Start start;\n{2}{3};\n  return start;\n}}\n"
+      "{1} Tap tap_of(unsigned number) {{\n  Tap tap;\n{4}{5};\n  return tap;\n}}\n"
+      "{1} bool reaches(const Start& start, const Tap& tap, int& at) {{\n"
+      "  at = start.at + tap.at;\n  return {6};\n}}\n",
+      members, kFunction, starts, begin, taps, distance, inside);
+}
+
+// One for all of a chunk where the channels of a tap are whole chunks.
+std::string tap_number_text(const Contraction& contraction) {
+  const bool whole = contraction.channels % kDepth == 0;
+  return fmt::format(
+      "{} unsigned tap_number(unsigned chunk, unsigned number) {{ return {}; }}\n", kFunction,
+      whole ? fmt::format("chunk / {}u", contraction.channels / kDepth) : "number / kChannels");
+}
+
+// The offset of one of the numbers that are summed, in a column's weights.
+std::string weight_text(const Contraction& contraction) {
+  std::int64_t stride = contraction.channels * contraction.weights.channel;
+  bool even = true;
+  for (std::size_t dim = contraction.weights.taps.size(); dim-- > 0;) {
+    const std::int64_t count = contraction.window->kernel[dim];
+    even = even && (count == 1 || contraction.weights.taps[dim] == stride);
+    stride *= count;
+  }
+  return fmt::format(
+      "{} unsigned weight_of(unsigned number) {{\n  return {};\n}}\n", kFunction,
+      even ? "number * static_cast<unsigned>(kWeightChannel)"
+           : "static_cast<unsigned>(weight_at(number / kChannels) + number % kChannels * "
+             "kWeightChannel)");
+}
+
 // How the blocks that share a tile meet, and read four numbers of one's sums.
 constexpr std::string_view kAlone = R"cuda(
 __device__ __forceinline__ void meet() { __syncthreads(); }
+__device__ __forceinline__ void leave() {}
 __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsigned) {
   const auto four = *reinterpret_cast<const takt::Elements<float, 4>*>(at);
 #pragma unroll
@@ -280,6 +378,7 @@ __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsig
 )cuda";
 constexpr std::string_view kInCluster = R"cuda(
 __device__ __forceinline__ void meet() { takt::wait_for_cluster(); }
+__device__ __forceinline__ void leave() { takt::end_together(); }  // the others may still read
 __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsigned block) {
   takt::load_of_block(to, at, block);
 }
@@ -323,7 +422,8 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
          constant("kWeightLoads", std::int64_t{tiling.columns} * kDepth / kVector / threads) +
          constant("kSumsRow", sums_row) + constant("kItem", std::max(4, write)) +
          fmt::format("constexpr bool kWeightsAlong = {};\n", weights_lie_along(contraction)) +
-         std::string(kPlaces) + std::string(tiling.splits > 1 ? kInCluster : kAlone);
+         std::string(kPlaces) + reach_text(contraction) + tap_number_text(contraction) +
+         weight_text(contraction) + std::string(tiling.splits > 1 ? kInCluster : kAlone);
 }
 
 }  // namespace
