@@ -376,6 +376,17 @@ class Loader {
                  : "";
   }
 
+  // Lines for people while a load takes long.
+  [[nodiscard]] LoadProgress progress_of(const std::string& model) const {
+    return [this, model, told = SystemClock().now()](std::string_view stage, int done,
+                                                     int total) mutable {
+      const TimePoint now = SystemClock().now();
+      if (now - told < places_.progress_every) return;
+      told = now;
+      report_(fmt::format("loading {}: {}, {} of {}", model, stage, done, total));
+    };
+  }
+
   static bool is_gpu(const config::DeviceConfig& device) {
     return device.kind == config::DeviceKind::cuda;
   }
@@ -421,6 +432,9 @@ class Loader {
                              by_cgroup ? 0 : config_.workers.memory_bytes_max};
     spec.load.profile_time_max = places_.profile_time_max;
     spec.inputs = places_.inputs;
+    spec.loading = [tell = progress_of(wanted.model.name)](const ipc::ModelLoading& loading) {
+      tell(loading.stage, loading.done, loading.total);
+    };
     if (wanted.backend == "cuda" && spec.load.may_tune) spec.tuning_max = kTuningMax;
     if (wanted.loaded.replicas.empty()) {
       return places_.supervisor.add_worker(std::move(spec), service);
@@ -510,6 +524,7 @@ class Loader {
     options.instance_cpus = instance_cpus(task, device, place);
     options.cache_dir = cache_of(wanted.backend, config_.models.cache);
     options.profile_time_max = places_.profile_time_max;
+    options.progress = progress_of(wanted.model.name);
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
     report_notes(task, runtime->notes);

@@ -29,6 +29,7 @@ struct ModelPlaces {
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring each, about
   // Requests come already: nothing is tuned on a device that a model serves on.
   bool serving = false;
+  Duration progress_every = std::chrono::seconds(5);  // lines about what a load is at
   // That this process had when it started; its own threads leave lanes alone later, and may be few.
   std::vector<int> cpus{};
 };

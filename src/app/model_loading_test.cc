@@ -112,7 +112,8 @@ class LoadModels : public ::testing::Test {
                         .supervisor = *supervisor_,
                         .inputs = std::make_shared<engine::SharedInputs>(),
                         .profile_time_max = {},
-                        .serving = serving_},
+                        .serving = serving_,
+                        .progress_every = {}},
                        report);
   }
 
@@ -152,6 +153,17 @@ TEST_F(LoadModels, WhatTheBackendNotesIsReported) {
   const auto loaded = load([&](const std::string& line) { said.push_back(line); });
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(std::ranges::count(said, "warning: defects: the cache is full"), 1);
+}
+
+TEST_F(LoadModels, ALoadThatTakesLongSaysWhatItIsAt) {
+  config_.devices = {{.name = "a", .lanes = 1}};
+  std::ofstream(config_.models.repository / "matcher" / "config.pbtxt")
+      << R"(parameters { key: "simulated.load_us" value: { string_value: "1000" } })";
+  std::vector<std::string> said;
+  const auto loaded = load([&](const std::string& line) { said.push_back(line); });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(std::ranges::count(said, "loading matcher: passing time, 0 of 10"), 1);
+  EXPECT_EQ(std::ranges::count(said, "loading matcher: passing time, 9 of 10"), 1);
 }
 
 TEST_F(LoadModels, TheConfigurationIsCompletedByWhatServes) {

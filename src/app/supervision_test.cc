@@ -58,6 +58,20 @@ TEST_F(Supervision, WhatTheBackendNotesInAWorkerIsKnownHere) {
   EXPECT_EQ(supervisor_->workers()[0].notes, std::vector<std::string>{"the cache is full"});
 }
 
+TEST_F(Supervision, ALoadThatTakesLongSaysWhatItIsAt) {
+  start();
+  write_model("m", {"load_us: 1200000"});
+  engine::WorkerSpec wanted = spec("m");
+  std::vector<ipc::ModelLoading> said;
+  wanted.loading = [&](const ipc::ModelLoading& loading) { said.push_back(loading); };
+  const auto added = supervisor_->add_worker(std::move(wanted));
+  ASSERT_TRUE(added) << added.error().message;
+  ASSERT_FALSE(said.empty());
+  EXPECT_EQ(said[0].stage, "passing time");
+  EXPECT_EQ(said[0].total, 10);
+  EXPECT_LT(said[0].done, 10);
+}
+
 TEST_F(Supervision, AProgramThatIsNoWorkerIsAnErrorInTime) {
   options_.program = "/bin/false";
   start();

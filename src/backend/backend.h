@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,9 @@ struct ModelSource {
   std::int64_t version = 1;
   std::filesystem::path onnx_path;
 };
+
+// What a load is at, and so many parts of so many of that: told on the thread that loads, as often as there is news.
+using LoadProgress = std::function<void(std::string_view stage, int done, int total)>;
 
 struct LoadOptions {
   std::vector<InputPlan> inputs;  // matched by name; an input without a plan takes finished tensors
@@ -56,6 +60,7 @@ struct LoadOptions {
   // From config.pbtxt. A backend reads the keys that begin with its name and a dot
   // ("simulated.base_us"), refuses those that it doesn't know, and leaves all others alone.
   std::vector<std::pair<std::string, std::string>> parameters;
+  LoadProgress progress;  // of a load that takes long; may be empty
 };
 
 struct Partition {

@@ -205,23 +205,28 @@ Result<ipc::WorkerReply> WorkerKeeper::ask(ipc::ControlSocket& control,
   }
   const bool first = loaded_.profile.empty();
   const TimePoint end = now() + options_.ready_timeout + (first ? spec_.tuning_max : Duration{});
-  Result<ipc::ControlMessage> message = control.receive(kStopLook);
-  while (!message && message.error().kind == ErrorKind::deadline_exceeded) {
+  while (true) {
+    Result<ipc::ControlMessage> message = control.receive(kStopLook);
     {
       const std::scoped_lock lock(mutex_);
       if (stopping_) return fail(ErrorKind::cancelled, "stopped while the worker started");
+    }
+    const bool silent = !message && message.error().kind == ErrorKind::deadline_exceeded;
+    if (!message && !silent) return std::unexpected(std::move(message).error());
+    if (message) {
+      Result<ipc::WorkerReply> reply = ipc::parse_reply(message->text);
+      if (!reply) return reply;
+      auto* const error = std::get_if<Error>(&*reply);
+      if (error != nullptr) return std::unexpected(std::move(*error));
+      const auto* const loading = std::get_if<ipc::ModelLoading>(&*reply);
+      if (loading == nullptr) return reply;
+      if (first && spec_.loading) spec_.loading(*loading);
     }
     if (now() >= end) {
       return fail(ErrorKind::deadline_exceeded,
                   "the worker was not ready in time; raise workers.ready_timeout");
     }
-    message = control.receive(kStopLook);
   }
-  if (!message) return std::unexpected(std::move(message).error());
-  Result<ipc::WorkerReply> reply = ipc::parse_reply(message->text);
-  if (!reply) return reply;
-  if (auto* const error = std::get_if<Error>(&*reply)) return std::unexpected(std::move(*error));
-  return reply;
 }
 
 Result<ipc::ModelLoaded> WorkerKeeper::load(ipc::ControlSocket& control, bool trusted) const {

@@ -35,6 +35,8 @@ struct WorkerSpec {
   int results_held_max = 64;
   // How much longer than `ready_timeout` the first start may take; later ones find what it has tuned.
   Duration tuning_max{};
+  // Told by the first start, on the thread that waits for it.
+  std::function<void(const ipc::ModelLoading&)> loading{};
   std::shared_ptr<Inbox> inbox{};  // of the engine that it serves; a Supervisor sets it
 };
 

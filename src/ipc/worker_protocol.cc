@@ -60,6 +60,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadModel, model, backend, inputs, device, ma
                                    confinement)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelLoaded, backend, backend_version, signature,
                                    output_bytes_max, profile, memory, notes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelLoading, stage, done, total)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ChannelLayout, instances, request_bytes, reply_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttachMemory, layout)
 
@@ -190,6 +191,11 @@ Result<void> check(const LoadModel& load) {
       return broken("the preprocessing of '" + plan.name + "'");
     }
   }
+  return {};
+}
+
+Result<void> check(const ModelLoading& loading) {
+  if (loading.done < 0 || loading.done > loading.total) return broken("the parts of a load");
   return {};
 }
 

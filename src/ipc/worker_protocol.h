@@ -74,6 +74,13 @@ struct ModelLoaded {
   std::vector<std::string> notes;  // of its backend, for whoever runs the server
 };
 
+// On the way to ModelLoaded, now and then.
+struct ModelLoading {
+  std::string stage;  // "tuning at batch size 8"
+  int done = 0;       // so many parts
+  int total = 0;      // of so many
+};
+
 // With the descriptors: channel, outputs (written by the worker).
 struct AttachMemory {
   ChannelLayout layout;
@@ -82,7 +89,7 @@ struct Attached {};
 struct StopWorker {};  // answered by the end of the process
 
 using WorkerRequest = std::variant<DescribeModel, LoadModel, AttachMemory, StopWorker>;
-using WorkerReply = std::variant<Error, ModelDescription, ModelLoaded, Attached>;
+using WorkerReply = std::variant<Error, ModelDescription, ModelLoaded, Attached, ModelLoading>;
 
 [[nodiscard]] std::string to_text(const WorkerRequest& request);
 [[nodiscard]] std::string to_text(const WorkerReply& reply);

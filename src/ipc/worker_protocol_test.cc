@@ -59,6 +59,14 @@ TEST(WorkerProtocol, RepliesArriveAsTheyWereSent) {
   EXPECT_EQ(got.memory.instance_bytes, 20U);
   EXPECT_EQ(got.notes, loaded.notes);
 
+  const auto loading = parse_reply(to_text(WorkerReply(ModelLoading{"tuning", 3, 7})));
+  ASSERT_TRUE(loading) << loading.error().message;
+  EXPECT_EQ(std::get<ModelLoading>(*loading).stage, "tuning");
+  EXPECT_EQ(std::get<ModelLoading>(*loading).done, 3);
+  EXPECT_EQ(std::get<ModelLoading>(*loading).total, 7);
+  EXPECT_FALSE(parse_reply(to_text(WorkerReply(ModelLoading{"tuning", 8, 7}))));
+  EXPECT_FALSE(parse_reply(to_text(WorkerReply(ModelLoading{"tuning", -1, 7}))));
+
   const WorkerReply failure = Error{ErrorKind::out_of_memory, "caf\xe9"};
   const auto error = parse_reply(to_text(failure));
   ASSERT_TRUE(error);

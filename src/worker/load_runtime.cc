@@ -41,6 +41,7 @@ LoadOptions load_options(const repository::ModelVersion& version, const RuntimeO
   load.may_tune = options.may_tune;
   load.precision = options.precision;
   load.parameters = version.config.parameters;
+  load.progress = options.progress;
   return load;
 }
 

@@ -35,6 +35,7 @@ struct RuntimeOptions {
   // output_bytes_max.
   std::size_t dynamic_output_bytes = std::size_t{1} << 20;
   Duration profile_time_max = std::chrono::milliseconds(500);  // spent on measuring, about
+  LoadProgress progress;                                       // as LoadOptions
   // Loaded before with the same options and proven then: no parity gate and no measuring.
   bool trusted = false;
 };

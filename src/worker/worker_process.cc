@@ -3,6 +3,7 @@
 
 #include "backend/cpus.h"
 #include "core/model_runtime.h"
+#include "core/time.h"
 #include "ipc/process.h"
 #include "ipc/shared_memory.h"
 #include "ipc/worker_protocol.h"
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -26,6 +28,8 @@
 
 namespace takt::worker {
 namespace {
+
+constexpr Duration kToldEvery = std::chrono::milliseconds(500);  // what a load is at
 
 bool has_all(const std::vector<int>& usable, std::span<const std::vector<int>> wanted) {
   const auto has = [&](int cpu) { return std::ranges::find(usable, cpu) != usable.end(); };
@@ -43,6 +47,11 @@ Result<repository::ModelVersion> find(const ipc::DescribeModel& wanted) {
 
 class WorkerProcess {
  public:
+  using Tell = std::function<void(const ipc::ModelLoading&)>;
+
+  // What takes long is told on the calling thread while a request is answered.
+  explicit WorkerProcess(Tell tell) : tell_(std::move(tell)) {}
+
   // The answer to a request; nothing when the process is to end.
   std::optional<ipc::WorkerReply> answer(const ipc::WorkerRequest& request,
                                          std::vector<ipc::Descriptor> descriptors) {
@@ -112,6 +121,13 @@ class WorkerProcess {
     options.precision = wanted.precision;
     options.trusted = wanted.trusted;
     options.profile_time_max = wanted.profile_time_max;
+    options.progress = [this, told = SystemClock().now()](std::string_view stage, int done,
+                                                          int total) mutable {
+      const TimePoint now = SystemClock().now();
+      if (now - told < kToldEvery) return;
+      told = now;
+      tell_({std::string(stage), done, total});
+    };
     Result<ModelRuntime> runtime = load_runtime(*backend_, *version, options);
     if (!runtime) return std::unexpected(std::move(runtime).error());
     instances_ = std::move(runtime->instances);
@@ -142,6 +158,7 @@ class WorkerProcess {
     return ipc::Attached{};
   }
 
+  const Tell tell_;
   std::vector<ipc::SharedMemory> inputs_;  // which a loaded model may have pinned
   std::unique_ptr<Backend> backend_;
   std::vector<std::unique_ptr<Instance>> instances_;  // until the server has them
@@ -156,7 +173,10 @@ class WorkerProcess {
 
 int run_worker(ipc::ControlSocket control, pid_t parent) {
   if (!ipc::follow_parent(parent)) return 1;
-  WorkerProcess worker;
+  // A gateway that has gone is noticed by the next receive.
+  WorkerProcess worker([&control](const ipc::ModelLoading& loading) {
+    static_cast<void>(control.send(ipc::to_text(loading)));
+  });
   while (true) {
     Result<ipc::ControlMessage> message = control.receive(std::chrono::hours(1));
     if (!message) {

@@ -31,6 +31,9 @@ void check(const ipc::WorkerReply& reply) {
   if (const auto* described = std::get_if<ipc::ModelDescription>(&reply)) {
     check(described->signature);
   }
+  if (const auto* const loading = std::get_if<ipc::ModelLoading>(&reply)) {
+    require(loading->done >= 0 && loading->done <= loading->total, "parts are of a whole");
+  }
   const auto* const loaded = std::get_if<ipc::ModelLoaded>(&reply);
   if (loaded == nullptr) return;
   check(loaded->signature);
@@ -133,7 +136,8 @@ std::vector<Seed> seeds() {
           reply("error", Error{ErrorKind::out_of_memory, "no memory"}),
           reply("described", ipc::ModelDescription{"m", 3, signature}),
           reply("loaded", loaded),
-          reply("attached", ipc::Attached{})};
+          reply("attached", ipc::Attached{}),
+          reply("loading", ipc::ModelLoading{"tuning at batch size 8", 3, 40})};
 }
 
 }  // namespace

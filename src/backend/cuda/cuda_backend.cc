@@ -264,12 +264,13 @@ class CudaBackend final : public Backend {
     const auto model = std::make_shared<CudaModel>();
     model->rules = *std::move(rules);
     model->options = options;
+    model->options.progress = {};
     const PlanUse use{{},
                       options.cache_dir,
                       fmt::format("{}-{}", source.name, source.version),
                       options_.takt_version};
     Result<PlannedModel> planned = build_with_plan(
-        *device, source.onnx_path, build, use, {},
+        *device, source.onnx_path, build, use, options.progress,
         [&](const CompiledModel& compiled, KernelCache& kernels) -> Result<void> {
           for (const auto& [size, program] : compiled.programs()) {
             Result<void> fits = check_rows(program.program, size, model->rules.signature);

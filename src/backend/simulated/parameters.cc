@@ -128,6 +128,7 @@ const std::vector<std::string>& known_keys() {
                                              "faults_after",
                                              "faults_until",
                                              "hang_us",
+                                             "load_us",
                                              "crash_allowed",
                                              "note",
                                              "compute",
@@ -159,6 +160,7 @@ Result<void> read_parameter(Parameters& into, std::string_view key, std::string_
   if (key == "row_us") return assign(into.per_row, read_us(value));
   if (key == "jitter_us") return assign(into.jitter, read_us(value));
   if (key == "hang_us") return assign(into.hang, read_us(value));
+  if (key == "load_us") return assign(into.load, read_us(value));
   if (key == "seed") return assign(into.seed, read_number<std::uint64_t>(value, 0, UINT64_MAX));
   if (key == "faults") return assign(into.faults, read_schedule(value));
   if (key == "faults_after") {

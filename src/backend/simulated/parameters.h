@@ -56,6 +56,7 @@ struct Parameters {
   std::array<double, kFaultCount> probability{};  // of each fault, a batch
   std::int64_t memory_rows_max = 0;  // larger batches fail with out_of_memory; 0: no limit
   Duration hang{};                   // 0: until the instance is destroyed
+  Duration load{};                   // how long a load takes
   bool crash_allowed = false;
   std::string note;                // LoadedModel::notes(); empty: none
   std::optional<Compute> compute;  // nothing: numbers made from a digest of the inputs

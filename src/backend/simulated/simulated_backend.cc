@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace takt {
@@ -68,6 +69,16 @@ Result<Signature> signature_of(const simulated::Parameters& parameters,
   return signature;
 }
 
+// As a backend does that compiles for long.
+void pass_time(Duration time, const LoadProgress& progress) {
+  constexpr int kParts = 10;
+  if (time == Duration{}) return;
+  for (int done = 0; done < kParts; ++done) {
+    if (progress) progress("passing time", done, kParts);
+    std::this_thread::sleep_for(time / kParts);
+  }
+}
+
 class SimulatedBackend final : public Backend {
  public:
   explicit SimulatedBackend(const Clock& clock) : clock_(clock) {}
@@ -94,6 +105,7 @@ class SimulatedBackend final : public Backend {
       Result<void> fits = simulated::check_compute(*parameters->compute, *rules);
       if (!fits) return std::unexpected(std::move(fits).error());
     }
+    pass_time(parameters->load, options.progress);
     return std::make_shared<SharedModel>(*std::move(rules), *std::move(parameters), options.spin,
                                          clock_);
   }
