@@ -39,7 +39,7 @@ std::optional<std::span<const std::byte>> KernelCache::find(const std::string& k
   return unsaved->second;
 }
 
-Result<void> KernelCache::compile(const KernelSource& source, const std::string& key) {
+Result<void> KernelCache::compile(const KernelSource& source, const std::string& key, Keep keep) {
   if (nvrtc_ == nullptr) {
     return fail(
         ErrorKind::unavailable,
@@ -48,15 +48,18 @@ Result<void> KernelCache::compile(const KernelSource& source, const std::string&
   Result<std::vector<std::byte>> code =
       nvrtc_->compile(whole_text(source), source.name, context_->device().capability);
   if (!code) return std::unexpected(std::move(code).error());
-  Result<void> put = pieces_.put(kKernelPiece, key, *std::move(code));
-  if (put || put.error().kind != ErrorKind::overloaded) return put;
+  if (keep == Keep::pieces) {
+    Result<void> put = pieces_.put(kKernelPiece, key, *std::move(code));
+    if (put || put.error().kind != ErrorKind::overloaded) return put;
+  }
   const std::scoped_lock guard(unsaved_lock_);
   unsaved_.emplace(key, *std::move(code));
   return {};
 }
 
 Result<void> KernelCache::prepare(std::span<const KernelSource> sources,
-                                  const std::function<void(int done, int total)>& progress) {
+                                  const std::function<void(int done, int total)>& progress,
+                                  Keep keep) {
   std::map<std::string, const KernelSource*> missing;
   for (const KernelSource& source : sources) {
     std::string key = key_of(source);
@@ -68,9 +71,17 @@ Result<void> KernelCache::prepare(std::span<const KernelSource> sources,
       "compiling kernels", static_cast<int>(jobs.size()), host_threads(kThreadsMax),
       [&](int job, int /*thread*/) {
         const auto& [key, source] = jobs[static_cast<std::size_t>(job)];
-        return compile(*source, key);
+        return compile(*source, key, keep);
       },
       progress);
+}
+
+void KernelCache::keep(const KernelSource& source) {
+  const std::string key = key_of(source);
+  const std::scoped_lock guard(unsaved_lock_);
+  const auto unsaved = unsaved_.find(key);
+  if (unsaved == unsaved_.end()) return;
+  if (pieces_.put(kKernelPiece, key, std::move(unsaved->second))) unsaved_.erase(unsaved);
 }
 
 Result<Kernel> KernelCache::kernel(const KernelSource& source) {
@@ -78,7 +89,7 @@ Result<Kernel> KernelCache::kernel(const KernelSource& source) {
   if (const auto found = loaded_.find(key); found != loaded_.end()) return found->second;
   std::optional<std::span<const std::byte>> code = find(key);
   if (!code) {
-    if (Result<void> compiled = compile(source, key); !compiled) {
+    if (Result<void> compiled = compile(source, key, Keep::pieces); !compiled) {
       return std::unexpected(std::move(compiled).error());
     }
     code = find(key);

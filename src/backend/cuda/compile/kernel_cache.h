@@ -12,6 +12,7 @@
 #include "core/result.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -29,11 +30,17 @@ class KernelCache {
   KernelCache(std::shared_ptr<const Context> context, PieceStore& pieces, const Nvrtc* nvrtc)
       : context_(std::move(context)), pieces_(pieces), nvrtc_(nvrtc) {}
 
+  enum class Keep : std::uint8_t {
+    pieces,  // or here alone, where they have no room for it
+    here,    // until keep()
+  };
   // Compiles those that the pieces lack, on as many threads as the process may use CPUs. `progress` is told on the
-  // calling thread, now and then. Code that the pieces have no room for is kept here alone. Errors: those of
-  // Nvrtc::compile; unavailable (no compiler).
+  // calling thread, now and then. Errors: those of Nvrtc::compile; unavailable (no compiler).
   [[nodiscard]] Result<void> prepare(std::span<const KernelSource> sources,
-                                     const std::function<void(int done, int total)>& progress);
+                                     const std::function<void(int done, int total)>& progress,
+                                     Keep keep = Keep::pieces);
+  // Gives the pieces what was compiled for here alone. What they have no room for stays here.
+  void keep(const KernelSource& source);
   // Loads it, and compiles it before that where nobody has. Needs no Scope.
   [[nodiscard]] Result<Kernel> kernel(const KernelSource& source);
 
@@ -43,7 +50,7 @@ class KernelCache {
   // Of the source for this device; with a compiler also of its version.
   [[nodiscard]] std::string key_of(const KernelSource& source) const;
   [[nodiscard]] std::optional<std::span<const std::byte>> find(const std::string& key) const;
-  [[nodiscard]] Result<void> compile(const KernelSource& source, const std::string& key);
+  [[nodiscard]] Result<void> compile(const KernelSource& source, const std::string& key, Keep keep);
 
   std::shared_ptr<const Context> context_;
   PieceStore& pieces_;

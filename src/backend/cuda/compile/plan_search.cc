@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/compile/plan_search.h"
 
-#include "backend/cuda/compile/host_threads.h"
-
 #include <optional>
 #include <utility>
 
@@ -47,7 +45,7 @@ Result<FormPlans> plans_of(const CudnnHandle& cudnn, const Step& step, const Cud
 
 Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
                                           std::span<const Step* const> steps,
-                                          const CudnnSearch& search) {
+                                          const CudnnSearch& search, const JobProgress& progress) {
   const int threads = host_threads(kThreadsMax);
   std::vector<FormPlans> found(steps.size());
   // Each is its thread's while the jobs run.
@@ -68,7 +66,7 @@ Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
     return {};
   };
   Result<void> done =
-      run_jobs("making cuDNN's plans", static_cast<int>(steps.size()), threads, ask);
+      run_jobs("making cuDNN's plans", static_cast<int>(steps.size()), threads, ask, progress);
   if (!done) return std::unexpected(std::move(done).error());
   return found;
 }

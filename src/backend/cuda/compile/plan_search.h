@@ -8,6 +8,7 @@
 #pragma once
 
 #include "backend/cuda/compile/contraction_forms.h"
+#include "backend/cuda/compile/host_threads.h"
 #include "backend/cuda/cudnn.h"
 #include "core/result.h"
 
@@ -18,7 +19,7 @@
 
 namespace takt::cuda {
 
-// Each asks cuDNN for less of a step; the next one is only asked for where it refuses more.
+// Each asks cuDNN for less of a step; the next one is only asked for where it refuses more. Plan files number them.
 inline constexpr std::array kLesserForms{ContractionForm::whole, ContractionForm::separate_epilogue,
                                          ContractionForm::separate_bias};
 
@@ -26,11 +27,12 @@ inline constexpr std::array kLesserForms{ContractionForm::whole, ContractionForm
 using FormPlans = std::map<ContractionForm, Result<CudnnPlans>>;
 
 // Of each step, in their order. Needs a Scope on the calling thread, which uses `cudnn`. What fails for one step
-// stands with its plans. Errors: device_poisoned; out_of_memory and internal of a thread's stream or handle, or
+// stands with its plans. `progress` as run_jobs() tells it, of steps. Errors: device_poisoned; out_of_memory and internal of a thread's stream or handle, or
 // where the host's memory doesn't suffice. Throws std::system_error where the system gives it no thread.
 [[nodiscard]] Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
                                                         std::span<const Step* const> steps,
-                                                        const CudnnSearch& search);
+                                                        const CudnnSearch& search,
+                                                        const JobProgress& progress = {});
 
 // Of the parts of a step that stay for takt where its plans are for less than the whole.
 [[nodiscard]] std::vector<Step> parts_without_plan(const Step& step, const FormPlans& plans);

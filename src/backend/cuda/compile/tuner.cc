@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <ranges>
 #include <utility>
@@ -21,10 +20,6 @@ namespace {
 constexpr int kPlansAhead = 256;
 constexpr int kStepsAheadMin = 8;  // work for as many threads
 constexpr std::size_t kRefusalsTold = 32;
-
-// As plans number them.
-constexpr std::array kForms{ContractionForm::whole, ContractionForm::separate_epilogue,
-                            ContractionForm::separate_bias};
 
 bool is_lost(const Error& error) {
   return error.kind == ErrorKind::device_poisoned;
@@ -91,7 +86,7 @@ Result<std::vector<StepRunner>> Tuner::runners(const Step& step) {
   return tuned;
 }
 
-Result<void> Tuner::plan_ahead(std::span<const Step> steps) {
+Result<void> Tuner::plan_ahead(std::span<const Step> steps, const Progress& progress) {
   if (cudnn_ == nullptr || steps.empty() || !must_be_tuned(steps.front())) return {};
   if (planned_.contains(key_of(steps.front()))) return {};
   const auto start = std::chrono::steady_clock::now();
@@ -107,21 +102,28 @@ Result<void> Tuner::plan_ahead(std::span<const Step> steps) {
     keys.push_back(std::move(key));
     open.push_back(&step);
   }
-  Result<std::vector<FormPlans>> found = find_plans(*cudnn_, open, search());
+  const auto tell = [&](std::string_view what) -> JobProgress {
+    if (!progress) return {};
+    return [&progress, what](int done, int total) { progress(what, done, total); };
+  };
+  Result<std::vector<FormPlans>> found =
+      find_plans(*cudnn_, open, search(), tell("making plans for cuDNN"));
   if (!found) return std::unexpected(std::move(found).error());
   std::vector<KernelSource> sources;
+  std::vector<KernelSource> tiled;  // of which most will lose
   for (std::size_t i = 0; i < open.size(); ++i) {
     const Step& step = *open[i];
     for (const Step& part : parts_without_plan(step, (*found)[i])) {
       add_sources(step_code(part, step_label(part)), sources);
     }
     for (const ProductTiling& tiling : tilings(step)) {
-      add_sources(product_code(step, tiling, capability(), step_label(step)), sources);
+      add_sources(product_code(step, tiling, capability(), step_label(step)), tiled);
     }
     planned_.insert_or_assign(std::move(keys[i]), std::move((*found)[i]));
   }
   // A kernel that can't be compiled is asked for again by the way that needs it, which then drops out.
-  static_cast<void>(cache_.prepare(sources, {}));
+  static_cast<void>(cache_.prepare(sources, tell("compiling kernels")));
+  static_cast<void>(cache_.prepare(tiled, tell("compiling kernels"), KernelCache::Keep::here));
   counts_.planning += std::chrono::steady_clock::now() - start;
   return {};
 }
@@ -160,8 +162,10 @@ ComputeCapability Tuner::capability() const {
 }
 
 std::vector<ProductTiling> Tuner::tilings(const Step& step) const {
-  return product_tilings(step, capability(), conditions_of(options_).runs_beside,
-                         settings_of(options_.effort).tilings_max);
+  return product_tilings(
+      step,
+      {capability(), cache_.context()->device().sm_count, conditions_of(options_).runs_beside},
+      settings_of(options_.effort).tilings_max);
 }
 
 Result<std::vector<StepRunner>> Tuner::by_kernels(const Step& step,
@@ -183,8 +187,8 @@ std::optional<Tuner::Choice> Tuner::known_choice(const std::string& key) const {
   const auto form = json.find("form");
   const auto by = json.find("by");
   if (form == json.end() || !form->is_number_unsigned() || by == json.end()) return {};
-  if (form->get<std::uint64_t>() >= kForms.size()) return {};
-  Choice choice{kForms[form->get<std::uint64_t>()], *by == "cudnn"};
+  if (form->get<std::uint64_t>() >= kLesserForms.size()) return {};
+  Choice choice{kLesserForms[form->get<std::uint64_t>()], *by == "cudnn"};
   if (const auto tiling = json.find("tiling"); tiling != json.end()) {
     if (!tiling->is_string()) return {};
     choice.tiling = parse_product_tiling(tiling->get<std::string>());
@@ -303,7 +307,7 @@ Result<std::vector<StepRunner>> Tuner::tune(const Step& step, const std::string&
   const Result<const Candidate*> best = fastest(*probe, *right);
   if (!best) return std::unexpected(best.error());
   const Candidate& winner = **best;
-  const Result<void> kept = keep(key, winner);
+  const Result<void> kept = keep(step, key, winner);
   // What can't be kept is found out again.
   if (!kept && is_lost(kept.error())) return std::unexpected(kept.error());
   if (!winner.plan) return by_kernels(step, winner.choice.tiling);
@@ -363,7 +367,12 @@ Result<const Tuner::Candidate*> Tuner::fastest(Probe& probe,
 
 // In place of a choice that couldn't be taken. A plan without its choice is never looked at, and a new choice
 // for a new plan is no longer than the old one: the two fit each other even where the pieces are full.
-Result<void> Tuner::keep(const std::string& key, const Candidate& best) {
+Result<void> Tuner::keep(const Step& step, const std::string& key, const Candidate& best) {
+  if (best.choice.tiling) {
+    std::vector<KernelSource> sources;
+    add_sources(product_code(step, *best.choice.tiling, capability(), step_label(step)), sources);
+    for (const KernelSource& source : sources) cache_.keep(source);
+  }
   if (best.plan) {
     Result<std::vector<std::byte>> bytes = best.plan->serialize();
     if (!bytes) return std::unexpected(std::move(bytes).error());

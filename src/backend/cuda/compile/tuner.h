@@ -15,10 +15,12 @@
 #include "core/result.h"
 #include "core/time.h"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace takt::cuda {
@@ -32,20 +34,22 @@ class Tuner {
     int reused = 0;                     // from the pieces, or from an equal step
     int refused_by_check = 0;           // ways that computed something else than the reference
     std::vector<std::string> refusals;  // the first of them, for people
-    int failed = 0;       // ways that couldn't be run, recorded or given their workspace
+    int failed = 0;       // ways that couldn't be compiled, run, recorded or given their workspace
     Duration planning{};  // of the host: making cuDNN's plans ahead
     Duration trying{};    // of the host: comparing and timing ways
   };
+
+  using Progress = std::function<void(std::string_view what, int done, int total)>;
 
   // All of them outlive it. Without `cudnn` takt's own kernels do everything. `cudnn` works on `stream`.
   Tuner(KernelCache& cache, PieceStore& pieces, const Stream& stream, const CudnnHandle* cudnn,
         TuningOptions options);
 
-  // Makes cuDNN's plans for the first of `steps`, where it must be tuned and has none yet, and for those of the
+  // Makes cuDNN's plans and takt's kernels for the first of `steps`, where it must be tuned and has none yet, and for those of the
   // others that come next and must be too, on several threads; equal steps get theirs once. runners() finds them,
   // and makes them itself for a step that was not announced here. A plan that can't be made only drops out. Errors:
   // those of find_plans().
-  [[nodiscard]] Result<void> plan_ahead(std::span<const Step> steps);
+  [[nodiscard]] Result<void> plan_ahead(std::span<const Step> steps, const Progress& progress);
 
   // What computes the step, part after part. Its result was compared with that of takt's own kernel, which sums
   // in FP32. Steps of other kinds than contraction have one way each. What the pieces have no room for is found
@@ -90,7 +94,7 @@ class Tuner {
       Probe& probe, const std::vector<Candidate>& ways);
   [[nodiscard]] Result<const Candidate*> fastest(Probe& probe,
                                                  const std::vector<const Candidate*>& ways);
-  [[nodiscard]] Result<void> keep(const std::string& key, const Candidate& best);
+  [[nodiscard]] Result<void> keep(const Step& step, const std::string& key, const Candidate& best);
 
   KernelCache& cache_;
   PieceStore& pieces_;

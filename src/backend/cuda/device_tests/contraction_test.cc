@@ -13,8 +13,13 @@ TEST_F(GpuSteps, ConvolutionsOfEveryKindAreThoseOfTheReference) {
 }
 
 TEST_F(GpuSteps, ContractionsOnTensorCoresAreThoseOfTheReference) {
-  if (gpu_->device.capability < ComputeCapability{9, 0}) GTEST_SKIP() << "clusters need 9.0";
-  expect_as_reference(tensor_core_cases());
+  const ComputeCapability capability = gpu_->device.capability;
+  if (capability < ComputeCapability{8, 0}) GTEST_SKIP() << "they need compute capability 8.0";
+  std::vector<StepCase> cases = tensor_core_cases();
+  if (capability < ComputeCapability{9, 0}) {
+    std::erase_if(cases, [](const StepCase& one) { return one.tiling->splits > 1; });
+  }
+  expect_as_reference(cases);
 }
 
 }  // namespace

@@ -14,11 +14,10 @@ namespace {
 constexpr auto kF16 = DataType::fp16;
 constexpr auto kF32 = DataType::fp32;
 constexpr auto kB16 = DataType::bf16;
-constexpr ComputeCapability kHopper{9, 0};
+constexpr ProductDevice kHopper{{9, 0}, 132, 1};
 constexpr int kAll = 100;
 constexpr double kOperationsMax =
     4e6;  // of the tables' cases; some are large for the sake of other kernels
-constexpr std::size_t kEachOf = 9;  // tilings that a case leaves out are others'
 
 StepCase convolution(std::string name, const Shape& x, std::int64_t outputs, std::int64_t kernel,
                      std::int64_t stride) {
@@ -61,17 +60,20 @@ std::vector<StepCase> long_sums() {
 
 std::vector<StepCase> tensor_core_cases() {
   std::vector<StepCase> cases;
-  for (const StepCase& one : long_sums()) {
-    const std::vector<ProductTiling> tilings = product_tilings(one.step, kHopper, 1, kAll);
-    for (std::size_t i = cases.size() % kEachOf; i < tilings.size(); i += kEachOf) {
-      cases.push_back({one.name + " " + to_string(tilings[i]), one.step, tilings[i]});
-    }
+  const std::vector<StepCase> sums = long_sums();
+  std::size_t next = 0;
+  for (const ProductTiling& tiling : all_product_tilings()) {
+    const auto fits = [&](const StepCase& one) {
+      return std::ranges::count(product_tilings(one.step, kHopper, kAll), tiling) > 0;
+    };
+    while (!fits(sums[next % sums.size()])) ++next;  // "many chunks" fits all
+    const StepCase& one = sums[next++ % sums.size()];
+    cases.push_back({one.name + " " + to_string(tiling), one.step, tiling});
   }
   std::vector<StepCase> others = contraction_cases();
   std::ranges::move(random_contraction_cases(), std::back_inserter(others));
-  std::size_t next = 0;
   for (StepCase& one : others) {
-    const std::vector<ProductTiling> tilings = product_tilings(one.step, kHopper, 1, kAll);
+    const std::vector<ProductTiling> tilings = product_tilings(one.step, kHopper, kAll);
     if (tilings.empty() || floating_point_operations(one.step) > kOperationsMax) continue;
     one.tiling = tilings[next++ % tilings.size()];
     one.name += " " + to_string(*one.tiling);
@@ -81,7 +83,7 @@ std::vector<StepCase> tensor_core_cases() {
 }
 
 Result<StepCode> code_of(const StepCase& one, const std::string& name) {
-  if (one.tiling) return product_code(one.step, *one.tiling, kHopper, name);
+  if (one.tiling) return product_code(one.step, *one.tiling, kHopper.capability, name);
   return step_code(one.step, name);
 }
 

@@ -60,6 +60,14 @@ struct Copy {
   unsigned group = 0;
 };
 
+void make(const Copy& copy) {
+  if (copy.from == nullptr) {
+    std::memset(copy.to, 0, copy.bytes);
+  } else {
+    std::memcpy(copy.to, copy.from, copy.bytes);
+  }
+}
+
 }  // namespace
 
 // A thread of the block. Its stack goes on with the same thread of the next block.
@@ -142,6 +150,9 @@ Result<void> Block::run(const std::function<void()>& kernel, const Launch& launc
     fibers_[i]->lane = number % kWarp;
   }
   shared_.assign(launch.cluster, std::vector<std::byte>(launch.shared.size()));
+  if (launch.blocks % launch.cluster != 0) {
+    return fail(ErrorKind::internal, "blocks that are no whole number of clusters");
+  }
   running = this;
   const FaultHandlers handlers;
   if (sigsetjmp(after_fault, 1) == 0) {
@@ -179,12 +190,17 @@ void Block::wait_for_cluster() {
 
 const void* Block::of_block(const void* at, unsigned number) {
   if (number == current_->number) return at;
+  const auto block_of_it = std::span(fibers_).subspan(number * threads_, threads_);
+  const auto has_ended = [](const auto& fiber) { return fiber->state == State::ended; };
+  if (std::ranges::all_of(block_of_it, has_ended)) return nullptr;
   const auto offset = static_cast<const std::byte*>(at) - launch_->shared.data();
   return shared_.at(number).data() + offset;
 }
 
 void Block::copy_later(void* to, const void* from, unsigned bytes) {
-  current_->copies.push_back({to, from, bytes, current_->closed});
+  const Copy copy{to, from, bytes, current_->closed};
+  if (launch_->order == Order::backwards) return make(copy);
+  current_->copies.push_back(copy);
 }
 
 void Block::close_copies() {
@@ -194,11 +210,7 @@ void Block::close_copies() {
 void Block::wait_for_copies(unsigned open) {
   std::erase_if(current_->copies, [&](const Copy& copy) {
     if (copy.group + open >= current_->closed) return false;
-    if (copy.from == nullptr) {
-      std::memset(copy.to, 0, copy.bytes);
-    } else {
-      std::memcpy(copy.to, copy.from, copy.bytes);
-    }
+    make(copy);
     return true;
   });
 }

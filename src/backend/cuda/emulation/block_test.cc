@@ -78,6 +78,19 @@ extern "C" __global__ void shared_by_cluster(float* out) {
   out[blockIdx.x * 32 + threadIdx.x] = sum;
   takt::wait_for_cluster();
 }
+// Nobody waits for those that read.
+extern "C" __global__ void ended_early(float* out) {
+  __shared__ __align__(16) float numbers[32];
+  numbers[threadIdx.x] = 1;
+  takt::wait_for_cluster();
+  float four[4];
+  takt::load_of_block(four, numbers, (blockIdx.x + 1) % 3);
+  out[blockIdx.x * 32 + threadIdx.x] = four[0];
+}
+extern "C" __global__ void misaligned(const float* in, float* out) {
+  __shared__ __align__(16) float numbers[8];
+  takt::copy_later(numbers + 1, in, true);
+}
 extern "C" __global__ void left_cluster(float*) {
   if (blockIdx.x != 4) takt::wait_for_cluster();
 }
@@ -192,6 +205,10 @@ TEST_F(EmulatedBlock, BlocksOfAClusterReachEachOthersMemory) {
       EXPECT_EQ(out[i], static_cast<float>(300 * (first + 1) + 3 * (i % 32))) << i;
     }
   }
+  const std::string ended =
+      run("ended_early", {Numbers<float>(96).begin()}, {3, 32, 1, 3, {}, {}, {}});
+  EXPECT_TRUE(has(ended, "block 2, thread (0, 0) reached for 0x0")) << ended;
+  EXPECT_TRUE(has(run("reversed", {nullptr}, {3, 96, 1, 2, {}, {}, {}}), "clusters"));
   const std::string message = run("left_cluster", {nullptr}, {6, 32, 1, 3, {}, {}, {}});
   EXPECT_TRUE(has(message, "block 3 is stuck: thread (0, 0) waits for the cluster")) << message;
 }
@@ -201,6 +218,12 @@ TEST_F(EmulatedBlock, CopiesAreThereOnceTheyAreWaitedFor) {
   const Numbers<float> out(std::vector<float>{1, 0, 0, 0, 0, 0, 0, 0});
   ASSERT_EQ(run("copied_later", {in.begin(), out.begin()}, {1, 1, 1, 1, {}, {}, {}}), "");
   for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(out[i], i < 4 ? in[i] : -1) << i;
+  const Numbers<float> at_once(std::vector<float>{1, 0, 0, 0, 0, 0, 0, 0});
+  ASSERT_EQ(
+      run("copied_later", {in.begin(), at_once.begin()}, {1, 1, 1, 1, {}, Order::backwards, {}}),
+      "");
+  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(at_once[i], in[i]) << i;
+  EXPECT_NE(run("misaligned", {in.begin(), out.begin()}, {1, 1, 1, 1, {}, {}, {}}), "");
   const Numbers<float> none(8);
   ASSERT_EQ(run("copied_later", {in.begin(), none.begin()}, {1, 1, 1, 1, {}, {}, {}}), "");
   EXPECT_EQ(none[3], 0) << "zeros in place of what isn't real";

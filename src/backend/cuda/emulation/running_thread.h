@@ -28,10 +28,11 @@ class RunningThread {
   [[nodiscard]] virtual unsigned lane() const = 0;
   // Returns when all threads of the cluster are there.
   virtual void wait_for_cluster() = 0;
-  // Where block `number` of the cluster has what this one has at `at` in shared memory; until this thread waits.
+  // Where block `number` of the cluster has what this one has at `at` in shared memory; until this thread waits. Null
+  // where that block has ended.
   [[nodiscard]] virtual const void* of_block(const void* at, unsigned number) = 0;
-  // Copies that nobody sees before they are waited for: each is made as late as it may be, so that one that isn't
-  // waited for is never there. Null: zeros.
+  // Copies that may be made at once, or only when they are waited for: in one order of threads they are made at once,
+  // in the other as late as they may be. Null: zeros.
   virtual void copy_later(void* to, const void* from, unsigned bytes) = 0;
   virtual void close_copies() = 0;
   // But for the `open` last groups that were closed.

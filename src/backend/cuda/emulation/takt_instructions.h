@@ -110,7 +110,14 @@ inline void load_transposed(unsigned (&to)[4], const Element* row) {
   load_matrices(to, row, true);
 }
 
+// A GPU refuses addresses that aren't.
+inline void require_aligned(const void* at) {
+  if (bits_as<unsigned long long>(at) % 16 != 0) __builtin_trap();
+}
+
 inline void copy_later(void* to, const void* from, bool real) {
+  require_aligned(to);
+  if (real) require_aligned(from);
   takt_thread->copy_later(to, real ? from : nullptr, 16);
 }
 inline void close_copies() {
@@ -128,6 +135,7 @@ inline void end_together() {
   takt_thread->wait_for_cluster();
 }
 inline void load_of_block(float (&to)[4], const float* at, unsigned number) {
+  require_aligned(at);
   __builtin_memcpy(to, takt_thread->of_block(at, number), sizeof(to));
 }
 

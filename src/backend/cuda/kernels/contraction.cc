@@ -323,12 +323,12 @@ Result<StepCode> contraction_code(const Step& step, const std::string& name) {
                                                             : tiled_kernel(*contraction, name));
 }
 
-std::vector<ProductTiling> product_tilings(const Step& step, ComputeCapability capability,
-                                           int runs_beside, int most) {
+std::vector<ProductTiling> product_tilings(const Step& step, const ProductDevice& device,
+                                           int most) {
   if (step.kind != StepKind::contraction) return {};
   const Result<Contraction> contraction = contraction_of(step);
   if (!contraction || is_empty(step.outputs[0].view)) return {};
-  return product_tilings(*contraction, capability, runs_beside, most);
+  return product_tilings(*contraction, device, most);
 }
 
 Result<StepCode> product_code(const Step& step, const ProductTiling& tiling,

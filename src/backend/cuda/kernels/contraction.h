@@ -72,10 +72,9 @@ struct Contraction {
 [[nodiscard]] KernelSource few_rows_kernel(const Contraction& contraction, const std::string& name);
 
 // Of 16-bit floats, from compute capability 8.0 on; `splits` above 1 from 9.0 on. The tilings are those that may be
-// fast where so many of the kernels run beside each other, the most promising first.
+// fast, the most promising first.
 [[nodiscard]] std::vector<ProductTiling> product_tilings(const Contraction& contraction,
-                                                         ComputeCapability capability,
-                                                         int runs_beside, int most);
+                                                         const ProductDevice& device, int most);
 [[nodiscard]] bool has_tiling(const Contraction& contraction, const ProductTiling& tiling,
                               ComputeCapability capability);
 [[nodiscard]] KernelSource tensor_core_kernel(const Contraction& contraction,

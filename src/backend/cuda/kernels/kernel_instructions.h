@@ -127,7 +127,8 @@ __device__ __forceinline__ void wait_for_cluster() {
   asm volatile("barrier.cluster.arrive.release;\n"
                "barrier.cluster.wait.acquire;" ::: "memory");
 }
-// For all threads of the cluster, before they end: nothing that was written is waited for.
+// For all threads of the cluster, before they end: nothing that was written is waited for, and what was read of other
+// blocks has been used by then.
 __device__ __forceinline__ void end_together() {
   asm volatile("barrier.cluster.arrive.relaxed;\n"
                "barrier.cluster.wait;" ::: "memory");

@@ -3,9 +3,12 @@
 // Thread-safe: pure functions. Owns: plain values.
 #pragma once
 
+#include "backend/cuda/device.h"
+
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace takt::cuda {
 
@@ -18,8 +21,17 @@ struct ProductTiling {
   friend bool operator==(const ProductTiling&, const ProductTiling&) = default;
 };
 
-[[nodiscard]] std::string to_string(
-    const ProductTiling& tiling);  // "64x32x4x8": rows, columns, splits, warps
+// Where a contraction runs, for an estimate of its time.
+struct ProductDevice {
+  ComputeCapability capability;
+  int multiprocessors = 1;
+  int runs_beside = 1;  // of the same kernel
+};
+
+[[nodiscard]] std::vector<ProductTiling> all_product_tilings();
+
+// "64x32x4x8": rows, columns, splits, warps
+[[nodiscard]] std::string to_string(const ProductTiling& tiling);
 // Nothing where it is none that kernels have.
 [[nodiscard]] std::optional<ProductTiling> parse_product_tiling(std::string_view text);
 

@@ -39,11 +39,10 @@ struct StepCode {
 // kernel for it; the message says what was asked for and what to do), without the step's name.
 [[nodiscard]] Result<StepCode> step_code(const Step& step, const std::string& name);
 
-// Other ways than step_code()'s to compute a contraction, on tensor cores; at most `most`, those first that promise most
-// where so many run beside each other. None for other steps, and where a device of this capability has none.
+// Other ways than step_code()'s to compute a contraction, on tensor cores; at most `most`, the most promising first.
+// None for other steps, and where such a device has none.
 [[nodiscard]] std::vector<ProductTiling> product_tilings(const Step& step,
-                                                         ComputeCapability capability,
-                                                         int runs_beside, int most);
+                                                         const ProductDevice& device, int most);
 // By one of them. Errors: invalid_input (the step has no such way).
 [[nodiscard]] Result<StepCode> product_code(const Step& step, const ProductTiling& tiling,
                                             ComputeCapability capability, const std::string& name);

@@ -22,11 +22,10 @@ constexpr int kDepth = 64;  // numbers of a chunk of the sums
 constexpr int kWarp = 32;
 constexpr int kStagesMax = 6;                    // chunks in flight
 constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU gives it
-constexpr int kPadding = 8;  // behind a row of sums, against conflicts between banks
+constexpr int kGap = 8;  // behind a row of sums, against conflicts between banks
 
 // For the estimate, in cycles of a multiprocessor of Hopper; tuning measures the best of it.
-constexpr std::int64_t kMultiprocessors = 132;
-constexpr std::int64_t kBlocksOfOneMax = 4;  // where blocks share tiles
+constexpr std::int64_t kBlocksEachMax = 4;  // where blocks share tiles
 constexpr std::int64_t kStartCycles = 1000;
 constexpr std::int64_t kShareCycles = 2000;    // of the sums of a cluster
 constexpr std::int64_t kWaitingCycles = 1600;  // of a chunk, shared by the warps
@@ -39,15 +38,16 @@ struct Tile {
   int columns = 0;
   int warps = 0;
 };
-// More warps hide more of each other's waiting; of fewer each multiplies more of what it reads.
+// Many warps hide more of each other's waiting; few read less from shared memory for each product.
 constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
                             Tile{64, 64, 4},  Tile{32, 64, 4},  Tile{32, 32, 4},
                             Tile{128, 64, 8}, Tile{128, 32, 8}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
 constexpr int kOwnMin = 16;  // rows and columns of a warp
 
-std::int64_t parts(std::int64_t size, std::int64_t part) {
-  return (size + part - 1) / part;
+// As many as cover it.
+std::int64_t tiles_of(std::int64_t size, std::int64_t tile) {
+  return (size + tile - 1) / tile;
 }
 
 std::int64_t taps(const Contraction& contraction) {
@@ -55,35 +55,27 @@ std::int64_t taps(const Contraction& contraction) {
 }
 
 std::int64_t chunks(const Contraction& contraction) {
-  return parts(taps(contraction) * contraction.channels, kDepth);
+  return tiles_of(taps(contraction) * contraction.channels, kDepth);
 }
 
 std::int64_t tiles(const Contraction& contraction, const ProductTiling& tiling) {
-  return parts(product(contraction.rows), tiling.rows) *
-         parts(contraction.columns, tiling.columns) * product(contraction.batch);
+  return tiles_of(product(contraction.rows), tiling.rows) *
+         tiles_of(contraction.columns, tiling.columns) * product(contraction.batch);
 }
 
 std::int64_t estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
-                              int runs) {
-  const std::int64_t blocks_of_one =
-      parts(tiles(contraction, tiling) * tiling.splits * runs, kMultiprocessors);
+                              const ProductDevice& device) {
+  const std::int64_t blocks_each = tiles_of(
+      tiles(contraction, tiling) * tiling.splits * device.runs_beside, device.multiprocessors);
   const std::int64_t products =
       std::int64_t{tiling.rows} * tiling.columns * kDepth / kProductsPerCycle;
   const std::int64_t bytes =
       std::int64_t{tiling.rows + tiling.columns} * kDepth * 2 / kBytesPerCycle;
   const std::int64_t chunk =
-      std::max(kWaitingCycles / tiling.warps + products, blocks_of_one * std::max(products, bytes));
+      std::max(kWaitingCycles / tiling.warps + products, blocks_each * std::max(products, bytes));
   const std::int64_t results = std::int64_t{tiling.rows} * tiling.columns / kResultsPerCycle;
-  return kStartCycles + parts(chunks(contraction), tiling.splits) * chunk +
-         blocks_of_one * results + (tiling.splits > 1 ? kShareCycles : 0);
-}
-
-std::vector<ProductTiling> all_tilings() {
-  std::vector<ProductTiling> all;
-  for (const Tile& tile : kTiles) {
-    for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
-  }
-  return all;
+  return kStartCycles + tiles_of(chunks(contraction), tiling.splits) * chunk +
+         blocks_each * results + (tiling.splits > 1 ? kShareCycles : 0);
 }
 
 bool weights_lie_along(const Contraction& contraction) {
@@ -126,8 +118,8 @@ bool is_suitable(const Contraction& contraction, ComputeCapability capability) {
          moves_in_vectors(contraction) && has_small_offsets(contraction);
 }
 
-// A chunk of a factor lies in shared memory row by row, of a side's place or of a number of the sums; vectors of a
-// row change places with the row, so that eight rows' are in different banks.
+// A chunk of a factor lies in shared memory row by row: a row of the tile, or a column of it, or a number of the sums
+// where weights lie across. Vectors of a row change places with the row, so that eight rows' are in different banks.
 //
 // Warps lie in rows of kWarpsAcross in a tile. A thread has of each 16 x 8 sums those that an mma instruction gives it.
 constexpr std::string_view kBody = R"cuda(
@@ -166,11 +158,11 @@ constexpr std::string_view kBody = R"cuda(
 #pragma unroll
     for (unsigned i = 0; i < kWeightLoads; ++i) {
       if constexpr (kWeightsAlong) {
-        const unsigned side = threadIdx.x / kVectors + i * (kThreads / kVectors);
-        const unsigned column = first_column + side;
+        const unsigned own = threadIdx.x / kVectors + i * (kThreads / kVectors);
+        const unsigned column = first_column + own;
         const bool real = is_number & (kColumns % kTileColumns == 0u || column < kColumns);
         const unsigned at = column * static_cast<unsigned>(kWeightColumn) + weight_of(number);
-        takt::copy_later(b + place<kDepth>(side, vector), w + (real ? at : 0u), real);
+        takt::copy_later(b + place<kDepth>(own, vector), w + (real ? at : 0u), real);
       } else {
         const unsigned slot = threadIdx.x + i * kThreads;
         const unsigned depth = slot / (kTileColumns / kVector);
@@ -281,7 +273,7 @@ constexpr std::string_view kBody = R"cuda(
 
 constexpr std::string_view kFunction = "__device__ __forceinline__";
 
-// Of a transposed window, whose taps have no place for most rows.
+// Of a transposed window, where a step between pixels leaves rows that a tap has no place for.
 constexpr std::string_view kReachBackwards = R"cuda(
 struct Start { Row row; };
 struct Tap { unsigned number; };
@@ -297,6 +289,8 @@ __device__ __forceinline__ bool reaches(const Start& start, const Tap& tap, int&
 
 // The place of a vector in a chunk whose rows have kRow numbers.
 constexpr std::string_view kPlaces = R"cuda(
+static_assert(kSharedBytes <= 48u << 10 && kInputLoads > 0 && kWeightLoads > 0, "a tile that fits");
+static_assert(kOwnRows % 16u == 0 && kOwnColumns % 16u == 0, "whole products for each warp");
 template <unsigned kRow>
 __device__ __forceinline__ unsigned place(unsigned row, unsigned vector) {
   constexpr unsigned kInRow = kRow / kVector;
@@ -397,9 +391,9 @@ int warps_across(const ProductTiling& tiling) {
 std::string constants_text(const Contraction& contraction, const ProductTiling& tiling) {
   const std::int64_t input_bytes = std::int64_t{tiling.rows} * kDepth * 2;
   const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * kDepth * 2;
-  const std::int64_t sums_row = tiling.columns + kPadding;
+  const std::int64_t sums_row = tiling.columns + kGap;
   const std::int64_t sums_bytes = std::int64_t{tiling.rows} * sums_row * 4;
-  const std::int64_t of_part = parts(chunks(contraction), tiling.splits);
+  const std::int64_t of_part = tiles_of(chunks(contraction), tiling.splits);
   const std::int64_t stages =
       std::clamp<std::int64_t>(std::min(kSharedBytes / stage_bytes, of_part + 1), 2, kStagesMax);
   const int across = warps_across(tiling);
@@ -413,8 +407,8 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
          constant("kInputBytes", input_bytes) + constant("kStageBytes", stage_bytes) +
          constant("kSharedBytes", std::max(std::min(stages, of_part) * stage_bytes, sums_bytes)) +
          constant("kTileRows", tiling.rows) + constant("kTileColumns", tiling.columns) +
-         constant("kRowTiles", parts(product(contraction.rows), tiling.rows)) +
-         constant("kColumnTiles", parts(contraction.columns, tiling.columns)) +
+         constant("kRowTiles", tiles_of(product(contraction.rows), tiling.rows)) +
+         constant("kColumnTiles", tiles_of(contraction.columns, tiling.columns)) +
          constant("kWarpsAcross", across) +
          constant("kOwnRows", tiling.rows * across / tiling.warps) +
          constant("kOwnColumns", tiling.columns / across) +
@@ -428,12 +422,20 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
 
 }  // namespace
 
+std::vector<ProductTiling> all_product_tilings() {
+  std::vector<ProductTiling> all;
+  for (const Tile& tile : kTiles) {
+    for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
+  }
+  return all;
+}
+
 std::string to_string(const ProductTiling& tiling) {
   return fmt::format("{}x{}x{}x{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps);
 }
 
 std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
-  const std::vector<ProductTiling> all = all_tilings();
+  const std::vector<ProductTiling> all = all_product_tilings();
   const auto found =
       std::ranges::find(all, text, [](const ProductTiling& t) { return to_string(t); });
   return found == all.end() ? std::nullopt : std::optional(*found);
@@ -441,21 +443,21 @@ std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
 
 bool has_tiling(const Contraction& contraction, const ProductTiling& tiling,
                 ComputeCapability capability) {
-  return is_suitable(contraction, capability) && std::ranges::count(all_tilings(), tiling) > 0 &&
+  return is_suitable(contraction, capability) &&
+         std::ranges::count(all_product_tilings(), tiling) > 0 &&
          tiling.splits <= chunks(contraction) && (tiling.splits == 1 || capability >= kClustersMin);
 }
 
 std::vector<ProductTiling> product_tilings(const Contraction& contraction,
-                                           ComputeCapability capability, int runs_beside,
-                                           int most) {
-  std::vector<ProductTiling> found = all_tilings();
+                                           const ProductDevice& device, int most) {
+  std::vector<ProductTiling> found = all_product_tilings();
   std::erase_if(found, [&](const ProductTiling& tiling) {
-    return !has_tiling(contraction, tiling, capability) ||
+    return !has_tiling(contraction, tiling, device.capability) ||
            (tiling.splits > 1 &&
-            tiles(contraction, tiling) * tiling.splits > kBlocksOfOneMax * kMultiprocessors);
+            tiles(contraction, tiling) * tiling.splits > kBlocksEachMax * device.multiprocessors);
   });
   std::ranges::stable_sort(found, {}, [&](const ProductTiling& tiling) {
-    return estimated_cycles(contraction, tiling, runs_beside);
+    return estimated_cycles(contraction, tiling, device);
   });
   if (std::ssize(found) > most) found.resize(static_cast<std::size_t>(most));
   return found;

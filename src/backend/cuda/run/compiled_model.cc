@@ -79,7 +79,7 @@ Result<Duration> time_beside(std::span<const Execution> executions, std::int64_t
     if (done) done = execution.launch(batch);
   }
   for (const Execution& execution : executions.subspan(1)) {
-    Result<Event> own = Event::create(context, EventUse::waiting);
+    Result<Event> own = Event::create(context, EventUse::ordering);
     if (!own) return std::unexpected(std::move(own).error());
     if (done) done = own->record(execution.stream());
     if (done) done = first.wait(*own);
@@ -163,7 +163,9 @@ Result<std::shared_ptr<const CompiledModel>> CompiledModel::build(
     if (!prepared) return std::unexpected(prepared.error());
     Result<DeviceProgram> built =
         build_program(*std::move(program), tuner, model->weights_, *stream,
-                      [&](int done, int total) { report("tuning" + at, done, total); });
+                      [&](std::string_view what, int done, int total) {
+                        report(std::string(what) + at, done, total);
+                      });
     if (!built) return std::unexpected(std::move(built).error().within(onnx.string()));
     if (options.lanes > 0) {
       set_lanes(*built, options.lanes);
@@ -191,39 +193,55 @@ Result<void> CompiledModel::choose_lanes(std::shared_ptr<const OpenedDevice> dev
                                          const TuningOptions& tuning, PieceStore& pieces) {
   // By the contractions, which take nearly all of the time: how inputs get there differs between who compiles
   // ahead and who serves images.
-  const int beside = conditions_of(tuning).runs_beside;
-  std::string problem = beside > 1 ? fmt::format("lanes, {} beside\n", beside) : "lanes\n";
+  std::string problem;
   for (const Step& step : program.program.steps) {
     if (step.kind == StepKind::contraction) problem += problem_text(step);
   }
-  const std::string key = sha256_hex(problem);
-  if (const auto known = pieces.find(kChoicePiece, key); known && known->size() == 1) {
-    const int lanes = std::to_integer<int>(known->front());
-    if (std::ranges::find(kLanes, lanes) != std::end(kLanes)) set_lanes(program, lanes);
+  const auto key_of = [&](int beside) {
+    return sha256_hex(beside > 1 ? fmt::format("lanes, {} beside\n{}", beside, problem)
+                                 : "lanes\n" + problem);
+  };
+  for (const TuningConditions& known : accepted_conditions(tuning)) {
+    const auto choice = pieces.find(kChoicePiece, key_of(known.runs_beside));
+    if (!choice || choice->size() != 1) continue;
+    const int lanes = std::to_integer<int>(choice->front());
+    if (std::ranges::find(kLanes, lanes) == std::end(kLanes)) continue;
+    set_lanes(program, lanes);
     return {};
   }
   if (!tuning.may_tune) return {};
   const std::shared_ptr<CompiledModel> trial(new CompiledModel(std::move(device)));
   DeviceProgram& tried = trial->programs_.emplace(batch, std::move(program)).first->second;
-  std::vector<LaneTrial> trials;
-  for (const int lanes : kLanes) {
-    set_lanes(tried, lanes);
-    trial->size_room();
-    Result<std::vector<Execution>> executions = open_beside(trial, beside);
-    // Each lane has scratch memory of its own.
-    const bool too_large =
-        !executions && executions.error().kind == ErrorKind::out_of_memory && lanes > 1;
-    if (too_large) break;
-    if (!executions) return std::unexpected(std::move(executions).error());
-    trials.push_back({lanes, *std::move(executions), {}});
+  const auto open_trials = [&](int count) -> Result<std::vector<LaneTrial>> {
+    std::vector<LaneTrial> trials;
+    for (const int lanes : kLanes) {
+      set_lanes(tried, lanes);
+      trial->size_room();
+      Result<std::vector<Execution>> executions = open_beside(trial, count);
+      const bool too_large =
+          !executions && executions.error().kind == ErrorKind::out_of_memory && lanes > 1;
+      if (too_large && count == 1) break;  // each lane has scratch memory of its own
+      if (!executions) return std::unexpected(std::move(executions).error());
+      trials.push_back({lanes, *std::move(executions), {}});
+    }
+    return trials;
+  };
+  const int beside = conditions_of(tuning).runs_beside;
+  int count = beside;
+  Result<std::vector<LaneTrial>> opened = open_trials(count);
+  while (!opened && opened.error().kind == ErrorKind::out_of_memory && count > 1) {
+    count /= 2;
+    opened = open_trials(count);
   }
+  if (!opened) return std::unexpected(std::move(opened).error());
+  std::vector<LaneTrial>& trials = *opened;
   const Result<int> best = fastest(trials, batch);
   if (!best) return std::unexpected(best.error());
   trials.clear();
   program = std::move(tried);
   set_lanes(program, *best);
   // What finds no room is found out again.
-  static_cast<void>(pieces.put(kChoicePiece, key, {static_cast<std::byte>(*best)}));
+  static_cast<void>(pieces.put(kChoicePiece, key_of(beside), {static_cast<std::byte>(*best)}));
   return {};
 }
 

@@ -41,7 +41,7 @@ Result<DeviceProgram> build_program(Program program, Tuner& tuner, Weights& weig
   const int total = static_cast<int>(program.steps.size());
   for (int i = 0; i < total; ++i) {
     const auto steps = std::span<const Step>(program.steps).subspan(static_cast<std::size_t>(i));
-    if (Result<void> planned = tuner.plan_ahead(steps); !planned) {
+    if (Result<void> planned = tuner.plan_ahead(steps, progress); !planned) {
       return std::unexpected(std::move(planned).error());
     }
     const Step& step = steps.front();
@@ -49,7 +49,7 @@ Result<DeviceProgram> build_program(Program program, Tuner& tuner, Weights& weig
     if (!runners) return std::unexpected(std::move(runners).error().within(step.name));
     built.first_runner.push_back(built.runners.size());
     std::ranges::move(*runners, std::back_inserter(built.runners));
-    if (progress) progress(i + 1, total);
+    if (progress) progress("tuning", i + 1, total);
   }
   built.first_runner.push_back(built.runners.size());
   built.program = std::move(program);

@@ -35,8 +35,8 @@ struct DeviceProgram {
   std::vector<std::size_t> workspace_bytes;  // of each lane
 };
 
-// Told on the calling thread: so many steps of so many are ready.
-using StepProgress = std::function<void(int done, int total)>;
+// Told on the calling thread: what is done, and so many parts of so many; of "tuning" they are steps.
+using StepProgress = Tuner::Progress;
 
 // Needs a Scope of the stream's context. Errors: those of Tuner::runners, with the step's name.
 [[nodiscard]] Result<DeviceProgram> build_program(Program program, Tuner& tuner, Weights& weights,

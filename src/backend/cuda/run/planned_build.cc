@@ -98,11 +98,14 @@ Result<PlannedModel> build_with_plan(std::shared_ptr<const OpenedDevice> device,
   const auto write_now_and_then = [&](std::string_view stage, int done, int total) {
     if (progress) progress(stage, done, total);
     const auto now = std::chrono::steady_clock::now();
-    if (planned.file.empty() || now - written_at < use.write_every) return;
+    // A file of other conditions stays until there is a whole one in its place.
+    const bool keeps = !planned.file.empty() && planned.remade.empty();
+    if (!keeps || now - written_at < use.write_every) return;
     written_at = now;
-    if (found.pieces->counts().writes == writes) return;
+    const std::uint64_t found_out = found.pieces->counts().writes;  // others may go on meanwhile
+    if (found_out == writes) return;
     // If not now, it is written at the end, which says why it can't be.
-    if (save(planned.file, *key, *found.pieces)) writes = found.pieces->counts().writes;
+    if (save(planned.file, *key, *found.pieces)) writes = found_out;
   };
   auto model = CompiledModel::build(device, onnx, options, *found.pieces, write_now_and_then);
   if (!model) {
