@@ -73,7 +73,12 @@ Result<void> prove(Backend& backend, const repository::ModelVersion& version,
   load.input_memory.clear();
   load.instances = 1;
   load.tuned_instances = options.instances;
-  load.batch_max = version.signature.batch_max;  // a case may have more rows than this task takes
+  if (load.batch_max > 0) {  // a case may have more rows than this task takes
+    for (const repository::ReferenceCase& one : reference->cases) {
+      load.batch_max = std::max(load.batch_max, static_cast<int>(one.rows));
+    }
+    load.batch_max = std::min(load.batch_max, version.signature.batch_max);
+  }
   const auto model = backend.load(source_of(version), load);
   if (!model) return std::unexpected(model.error());
   auto instance = (*model)->open_instance({.device = options.device, .index = 0});

@@ -76,6 +76,38 @@ TEST_F(LoadRuntime, VersionThatGivesItsReferencesServes) {
   EXPECT_TRUE(load(version_of("good", 2))) << "two rows, input stored as bytes";
 }
 
+// Tells how large the batches are that are asked for.
+class WatchedBackend final : public Backend {
+ public:
+  explicit WatchedBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  [[nodiscard]] std::string_view name() const noexcept override { return backend_->name(); }
+  [[nodiscard]] std::string version() const override { return backend_->version(); }
+  [[nodiscard]] Result<std::shared_ptr<const LoadedModel>> load(
+      const ModelSource& source, const LoadOptions& options) override {
+    batch_max.push_back(options.batch_max);
+    return backend_->load(source, options);
+  }
+  std::vector<int> batch_max;
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+// Some backends compile each batch size, which takes minutes.
+TEST_F(LoadRuntime, ReferencesAskForNoLargerBatchesThanTheyHave) {
+  WatchedBackend watched(std::move(backend_));
+  options_.batch_max = 1;
+  ASSERT_TRUE(load_runtime(watched, version_of("good", 1), options_));
+  EXPECT_EQ(watched.batch_max, (std::vector<int>{1, 1}));
+  watched.batch_max.clear();
+  ASSERT_TRUE(load_runtime(watched, version_of("good", 2), options_));
+  EXPECT_EQ(watched.batch_max, (std::vector<int>{2, 1})) << "a case has two rows";
+  watched.batch_max.clear();
+  options_.batch_max = 4;
+  ASSERT_TRUE(load_runtime(watched, version_of("good", 2), options_));
+  EXPECT_EQ(watched.batch_max, (std::vector<int>{4, 4}));
+}
+
 TEST_F(LoadRuntime, OneChangedWeightRefusesTheVersion) {
   const auto runtime = load(version_of("changed"));
   ASSERT_FALSE(runtime);

@@ -14,6 +14,7 @@
 namespace takt::cuda {
 namespace {
 
+constexpr std::int64_t kBatchMax = 1 << 16;
 constexpr std::string_view kPrefix = "cuda.";
 constexpr std::string_view kDevicePrefix = "cuda:";
 constexpr std::int64_t kWorkspaceMibMax = std::int64_t{1} << 20;
@@ -40,22 +41,23 @@ Result<int> device_index(const std::string& device) {
       fmt::format("the cuda backend runs on devices 'cuda:0', 'cuda:1', ..., not '{}'", device));
 }
 
+// A task may take fewer rows than the model, for whose batches the sizes are written.
 Result<std::vector<std::int64_t>> read_batches(std::string_view key, const std::string& value,
                                                int batch_max) {
-  const std::string expected = fmt::format(
-      "batch sizes from 1 to {}, with commas between, of which {} is one", batch_max, batch_max);
+  const std::string expected =
+      fmt::format("batch sizes from 1 to {}, with commas between", kBatchMax);
   std::vector<std::int64_t> batches;
   for (std::size_t begin = 0; begin <= value.size();) {
     const std::size_t end = std::min(value.find(',', begin), value.size());
     const auto number = parse_number(std::string_view(value).substr(begin, end - begin));
-    if (!number || *number < 1 || *number > batch_max) return refuse(key, value, expected);
-    batches.push_back(*number);
+    if (!number || *number < 1 || *number > kBatchMax) return refuse(key, value, expected);
+    if (*number < batch_max) batches.push_back(*number);
     begin = end + 1;
   }
+  batches.push_back(batch_max);
   std::ranges::sort(batches);
   const auto [first, last] = std::ranges::unique(batches);
   batches.erase(first, last);
-  if (batches.back() != batch_max) return refuse(key, value, expected);
   return batches;
 }
 

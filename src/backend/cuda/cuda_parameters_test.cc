@@ -67,6 +67,17 @@ TEST(CudaParameters, EachIsRead) {
   EXPECT_FALSE(read->may_tune);
 }
 
+// They are written for the model; a task may take fewer rows.
+TEST(CudaParameters, BatchSizesAreThoseThatTheLoadTakesAndItsLargest) {
+  const auto batches = [](const char* text, int batch_max) {
+    return read_parameters(options_with({{"cuda.batches", text}}, batch_max)).value().batches;
+  };
+  EXPECT_THAT(batches("1,4,16", 16), ElementsAre(1, 4, 16));
+  EXPECT_THAT(batches("1,4,16", 6), ElementsAre(1, 4, 6));
+  EXPECT_THAT(batches("1,4,16", 1), ElementsAre(1));
+  EXPECT_THAT(batches("1,4", 16), ElementsAre(1, 4, 16));
+}
+
 TEST(CudaParameters, BatchSizesDoubleUpToTheLargest) {
   EXPECT_THAT(default_batches(0), ElementsAre(0));
   EXPECT_THAT(default_batches(1), ElementsAre(1));
@@ -93,12 +104,11 @@ TEST(CudaParameters, AValueThatDoesNotFitIsRefusedWithWhatWasExpected) {
       {{"cuda.workspace_mib", "1 GiB"}, "a number of MiB"},
       {{"cuda.workspace_mib", "99999999999999999999"}, "a number of MiB"},
       {{"cuda.tune", "yes"}, "true or false"},
-      {{"cuda.batches", ""}, "from 1 to 8"},
-      {{"cuda.batches", "1,,8"}, "from 1 to 8"},
-      {{"cuda.batches", "1,8,"}, "from 1 to 8"},
-      {{"cuda.batches", "0,8"}, "from 1 to 8"},
-      {{"cuda.batches", "8,9"}, "from 1 to 8"},
-      {{"cuda.batches", "1,4"}, "of which 8 is one"},
+      {{"cuda.batches", ""}, "from 1 to 65536"},
+      {{"cuda.batches", "1,,8"}, "from 1 to 65536"},
+      {{"cuda.batches", "1,8,"}, "from 1 to 65536"},
+      {{"cuda.batches", "0,8"}, "from 1 to 65536"},
+      {{"cuda.batches", "8,65537"}, "from 1 to 65536"},
   };
   for (const auto& [parameter, expected] : refused) {
     SCOPED_TRACE(parameter.first + " " + parameter.second);
