@@ -85,8 +85,9 @@ def test_a_program_that_dies_fails_the_run_even_if_an_earlier_one_left_a_result(
 
 @pytest.mark.parametrize("arguments, words", [
     (["sanitize", "results"], "SKIPPED sanitize: compute-sanitizer is neither in PATH"),
+    (["inspect", "/", "results"], "SKIPPED inspect: no GPU that takt can use:\nnote     gpu driver     none"),
     (["serve"], "SKIPPED serve: no GPU that takt can use:\nnote     gpu driver     none"),
-], ids=["sanitize", "serve"])
+], ids=["sanitize", "inspect", "serve"])
 def test_what_can_not_run_here_is_skipped_and_says_why(bundle, tmp_path, arguments, words):
     if Path("/usr/local/cuda/bin/compute-sanitizer").exists() or shutil.which("compute-sanitizer", path="/usr/bin:/bin"):
         pytest.skip("this machine has compute-sanitizer")
@@ -95,7 +96,7 @@ def test_what_can_not_run_here_is_skipped_and_says_why(bundle, tmp_path, argumen
     assert done.returncode == 0 and words in done.stdout, done
 
 
-@pytest.mark.parametrize("arguments", [[], ["tests"], ["test"], ["test", "a", "b"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["tests"], ["test"], ["test", "a", "b"], ["inspect", "/"]], ids=" ".join)
 def test_a_wrong_call_is_answered_with_the_usage(bundle, arguments):
     done = run(bundle, *arguments)
     assert done.returncode == 2 and "./run.sh test RESULTS" in done.stderr

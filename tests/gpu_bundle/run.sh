@@ -11,6 +11,8 @@ usage() {
 ./run.sh sanitize RESULTS    takt's own kernels under compute-sanitizer: memcheck, then racecheck
 ./run.sh bench [OPTIONS]     bench/gpu.py, with these options
 ./run.sh serve               the pcb line on the GPU: its models are tuned, then boards judged; results in serve/
+./run.sh inspect BOARDS RESULTS  judges a folder of boards ({id}_test.png, {id}_temp.png) in FP32 and in FP16;
+                             RESULTS gets fp32.jsonl and fp16.jsonl, which models/compare.py compares
 ./run.sh takt ARGUMENTS      the program itself, such as: ./run.sh takt doctor
 
 TAKT_CUDA_FOLDERS=FOLDER:FOLDER  where CUDA's and cuDNN's libraries (libnvrtc, libcudart, libcudnn) are, if the
@@ -135,6 +137,27 @@ serve() {
   [ "$verdicts" -eq "$boards" ] && [ "$fallbacks" -eq 0 ]
 }
 
+# With the models' other settings as they were packed.
+inspect() {
+  local boards results precision
+  if [ $# -ne 2 ]; then
+    usage >&2
+    return 2
+  fi
+  boards=$(cd "$1" && pwd) || return 2
+  results=$(results_folder "$2") || return 2
+  has_gpu inspect || return 0
+  cd "$here" || return 1
+  for precision in fp32 fp16; do
+    local models="inspect/models-$precision"
+    rm -rf "$models" && mkdir -p inspect && cp -r models/repository "$models" || return 1
+    sed -i -E "/cuda.precision/s/fp(16|32)/$precision/" "$models"/*/config.pbtxt
+    echo "== $precision"
+    with_libraries bin/takt inspect --config serve.yaml --input "$boards" --repository "$models" \
+      --output "$results/$precision.jsonl" --summary "$results/$precision-summary.json" || return 1
+  done
+}
+
 command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
@@ -142,6 +165,7 @@ case $command in
   sanitize) sanitize "$@" ;;
   bench) bench "$@" ;;
   serve) serve ;;
+  inspect) inspect "$@" ;;
   takt) with_libraries "$here/bin/takt" "$@" ;;
   --help | -h) usage ;;
   *)
