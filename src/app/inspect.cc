@@ -8,6 +8,10 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <system_error>
+#include <variant>
+
 namespace takt::app {
 namespace {
 
@@ -41,6 +45,15 @@ bool endless(const config::SourceConfig& source) {
   if (const auto* folder = std::get_if<line::FolderOptions>(&source)) return folder->repeat == 0;
   const auto* simulator = std::get_if<line::BoardSimulatorOptions>(&source);
   return simulator == nullptr || simulator->frames == 0;
+}
+
+// Before models are loaded, which can take minutes.
+Result<void> check_input(const config::LineEntry& entry) {
+  const auto* folder = std::get_if<line::FolderOptions>(&entry.source);
+  std::error_code failure;
+  if (folder == nullptr || std::filesystem::is_directory(folder->directory, failure)) return {};
+  return fail(ErrorKind::invalid_input, fmt::format("lines.{}.source: {}: no such folder",
+                                                    entry.line.name, folder->directory.string()));
 }
 
 // Runs to the end of the source, or to the first signal.
@@ -81,6 +94,7 @@ int run_inspect(const InspectOptions& options) {
                          "lines." + entry.line.name +
                              ".source has no end; name a folder with --input, or set boards"});
   }
+  if (const auto there = check_input(entry); !there) return report_error(there.error());
   if (!options.repository.empty()) config->models.repository = options.repository;
   config->store.reset();
   config->server.reset();

@@ -173,8 +173,9 @@ def test_repository_option_takes_the_models_from_elsewhere(takt, tmp_path, repos
 
 
 def test_a_missing_folder_is_named(takt, tmp_path, config):
-    takt.inspect(config, tmp_path / "nowhere", tmp_path / "out.jsonl").refused(
-        2, str(tmp_path / "nowhere"), "no such folder")
+    said = takt.inspect(config, tmp_path / "nowhere", tmp_path / "out.jsonl")
+    said.refused(2, str(tmp_path / "nowhere"), "no such folder")
+    assert "loading" not in said.err, "a GPU's models can take minutes"
 
 
 def test_a_folder_without_a_match_names_the_pattern(takt, tmp_path, config):
