@@ -224,6 +224,11 @@ class Supervision : public ::testing::Test {
     const std::scoped_lock lock(events_mutex_);
     return events_;
   }
+  bool is_limited_to_one_row() {
+    return std::ranges::any_of(events(), [](const engine::Event& event) {
+      return event.kind == engine::EventKind::batch_limit_lowered && event.rows == 1;
+    });
+  }
   // Their kinds, in the order in which they were told.
   std::vector<engine::EventKind> kinds() {
     std::vector<engine::EventKind> kinds;
