@@ -304,7 +304,7 @@ TEST_F(Supervision, AShortageOfMemoryMakesBatchesSmallerAndLeavesNoTrace) {
   const int warm_up = std::stoi(warm_up_batches());
   start();
   const ModelId model =
-      add("m", {"base_us: 2000", "memory_rows_max: 1", "faults_after: " + std::to_string(warm_up),
+      add("m", {"base_us: 5000", "memory_rows_max: 1", "faults_after: " + std::to_string(warm_up),
                 "faults_until: " + std::to_string(warm_up + 200)});
   Tally tally;
   std::size_t asked = 0;
