@@ -181,7 +181,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--effort", choices=("fast", "normal", "max"), default="normal")
     parser.add_argument("--concurrent", type=int, default=1,
                         help="instances beside each other that models are tuned for")
-    parser.add_argument("--seconds", type=float, default=350, help="for everything")
+    parser.add_argument("--seconds", type=float, default=500, help="for everything")
     parser.add_argument("--pytorch-seconds", type=float, default=80, help="for measuring PyTorch")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--out", type=Path, help="default: bench/results/gpu-models-DATE.json")

@@ -48,7 +48,8 @@ def compare(options: argparse.Namespace, start_s: float, name: str, precision: s
     if done.returncode != 0:
         return entry | {"error": f"exit code {done.returncode}: {(done.stderr or done.stdout)[-1500:]}"}
     measured = json.loads(done.stdout)
-    return entry | {key: measured[key] for key in ("device", "build_seconds", "planning_seconds", "trying_seconds", "check") if key in measured}
+    kept = ("device", "build_seconds", "planning_seconds", "trying_seconds", "check")
+    return entry | {key: measured[key] for key in kept if key in measured}
 
 
 def cosines(entry: dict) -> list[float]:

@@ -27,8 +27,9 @@ inline constexpr std::array kLesserForms{ContractionForm::whole, ContractionForm
 using FormPlans = std::map<ContractionForm, Result<CudnnPlans>>;
 
 // Of each step, in their order. Needs a Scope on the calling thread, which uses `cudnn`. What fails for one step
-// stands with its plans. `progress` as run_jobs() tells it, of steps. Errors: device_poisoned; out_of_memory and internal of a thread's stream or handle, or
-// where the host's memory doesn't suffice. Throws std::system_error where the system gives it no thread.
+// stands with its plans. `progress` as run_jobs() tells it, of steps. Errors: device_poisoned; out_of_memory and
+// internal of a thread's stream or handle, or where the host's memory doesn't suffice. Throws std::system_error where
+// the system gives it no thread.
 [[nodiscard]] Result<std::vector<FormPlans>> find_plans(const CudnnHandle& cudnn,
                                                         std::span<const Step* const> steps,
                                                         const CudnnSearch& search,

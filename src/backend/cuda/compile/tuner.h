@@ -45,10 +45,10 @@ class Tuner {
   Tuner(KernelCache& cache, PieceStore& pieces, const Stream& stream, const CudnnHandle* cudnn,
         TuningOptions options);
 
-  // Makes cuDNN's plans and takt's kernels for the first of `steps`, where it must be tuned and has none yet, and for those of the
-  // others that come next and must be too, on several threads; equal steps get theirs once. runners() finds them,
-  // and makes them itself for a step that was not announced here. A plan that can't be made only drops out. Errors:
-  // those of find_plans().
+  // Makes cuDNN's plans and takt's kernels for the first of `steps`, where it must be tuned and has none yet, and for
+  // those of the others that come next and must be too, on several threads; equal steps get theirs once. runners()
+  // finds them, and makes them itself for a step that was not announced here. A plan that can't be made only drops
+  // out. `progress` may be empty. Errors: those of find_plans().
   [[nodiscard]] Result<void> plan_ahead(std::span<const Step> steps, const Progress& progress);
 
   // What computes the step, part after part. Its result was compared with that of takt's own kernel, which sums

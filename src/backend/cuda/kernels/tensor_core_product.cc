@@ -118,6 +118,12 @@ bool is_suitable(const Contraction& contraction, ComputeCapability capability) {
          moves_in_vectors(contraction) && has_small_offsets(contraction);
 }
 
+// Of a suitable one.
+bool fits(const Contraction& contraction, const ProductTiling& tiling,
+          ComputeCapability capability) {
+  return tiling.splits <= chunks(contraction) && (tiling.splits == 1 || capability >= kClustersMin);
+}
+
 // A chunk of a factor lies in shared memory row by row: a row of the tile, or a column of it, or a number of the sums
 // where weights lie across. Vectors of a row change places with the row, so that eight rows' are in different banks.
 //
@@ -245,6 +251,7 @@ constexpr std::string_view kBody = R"cuda(
     }
   }
   meet();
+  constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
   constexpr unsigned kItems = kTileColumns / kItem;
   for (unsigned item = threadIdx.x; item < kTileRows / kSplits * kItems; item += kThreads) {
     const unsigned row = part * (kTileRows / kSplits) + item / kItems;
@@ -307,7 +314,11 @@ std::string reach_text(const Contraction& contraction) {
   const std::size_t spatial = contraction.window ? contraction.window->kernel.size() : 0;
   const std::size_t first = contraction.rows.size() - spatial;
   const std::vector<std::int64_t>& strides = contraction.input.rows;
-  std::string members, starts, begin = "  start.at = 0", taps, distance = "  tap.at = 0";
+  std::string members;  // the place in each dimension of the window
+  std::string starts;
+  std::string begin = "  start.at = 0";
+  std::string taps;
+  std::string distance = "  tap.at = 0";
   std::string inside = "true";
   for (std::size_t dim = 0; dim < first; ++dim) {
     begin += fmt::format(" + row.at[{}] * {}", dim, strides[dim]);
@@ -398,7 +409,6 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
       std::clamp<std::int64_t>(std::min(kSharedBytes / stage_bytes, of_part + 1), 2, kStagesMax);
   const int across = warps_across(tiling);
   const std::int64_t threads = std::int64_t{tiling.warps} * kWarp;
-  const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
   return constant("kThreads", threads) + constant("kDepth", kDepth) + constant("kVector", kVector) +
          constant("kVectors", kDepth / kVector) +
          constant("kNumbers", taps(contraction) * contraction.channels) +
@@ -414,7 +424,7 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
          constant("kOwnColumns", tiling.columns / across) +
          constant("kInputLoads", std::int64_t{tiling.rows} * kDepth / kVector / threads) +
          constant("kWeightLoads", std::int64_t{tiling.columns} * kDepth / kVector / threads) +
-         constant("kSumsRow", sums_row) + constant("kItem", std::max(4, write)) +
+         constant("kSumsRow", sums_row) +
          fmt::format("constexpr bool kWeightsAlong = {};\n", weights_lie_along(contraction)) +
          std::string(kPlaces) + reach_text(contraction) + tap_number_text(contraction) +
          weight_text(contraction) + std::string(tiling.splits > 1 ? kInCluster : kAlone);
@@ -443,16 +453,16 @@ std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
 
 bool has_tiling(const Contraction& contraction, const ProductTiling& tiling,
                 ComputeCapability capability) {
-  return is_suitable(contraction, capability) &&
-         std::ranges::count(all_product_tilings(), tiling) > 0 &&
-         tiling.splits <= chunks(contraction) && (tiling.splits == 1 || capability >= kClustersMin);
+  return is_suitable(contraction, capability) && fits(contraction, tiling, capability) &&
+         std::ranges::count(all_product_tilings(), tiling) > 0;
 }
 
 std::vector<ProductTiling> product_tilings(const Contraction& contraction,
                                            const ProductDevice& device, int most) {
+  if (!is_suitable(contraction, device.capability)) return {};
   std::vector<ProductTiling> found = all_product_tilings();
   std::erase_if(found, [&](const ProductTiling& tiling) {
-    return !has_tiling(contraction, tiling, device.capability) ||
+    return !fits(contraction, tiling, device.capability) ||
            (tiling.splits > 1 &&
             tiles(contraction, tiling) * tiling.splits > kBlocksEachMax * device.multiprocessors);
   });
