@@ -2,6 +2,7 @@
 #include "backend/batch_thread.h"
 
 #include "backend/cpus.h"
+#include "core/spin.h"
 
 #include <pthread.h>
 
@@ -13,8 +14,9 @@
 namespace takt {
 
 Result<std::unique_ptr<BatchThread>> BatchThread::create(const std::string& name,
-                                                         std::span<const int> cpus, Run run) {
-  std::unique_ptr<BatchThread> made(new BatchThread(std::move(run)));
+                                                         std::span<const int> cpus, Duration spin,
+                                                         Run run) {
+  std::unique_ptr<BatchThread> made(new BatchThread(spin, std::move(run)));
   try {
     made->thread_ = std::thread([self = made.get()] { self->serve(); });
   } catch (const std::system_error& error) {
@@ -36,6 +38,7 @@ BatchThread::~BatchThread() {
     const std::scoped_lock lock(mutex_);
     stopping_ = true;
   }
+  work_ = true;
   changed_.notify_one();
   if (thread_.joinable()) thread_.join();
 }
@@ -53,16 +56,25 @@ Result<void> BatchThread::start(BatchView batch, BatchCompletion done) {
     batch_ = batch;
     done_ = std::move(done);
   }
+  work_ = true;  // not before: who sees it takes the mutex
   changed_.notify_one();
   return {};
 }
 
+void BatchThread::look_for_work() const {
+  const SystemClock clock;
+  const TimePoint end = clock.now() + spin_;
+  while (!work_ && clock.now() < end) pause_cpu();
+}
+
 void BatchThread::serve() {
-  std::unique_lock lock(mutex_);
   while (true) {
+    if (spin_ > Duration{}) look_for_work();
+    std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return waiting_ || stopping_; });
     if (!waiting_) return;
     waiting_ = false;
+    work_ = stopping_;
     const BatchView batch = batch_;
     BatchCompletion done = std::move(done_);
     lock.unlock();
@@ -72,7 +84,6 @@ void BatchThread::serve() {
     lock.unlock();
     done(std::move(outcome));
     done = nullptr;  // what it captured goes before the next batch is taken
-    lock.lock();
   }
 }
 

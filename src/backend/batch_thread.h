@@ -6,7 +6,9 @@
 
 #include "core/inference.h"
 #include "core/result.h"
+#include "core/time.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -21,11 +23,11 @@ class BatchThread {
   using Run = std::move_only_function<BatchOutcome(BatchView)>;
 
   // `run` is called on the thread and must not throw. `name` shows in debuggers (15 characters).
-  // `cpus` confines the thread; empty: any CPU. Errors: unavailable (no thread to be had, or a CPU
-  // that isn't there).
+  // `cpus` confines the thread; empty: any CPU. `spin`: how long the thread looks for the next batch
+  // before it sleeps. Errors: unavailable (no thread to be had, or a CPU that isn't there).
   [[nodiscard]] static Result<std::unique_ptr<BatchThread>> create(const std::string& name,
                                                                    std::span<const int> cpus,
-                                                                   Run run);
+                                                                   Duration spin, Run run);
   ~BatchThread();  // waits for the batch that was started; its completion is still called
   BatchThread(const BatchThread&) = delete;
   BatchThread& operator=(const BatchThread&) = delete;
@@ -35,10 +37,14 @@ class BatchThread {
   [[nodiscard]] Result<void> start(BatchView batch, BatchCompletion done);
 
  private:
-  explicit BatchThread(Run run) : run_(std::move(run)) {}
+  BatchThread(Duration spin, Run run) : spin_(spin), run_(std::move(run)) {}
   void serve();
+  void look_for_work() const;
 
+  const Duration spin_;
   Run run_;  // used by thread_ only
+  // Set after waiting_ or stopping_, cleared by the thread as it takes a batch: what it looks at without the mutex.
+  std::atomic<bool> work_{false};
 
   std::mutex mutex_;
   std::condition_variable changed_;

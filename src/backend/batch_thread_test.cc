@@ -10,6 +10,8 @@
 namespace takt {
 namespace {
 
+using namespace std::chrono_literals;
+
 BatchOutcome succeed(BatchView) {
   return {};
 }
@@ -17,7 +19,7 @@ BatchOutcome succeed(BatchView) {
 TEST(BatchThread, RunsTheBatchOnAThreadOfItsOwn) {
   std::atomic<bool> elsewhere{false};
   const auto caller = std::this_thread::get_id();
-  auto thread = BatchThread::create("test", {}, [&](BatchView) {
+  auto thread = BatchThread::create("test", {}, Duration{}, [&](BatchView) {
     elsewhere = std::this_thread::get_id() != caller;
     return BatchOutcome{};
   });
@@ -31,7 +33,7 @@ TEST(BatchThread, RunsTheBatchOnAThreadOfItsOwn) {
 TEST(BatchThread, RefusesASecondBatchUntilTheFirstHasRun) {
   std::latch release(1);
   std::latch done(1);
-  auto thread = BatchThread::create("test", {}, [&](BatchView) {
+  auto thread = BatchThread::create("test", {}, Duration{}, [&](BatchView) {
     release.wait();
     return BatchOutcome{};
   });
@@ -45,7 +47,7 @@ TEST(BatchThread, RefusesASecondBatchUntilTheFirstHasRun) {
 }
 
 TEST(BatchThread, TakesTheNextBatchFromInsideTheCompletion) {
-  auto thread = BatchThread::create("test", {}, succeed);
+  auto thread = BatchThread::create("test", {}, Duration{}, succeed);
   std::latch done(1);
   Result<void> nested;
   ASSERT_TRUE((*thread)->start({}, [&](const BatchOutcome&) {
@@ -59,10 +61,22 @@ TEST(BatchThread, TakesTheNextBatchFromInsideTheCompletion) {
 TEST(BatchThread, CompletesWhatWasStartedBeforeItEnds) {
   std::atomic<int> completed{0};
   for (int i = 0; i < 200; ++i) {
-    auto thread = BatchThread::create("test", {}, succeed);
+    auto thread = BatchThread::create("test", {}, Duration{}, succeed);
     ASSERT_TRUE((*thread)->start({}, [&](const BatchOutcome&) { ++completed; }).has_value());
   }
   EXPECT_EQ(completed, 200);
+}
+
+TEST(BatchThread, TakesBatchesWhileItLooksAndWhenItSleeps) {
+  for (const Duration spin : {Duration(1), Duration(100us), Duration(1h)}) {
+    auto thread = BatchThread::create("test", {}, spin, succeed);
+    ASSERT_TRUE(thread.has_value());
+    for (int i = 0; i < 200; ++i) {
+      std::latch done(1);
+      ASSERT_TRUE((*thread)->start({}, [&](const BatchOutcome&) { done.count_down(); }));
+      done.wait();
+    }
+  }  // and ends at once
 }
 
 TEST(BatchThread, KeepsToItsCpus) {
@@ -74,7 +88,7 @@ TEST(BatchThread, KeepsToItsCpus) {
   cpu_set_t seen;
   CPU_ZERO(&seen);
   const std::vector<int> cpus{last};
-  auto thread = BatchThread::create("test", cpus, [&](BatchView) {
+  auto thread = BatchThread::create("test", cpus, Duration{}, [&](BatchView) {
     sched_getaffinity(0, sizeof seen, &seen);
     return BatchOutcome{};
   });
@@ -87,7 +101,7 @@ TEST(BatchThread, KeepsToItsCpus) {
 
 TEST(BatchThread, RefusesACpuThatDoesNotExist) {
   const std::vector<int> cpus{CPU_SETSIZE - 1};
-  const auto thread = BatchThread::create("test", cpus, succeed);
+  const auto thread = BatchThread::create("test", cpus, Duration{}, succeed);
   ASSERT_FALSE(thread.has_value());
   EXPECT_EQ(thread.error().kind, ErrorKind::unavailable);
 }

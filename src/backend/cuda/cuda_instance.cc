@@ -68,6 +68,7 @@ Result<std::unique_ptr<Instance>> CudaInstance::open(std::shared_ptr<const CudaM
   }
   Result<std::unique_ptr<BatchThread>> thread = BatchThread::create(
       "takt-infer-" + std::to_string(lane), cpus_of_instance(made->model_->options, lane),
+      made->model_->options.spin,
       [self = made.get()](BatchView batch) { return self->run_checked(batch); });
   if (!thread) return std::unexpected(std::move(thread).error());
   made->thread_ = *std::move(thread);

@@ -340,6 +340,9 @@ std::optional<CudnnProblem> with_identity(const CudnnProblem& problem) {
            problem.inputs[static_cast<std::size_t>(added.index)].sizes != problem.output.sizes;
   };
   if (problem.pointwise.size() > 1 || !std::ranges::all_of(problem.pointwise, is_bias)) return {};
+  const bool has_gap =
+      problem.output.strides[0] != product_of(problem.output.sizes) / problem.output.sizes[0];
+  if (problem.product != CudnnProduct::matmul && has_gap) return {};
   CudnnProblem extended = problem;
   CudnnPointwise identity;
   identity.kind = CudnnPointwiseKind::identity;

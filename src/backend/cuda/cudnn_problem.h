@@ -74,8 +74,8 @@ struct CudnnProblem {
 [[nodiscard]] Result<CudnnProblem> cudnn_problem(const Step& step);
 
 // The same with an identity as the last op, where nothing but a bias follows the product; else none. What ends
-// in an activation is also looked for among the engines that are compiled for it, and those write to strides
-// that the ready-made ones don't take.
+// in an activation is also looked for among the engines that are compiled for it. None for a convolution with a gap
+// between its results either: cuDNN 9.19 leaves the identity out and writes as if there were no gap.
 [[nodiscard]] std::optional<CudnnProblem> with_identity(const CudnnProblem& problem);
 
 }  // namespace takt::cuda

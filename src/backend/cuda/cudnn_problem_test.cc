@@ -138,6 +138,28 @@ TEST(CudnnProblem, HardSwishIsComposed) {
   EXPECT_EQ(problem.pointwise[3].arguments[1].index, 0);
 }
 
+TEST(CudnnProblem, OnlyResultsWithoutAGapEndInAnIdentity) {
+  const std::vector<View> inputs = {image({2, 8, 4, 4}), image({16, 8, 1, 1})};
+  const View output = image({2, 16, 4, 4});
+  const CudnnProblem whole = problem_of(step_of(inputs, 2, output, conv({1, 1})));
+  const auto extended = with_identity(whole);
+  ASSERT_TRUE(extended.has_value());
+  ASSERT_EQ(extended->pointwise.size(), 1U);
+  EXPECT_EQ(extended->pointwise[0].kind, CudnnPointwiseKind::identity);
+  EXPECT_FALSE(with_identity(*extended).has_value());
+
+  View rows_of_wider = output;
+  rows_of_wider.strides[0] += 16;
+  for (const View& gap : {rows_of_wider, part(image({2, 24, 4, 4}), 1, 0, 16)}) {
+    EXPECT_FALSE(with_identity(problem_of(step_of(inputs, 2, gap, conv({1, 1})))).has_value());
+  }
+  View matrices = rows({4, 3, 5});
+  matrices.strides[0] += 5;
+  EXPECT_TRUE(with_identity(problem_of(step_of({rows({4, 3, 8}), rows({4, 8, 5})}, 2, matrices,
+                                               graph::MatMul{})))
+                  .has_value());
+}
+
 TEST(CudnnProblem, WhatItHasNoWordsForIsRefusedWithAReason) {
   const std::vector<View> inputs = {image({1, 8, 4, 4}), image({16, 8, 1, 1})};
   const View output = image({1, 16, 4, 4});

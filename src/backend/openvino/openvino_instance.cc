@@ -31,6 +31,9 @@ Result<void> for_each_sample(BatchView batch, Body body) {
   return {};
 }
 
+// A thread that looked for work would take a core from those that compute.
+constexpr Duration kNoSpin{};
+
 // Below, copying is cheaper than telling OpenVINO of other memory.
 constexpr std::size_t kCopiedBytesMax = 16384;
 
@@ -125,7 +128,7 @@ Result<std::unique_ptr<Instance>> OpenVinoInstance::open(CompiledVariants varian
     return std::unexpected(std::move(ready).error().within("opening an instance"));
   }
   Result<std::unique_ptr<BatchThread>> thread = BatchThread::create(
-      "takt-infer-" + std::to_string(lane), cpus,
+      "takt-infer-" + std::to_string(lane), cpus, kNoSpin,
       [self = made.get()](BatchView batch) { return self->run_checked(batch); });
   if (!thread) return std::unexpected(std::move(thread).error());
   made->thread_ = *std::move(thread);

@@ -19,7 +19,7 @@ Result<std::unique_ptr<Instance>> SimulatedInstance::open(std::shared_ptr<Shared
                                                           std::span<const int> cpus, int lane) {
   std::unique_ptr<SimulatedInstance> made(new SimulatedInstance(std::move(model)));
   Result<std::unique_ptr<BatchThread>> thread = BatchThread::create(
-      "takt-sim-" + std::to_string(lane), cpus,
+      "takt-sim-" + std::to_string(lane), cpus, made->model_->spin,
       [self = made.get()](BatchView batch) { return self->run_checked(batch); });
   if (!thread) return std::unexpected(std::move(thread).error());
   made->thread_ = *std::move(thread);

@@ -115,7 +115,8 @@ inline void require_aligned(const void* at) {
   if (bits_as<unsigned long long>(at) % 16 != 0) __builtin_trap();
 }
 
-inline void copy_later(void* to, const void* from, bool real) {
+template <bool kReadAgain = false>
+void copy_later(void* to, const void* from, bool real) {
   require_aligned(to);
   if (real) require_aligned(from);
   takt_thread->copy_later(to, real ? from : nullptr, 16);

@@ -104,11 +104,18 @@ __device__ __forceinline__ void load_transposed(unsigned (&to)[4], const void* r
 }
 
 #if __CUDA_ARCH__ >= 800
-// 16 bytes from global to shared memory, while the thread goes on; zeros unless `real` (PTX ISA, cp.async).
+// 16 bytes from global to shared memory, while the thread goes on; zeros unless `real` (PTX ISA, cp.async). What the
+// block reads again goes through its multiprocessor's cache.
+template <bool kReadAgain = false>
 __device__ __forceinline__ void copy_later(void* to, const void* from, bool real) {
   const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-               :: "r"(at), "l"(from), "r"(real ? 16 : 0) : "memory");
+  if constexpr (kReadAgain) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(at), "l"(from), "r"(real ? 16 : 0) : "memory");
+  } else {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(at), "l"(from), "r"(real ? 16 : 0) : "memory");
+  }
 }
 // What was begun since the last call is a group.
 __device__ __forceinline__ void close_copies() {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 
 namespace takt::cuda {
@@ -18,7 +19,6 @@ namespace {
 constexpr ComputeCapability kCopiesMin{8, 0};  // cp.async
 constexpr ComputeCapability kClustersMin{9, 0};
 constexpr int kVector = 8;  // numbers that move together
-constexpr int kDepth = 64;  // numbers of a chunk of the sums
 constexpr int kWarp = 32;
 constexpr int kStagesMax = 6;                    // chunks in flight
 constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU gives it
@@ -31,6 +31,7 @@ constexpr std::int64_t kShareCycles = 2000;    // of the sums of a cluster
 constexpr std::int64_t kWaitingCycles = 1600;  // of a chunk, shared by the warps
 constexpr std::int64_t kProductsPerCycle = 1024;
 constexpr std::int64_t kBytesPerCycle = 64;
+constexpr std::int64_t kSharedBytesPerCycle = 128;
 constexpr std::int64_t kResultsPerCycle = 16;
 
 struct Tile {
@@ -39,11 +40,12 @@ struct Tile {
   int warps = 0;
 };
 // Many warps hide more of each other's waiting; few read less from shared memory for each product.
-constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
-                            Tile{64, 64, 4},  Tile{32, 64, 4},  Tile{32, 32, 4},
-                            Tile{128, 64, 8}, Tile{128, 32, 8}, Tile{128, 16, 4}};
+constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},  Tile{64, 64, 4},
+                            Tile{32, 64, 4},  Tile{32, 32, 4},  Tile{64, 80, 4},  Tile{128, 64, 8},
+                            Tile{128, 32, 8}, Tile{128, 80, 4}, Tile{128, 64, 4}, Tile{128, 48, 4},
+                            Tile{128, 32, 4}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
-constexpr int kOwnMin = 16;  // rows and columns of a warp
+constexpr int kOwnStep = 16;  // rows and columns of a warp are multiples of it
 
 // As many as cover it.
 std::int64_t tiles_of(std::int64_t size, std::int64_t tile) {
@@ -54,8 +56,14 @@ std::int64_t taps(const Contraction& contraction) {
   return contraction.window ? product(contraction.window->kernel) : 1;
 }
 
-std::int64_t chunks(const Contraction& contraction) {
-  return tiles_of(taps(contraction) * contraction.channels, kDepth);
+// Numbers of a chunk of the sums: chunks that are larger than that leave no room for a third one that is on its way.
+// Narrow tiles gain more by fewer of them (measured on an H200).
+int depth_of(const ProductTiling& tiling) {
+  return tiling.rows + tiling.columns <= 128 || tiling.columns <= 16 ? 64 : 32;
+}
+
+std::int64_t chunks(const Contraction& contraction, const ProductTiling& tiling) {
+  return tiles_of(taps(contraction) * contraction.channels, depth_of(tiling));
 }
 
 std::int64_t tiles(const Contraction& contraction, const ProductTiling& tiling) {
@@ -63,18 +71,32 @@ std::int64_t tiles(const Contraction& contraction, const ProductTiling& tiling) 
          tiles_of(contraction.columns, tiling.columns) * product(contraction.batch);
 }
 
+// Warps beside each other in a tile, where their parts are as square as they can be.
+int warps_across(const ProductTiling& tiling) {
+  int across = 1;
+  while (tiling.columns % (2 * across * kOwnStep) == 0 &&
+         tiling.rows * across / tiling.warps < tiling.columns / across) {
+    across *= 2;
+  }
+  return across;
+}
+
 std::int64_t estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
                               const ProductDevice& device) {
   const std::int64_t blocks_each = tiles_of(
       tiles(contraction, tiling) * tiling.splits * device.runs_beside, device.multiprocessors);
+  const int depth = depth_of(tiling);
+  const int across = warps_across(tiling);
   const std::int64_t products =
-      std::int64_t{tiling.rows} * tiling.columns * kDepth / kProductsPerCycle;
-  const std::int64_t bytes =
-      std::int64_t{tiling.rows + tiling.columns} * kDepth * 2 / kBytesPerCycle;
-  const std::int64_t chunk =
-      std::max(kWaitingCycles / tiling.warps + products, blocks_each * std::max(products, bytes));
+      std::int64_t{tiling.rows} * tiling.columns * depth / kProductsPerCycle;
+  const std::int64_t bytes = std::int64_t{tiling.rows + tiling.columns} * depth * 2;
+  const std::int64_t read =
+      std::int64_t{tiling.rows * across + tiling.columns * (tiling.warps / across)} * depth * 2;
+  const std::int64_t chunk = std::max(
+      kWaitingCycles / tiling.warps + products,
+      blocks_each * std::max({products, bytes / kBytesPerCycle, read / kSharedBytesPerCycle}));
   const std::int64_t results = std::int64_t{tiling.rows} * tiling.columns / kResultsPerCycle;
-  return kStartCycles + tiles_of(chunks(contraction), tiling.splits) * chunk +
+  return kStartCycles + tiles_of(chunks(contraction, tiling), tiling.splits) * chunk +
          blocks_each * results + (tiling.splits > 1 ? kShareCycles : 0);
 }
 
@@ -121,7 +143,10 @@ bool is_suitable(const Contraction& contraction, ComputeCapability capability) {
 // Of a suitable one.
 bool fits(const Contraction& contraction, const ProductTiling& tiling,
           ComputeCapability capability) {
-  return tiling.splits <= chunks(contraction) && (tiling.splits == 1 || capability >= kClustersMin);
+  const bool lies =
+      weights_lie_along(contraction) || std::has_single_bit(static_cast<unsigned>(tiling.columns));
+  return lies && tiling.splits <= chunks(contraction, tiling) &&
+         (tiling.splits == 1 || capability >= kClustersMin);
 }
 
 // A chunk of a factor lies in shared memory row by row: a row of the tile, or a column of it, or a number of the sums
@@ -159,12 +184,14 @@ constexpr std::string_view kBody = R"cuda(
       const unsigned row = threadIdx.x / kVectors + i * (kThreads / kVectors);
       int at = 0;
       const bool real = reaches(starts[i], own_tap, at) & is_row[i] & is_number;
-      takt::copy_later(a + place<kDepth>(row, vector), x + (real ? at + channel : 0), real);
+      takt::copy_later<kReadAgain>(a + place<kDepth>(row, vector), x + (real ? at + channel : 0),
+                                   real);
     }
 #pragma unroll
     for (unsigned i = 0; i < kWeightLoads; ++i) {
       if constexpr (kWeightsAlong) {
         const unsigned own = threadIdx.x / kVectors + i * (kThreads / kVectors);
+        if (kTileColumns % (kThreads / kVectors) != 0u && own >= kTileColumns) continue;
         const unsigned column = first_column + own;
         const bool real = is_number & (kColumns % kTileColumns == 0u || column < kColumns);
         const unsigned at = column * static_cast<unsigned>(kWeightColumn) + weight_of(number);
@@ -172,6 +199,7 @@ constexpr std::string_view kBody = R"cuda(
       } else {
         const unsigned slot = threadIdx.x + i * kThreads;
         const unsigned depth = slot / (kTileColumns / kVector);
+        if (kDepth * kTileColumns % (kThreads * kVector) != 0u && depth >= kDepth) continue;
         const unsigned of_row = slot % (kTileColumns / kVector);
         const unsigned column = first_column + of_row * kVector;
         const bool real = (kNumbers % kDepth == 0u || chunk * kDepth + depth < kNumbers) &
@@ -348,11 +376,11 @@ std::string reach_text(const Contraction& contraction) {
 }
 
 // One for all of a chunk where the channels of a tap are whole chunks.
-std::string tap_number_text(const Contraction& contraction) {
-  const bool whole = contraction.channels % kDepth == 0;
+std::string tap_number_text(const Contraction& contraction, int depth) {
+  const bool whole = contraction.channels % depth == 0;
   return fmt::format(
       "{} unsigned tap_number(unsigned chunk, unsigned number) {{ return {}; }}\n", kFunction,
-      whole ? fmt::format("chunk / {}u", contraction.channels / kDepth) : "number / kChannels");
+      whole ? fmt::format("chunk / {}u", contraction.channels / depth) : "number / kChannels");
 }
 
 // The offset of one of the numbers that are summed, in a column's weights.
@@ -389,30 +417,21 @@ __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsig
 }
 )cuda";
 
-// Warps beside each other in a tile, where their parts are as square as they can be.
-int warps_across(const ProductTiling& tiling) {
-  int across = 1;
-  while (tiling.columns / (2 * across) >= kOwnMin &&
-         tiling.rows * across / tiling.warps < tiling.columns / across) {
-    across *= 2;
-  }
-  return across;
-}
-
 std::string constants_text(const Contraction& contraction, const ProductTiling& tiling) {
-  const std::int64_t input_bytes = std::int64_t{tiling.rows} * kDepth * 2;
-  const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * kDepth * 2;
+  const int depth = depth_of(tiling);
+  const std::int64_t input_bytes = std::int64_t{tiling.rows} * depth * 2;
+  const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * depth * 2;
   const std::int64_t sums_row = tiling.columns + kGap;
   const std::int64_t sums_bytes = std::int64_t{tiling.rows} * sums_row * 4;
-  const std::int64_t of_part = tiles_of(chunks(contraction), tiling.splits);
+  const std::int64_t of_part = tiles_of(chunks(contraction, tiling), tiling.splits);
   const std::int64_t stages =
       std::clamp<std::int64_t>(std::min(kSharedBytes / stage_bytes, of_part + 1), 2, kStagesMax);
   const int across = warps_across(tiling);
   const std::int64_t threads = std::int64_t{tiling.warps} * kWarp;
-  return constant("kThreads", threads) + constant("kDepth", kDepth) + constant("kVector", kVector) +
-         constant("kVectors", kDepth / kVector) +
+  return constant("kThreads", threads) + constant("kDepth", depth) + constant("kVector", kVector) +
+         constant("kVectors", depth / kVector) +
          constant("kNumbers", taps(contraction) * contraction.channels) +
-         constant("kChunks", chunks(contraction)) + constant("kChunksOfPart", of_part) +
+         constant("kChunks", chunks(contraction, tiling)) + constant("kChunksOfPart", of_part) +
          constant("kSplits", tiling.splits) + constant("kStages", stages) +
          constant("kInputBytes", input_bytes) + constant("kStageBytes", stage_bytes) +
          constant("kSharedBytes", std::max(std::min(stages, of_part) * stage_bytes, sums_bytes)) +
@@ -422,11 +441,13 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
          constant("kWarpsAcross", across) +
          constant("kOwnRows", tiling.rows * across / tiling.warps) +
          constant("kOwnColumns", tiling.columns / across) +
-         constant("kInputLoads", std::int64_t{tiling.rows} * kDepth / kVector / threads) +
-         constant("kWeightLoads", std::int64_t{tiling.columns} * kDepth / kVector / threads) +
+         constant("kInputLoads", std::int64_t{tiling.rows} * depth / kVector / threads) +
+         constant("kWeightLoads",
+                  tiles_of(std::int64_t{tiling.columns} * depth / kVector, threads)) +
          constant("kSumsRow", sums_row) +
          fmt::format("constexpr bool kWeightsAlong = {};\n", weights_lie_along(contraction)) +
-         std::string(kPlaces) + reach_text(contraction) + tap_number_text(contraction) +
+         fmt::format("constexpr bool kReadAgain = {};\n", taps(contraction) > 1) +
+         std::string(kPlaces) + reach_text(contraction) + tap_number_text(contraction, depth) +
          weight_text(contraction) + std::string(tiling.splits > 1 ? kInCluster : kAlone);
 }
 
