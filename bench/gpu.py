@@ -19,6 +19,7 @@ import datetime
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -56,6 +57,38 @@ STEPS = (
 )
 
 
+class Watch:
+    """The device's clock and power while something runs, by nvidia-smi; nothing where there is none."""
+
+    FIELDS = ("clocks.sm", "power.draw")
+
+    def __enter__(self) -> Watch:
+        words = ["nvidia-smi", "-i", "0", f"--query-gpu={','.join(self.FIELDS)}", "--format=csv,noheader,nounits",
+                 "-lms", "200"]
+        self.process = None
+        if shutil.which(words[0]) is not None:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=subprocess.DEVNULL, text=True)
+        self.printed = ""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.printed = self.process.communicate()[0]
+
+    def summary(self) -> dict:
+        rows = []
+        for line in self.printed.splitlines():
+            try:
+                rows.append([float(word) for word in line.split(",")])
+            except ValueError:  # "[N/A]", or cut off at the end
+                continue
+        rows = [row for row in rows if len(row) == len(self.FIELDS)]
+        return {field: {"min": min(column), "median": statistics.median(column), "max": max(column)}
+                for field, column in zip(self.FIELDS, zip(*rows))}
+
+
 @dataclass
 class Run:
     options: argparse.Namespace
@@ -83,9 +116,11 @@ class Run:
         if limit < 5:
             entry["error"] = "skipped: no time was left"
         else:
+            watch = Watch()
             try:
-                done = subprocess.run(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                                      capture_output=True, text=True, timeout=limit)
+                with watch:
+                    done = subprocess.run(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                                          capture_output=True, text=True, timeout=limit)
                 printed = done.stdout if done.returncode == 0 else None
                 if done.returncode != 0:
                     entry["error"] = f"exit code {done.returncode}: {(done.stderr or done.stdout)[-2000:]}"
@@ -93,6 +128,7 @@ class Run:
                 entry["error"] = f"stopped after {limit:.0f} s"
             except OSError as error:
                 entry["error"] = f"not started: {error}"
+            entry["device"] = watch.summary()
         entry["seconds"] = round(time.monotonic() - start_s, 1)
         print(f"{name}: {entry.get('error', 'done')} ({entry['seconds']} s)", flush=True)
         return printed

@@ -98,15 +98,16 @@ std::shared_ptr<const OpenedDevice> first_device() {
   return std::make_shared<const OpenedDevice>(must(open_device(search_for_libraries(), 0)));
 }
 
-double in_a_row_us(const Execution& execution, std::int64_t batch) {
-  constexpr int kRows = 5;
+double in_a_row_us(const Execution& execution, std::int64_t batch, double seconds) {
+  constexpr int kRowsMin = 5;
   constexpr int kLaunches = 20;
   const auto& context = execution.model().device().context;
   const auto scope = must(context->enter());
   const Event begin = must(Event::create(context, EventUse::timing));
   const Event end = must(Event::create(context, EventUse::timing));
   std::vector<double> times;
-  for (int row = 0; row <= kRows; ++row) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int row = 0; row <= kRowsMin || microseconds_since(start) < seconds * 1e6; ++row) {
     must(begin.record(execution.stream()));
     for (int i = 0; i < kLaunches; ++i) must(execution.launch(batch));
     must(end.record(execution.stream()));

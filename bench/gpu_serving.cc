@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 
 namespace takt::cuda {
 namespace {
@@ -24,7 +25,7 @@ struct Options {
   std::vector<std::int64_t> batches{32, 64};
   std::vector<int> instances{2, 3};
   int runs = 500;
-  double seconds = 1;
+  double seconds = 0.4;
   int spin_us = 2000;
   bool engine = false;
   LoadSettings load;
@@ -36,6 +37,8 @@ struct Bench {
   std::shared_ptr<const OpenedDevice> device;
   KeptPieces& pieces;
 };
+
+constexpr int kTurns = 3;
 
 int most_instances(const Options& options) {
   return std::ranges::max(options.instances);
@@ -66,26 +69,48 @@ Lanes open_lanes(const Bench& bench, InputKind kind, const ServedModel& served, 
   return lanes;
 }
 
-double device_us(const WholeModel& model) {
-  return in_a_row_us(must(Execution::open(model.compiled)), model.program);
+// The model alone, its input as full of noise as what lanes read: the power that a device takes, and with it its
+// clock, depend on the numbers.
+Execution open_alone(const WholeModel& model) {
+  Execution alone = must(Execution::open(model.compiled));
+  const auto scope = must(model.compiled->device().context->enter());
+  const View& input = model.compiled->programs().at(model.program).program.inputs.front();
+  std::vector<std::byte> noise(alone.room().input(0).bytes);
+  fill_with_noise(noise, input.type, 1);
+  must(copy_to_device(alone.room().input(0), noise, alone.stream()));
+  must(alone.stream().synchronize());
+  return alone;
 }
 
 Json measure_rates(const Bench& bench, InputKind kind, std::int64_t batch,
                    const ServedModel& served) {
   const Options& options = bench.options;
   WholeModel whole = build_whole(bench.device, bench.file, options.load, batch, kind, bench.pieces);
-  const double alone_us = device_us(whole);
-  const double alone = static_cast<double>(batch) * 1e6 / alone_us;
+  const Execution alone = open_alone(whole);
+  const std::int64_t program = whole.program;
+  const Lanes lanes = open_lanes(bench, kind, served, std::move(whole));
+  // In turns and each as long: a device under load slows down.
+  std::vector<double> alone_us;
+  std::map<int, std::vector<double>> rates;
+  std::map<int, std::vector<double>> shares;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    alone_us.push_back(in_a_row_us(alone, program, options.seconds));
+    for (const int count : options.instances) {
+      const double rate = images_per_second(
+          std::span(lanes.all).first(static_cast<std::size_t>(count)), batch, options.seconds);
+      rates[count].push_back(rate);
+      shares[count].push_back(rate * alone_us.back() / (static_cast<double>(batch) * 1e6));
+    }
+  }
+  const double device_us = median(alone_us);
   Json result{{"batch", batch},
               {"through", bench.file.batched ? "instances" : "graphs"},
-              {"device_us", alone_us},
-              {"device_images_per_second", alone}};
-  const Lanes lanes = open_lanes(bench, kind, served, std::move(whole));
+              {"device_us", device_us},
+              {"device_images_per_second", static_cast<double>(batch) * 1e6 / device_us}};
   for (const int count : options.instances) {
-    const double rate = images_per_second(
-        std::span(lanes.all).first(static_cast<std::size_t>(count)), batch, options.seconds);
-    result["instances"].push_back(
-        {{"instances", count}, {"images_per_second", rate}, {"of_device", rate / alone}});
+    result["instances"].push_back({{"instances", count},
+                                   {"images_per_second", median(rates[count])},
+                                   {"of_device", median(shares[count])}});
   }
   return result;
 }
@@ -166,7 +191,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batches, "batch sizes of images a second")->delimiter(',');
   app.add_option("--instances", options.instances, "so many at once")->delimiter(',');
   app.add_option("--runs", options.runs, "of one image, for its latency; 0: none");
-  app.add_option("--seconds", options.seconds, "of each rate");
+  app.add_option("--seconds", options.seconds, "of each rate, three times in turns");
   app.add_option("--spin-us", options.spin_us, "how long an instance looks before it sleeps");
   app.add_option("--precision", options.load.precision, "fp32, tf32, fp16 or bf16");
   app.add_option("--effort", options.load.effort, "fast, normal or max");

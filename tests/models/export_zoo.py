@@ -7,7 +7,7 @@
 Needs torch, torchvision, timm, onnx and onnxruntime, and no GPU. Weights are random, of a fixed seed. Of
 each network OUT_FOLDER gets NAME.onnx, whose batch is dynamic, and NAME.json:
 
-    {"name", "opset", "inputs": [{"name", "type", "shape", "file"}, ...],
+    {"name", "opset", "ordered_by_score", "inputs": [{"name", "type", "shape", "file"}, ...],
      "outputs": [the same, "half_difference"]}
 
 half_difference is how far torch's own FP16 is from the reference, the largest difference over the largest
@@ -284,8 +284,8 @@ def write(folder: Path, name: str, entry: Entry) -> dict:
                                   strict=True):
         tensor["half_difference"] = difference
     (folder / f"{name}.json").write_text(json.dumps({
-        "name": name, "opset": entry.opset, "inputs": write_tensors(folder, f"{name}.input", inputs),
-        "outputs": listed}, indent=1) + "\n")
+        "name": name, "opset": entry.opset, "ordered_by_score": entry.suppression,
+        "inputs": write_tensors(folder, f"{name}.input", inputs), "outputs": listed}, indent=1) + "\n")
     return {"name": name, "opset": entry.opset, "bytes": path.stat().st_size,
             "parameters": sum(p.numel() for p in network.parameters()),
             "output_shapes": [list(array.shape) for array in outputs.values()],
