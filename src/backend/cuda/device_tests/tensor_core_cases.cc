@@ -53,6 +53,10 @@ std::vector<StepCase> long_sums() {
   cases.push_back(product("tokens beside transposed ones", {70, 200}, {48, 200}, kF16, true));
   cases.push_back(product("matrices", {2, 3, 33, 64}, {2, 3, 64, 40}, kF16));
   cases.push_back(product("nine chunks in eight parts", {34, 576}, {576, 96}, kF16));
+  // Ten tiles of 128 rows, the last one with 106.
+  cases.push_back(convolution("strips", {1, 16, 34, 37}, 40, 3, 1));
+  cases.push_back(convolution("strips in line", {2, 8, 19, 32}, 24, 3, 1));
+  cases.push_back(product("strips of tokens", {1258, 40}, {40, 56}, kF16));
   return cases;
 }
 
@@ -66,7 +70,8 @@ std::vector<StepCase> tensor_core_cases() {
     const auto fits = [&](const StepCase& one) {
       return std::ranges::count(product_tilings(one.step, kHopper, kAll), tiling) > 0;
     };
-    while (!fits(sums[next % sums.size()])) ++next;  // "many chunks" fits all
+    // "many chunks" has as many parts as there can be, "strips" as many tiles.
+    while (!fits(sums[next % sums.size()])) ++next;
     const StepCase& one = sums[next++ % sums.size()];
     cases.push_back({one.name + " " + to_string(tiling), one.step, tiling});
   }

@@ -143,11 +143,6 @@ inline double __dmul_rn(double a, double b) {
 inline double __ddiv_rn(double a, double b) {
   return a / b;
 }
-// Exact where the GPU is approximate.
-#define __expf(x) expf(x)
-inline float __fdividef(float a, float b) {
-  return a / b;
-}
 
 #define TAKT_LEAST_AND_MOST(Number)       \
   inline Number min(Number a, Number b) { \

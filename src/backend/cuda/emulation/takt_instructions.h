@@ -33,6 +33,14 @@ inline unsigned short fp16_of_float(float value) {
   return static_cast<unsigned short>(sign | ((rounded >> 13) - (112u << 10)));
 }
 
+// Exact where the GPU is approximate.
+inline float quick_exp(float x) {
+  return expf(x);
+}
+inline float quick_quotient(float a, float b) {
+  return a / b;
+}
+
 inline unsigned short bf16_of_float(float value) {
   const unsigned bits = __float_as_uint(value);
   if (value != value) return 0x7fff;

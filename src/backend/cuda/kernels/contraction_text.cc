@@ -158,6 +158,35 @@ std::string places_text(const Contraction& contraction) {
       members, pointers, kFunction, values);
 }
 
+// Whether a row's place is its number by the last stride.
+bool is_in_line(const Shape& rows, const std::vector<std::int64_t>& strides) {
+  for (std::size_t dim = rows.size() - 1; dim-- > 0;) {
+    if (strides[dim] != strides[dim + 1] * rows[dim + 1]) return false;
+  }
+  return true;
+}
+
+// The same from the number of the row.
+std::string numbered_places_text(const Contraction& contraction) {
+  std::string values;
+  bool all_in_line = true;
+  const auto add = [&](const std::string& name, const ContractionTensor& tensor) {
+    const bool in_line = is_in_line(contraction.rows, tensor.rows);
+    all_in_line = all_in_line && in_line;
+    values += fmt::format("  at.{} = {} + {};\n", name,
+                          counted_offset(contraction.batch, tensor.batch, "z"),
+                          in_line ? fmt::format("p * {}ull", tensor.rows.back())
+                                  : row_offset(tensor.rows, tensor.rows.size()));
+  };
+  for (const ContractionExtra& extra : contraction.extras) {
+    add(fmt::format("e{}", extra.input), extra.tensor);
+  }
+  add("output", contraction.output);
+  return fmt::format(
+      "{} Places numbered_places(unsigned z, unsigned p) {{\n{}  Places at;\n{}  return at;\n}}\n",
+      kFunction, all_in_line ? "" : "  const Row row = row_of(p);\n", values);
+}
+
 // The result v of sums[k], from the extras' elements.
 std::string value_text(const Contraction& contraction) {
   const std::string_view type = computed_type(contraction.sum);
@@ -268,7 +297,7 @@ int width_along(const ContractionTensor& tensor, Along along, std::int64_t size,
 std::string kernel_text(const Contraction& contraction, const KernelText& text) {
   return fmt::format("namespace {}_parts {{\n", text.name) + types_text(contraction) +
          sizes_text(contraction) + row_text(contraction) + input_at_text(contraction) +
-         offsets_text(contraction) + places_text(contraction) +
+         offsets_text(contraction) + places_text(contraction) + numbered_places_text(contraction) +
          write_text(contraction, text.write_width) + text.constants + "}\n" +
          head_text(contraction, text) + std::string(text.body) + "}\n";
 }

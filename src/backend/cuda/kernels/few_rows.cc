@@ -80,7 +80,7 @@ constexpr std::string_view kAlongBody = R"cuda(
 #pragma unroll
     for (int half = 16; half > 0; half /= 2) sum += takt::of_lane(sum, half);
     if (kSplits == 1) {
-      if (inside && lane == r) write(&sum, places(z, row_of(r)), column, to);
+      if (inside && lane == r) write(&sum, numbered_places(z, r), column, to);
     } else if (lane == 0) {
       parts[warp][r] = sum;
     }
@@ -91,7 +91,7 @@ constexpr std::string_view kAlongBody = R"cuda(
   Sum sum = 0;
 #pragma unroll
   for (unsigned s = 0; s < kSplits; ++s) sum += parts[warp + s][lane];
-  write(&sum, places(z, row_of(lane)), column, to);
+  write(&sum, numbered_places(z, lane), column, to);
 )cuda";
 
 // The weights of neighbouring columns lie side by side: each thread has some columns, and a part of the
@@ -152,7 +152,7 @@ constexpr std::string_view kAcrossBody = R"cuda(
       Sum sum = 0;
 #pragma unroll
       for (unsigned g = 0; g < kGroups; ++g) sum += parts[g][threadIdx.x];
-      write(&sum, places(z, row_of(r)), own, to);
+      write(&sum, numbered_places(z, r), own, to);
     }
     __syncthreads();
   }

@@ -25,6 +25,29 @@ __device__ __forceinline__ unsigned short fp16_of_float(float value) {
   return bits;
 }
 
+// The larger of two numbers, NaN if one is; larger_fp16x2 and larger_bf16x2 of two 16-bit floats side by side.
+__device__ __forceinline__ float larger_fp32(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+#else
+  return a > b || a != a ? a : b;
+#endif
+}
+
+// For results of 16 bits: what is smaller than 2^-126 is 0 (PTX ISA, ex2.approx and div.approx).
+__device__ __forceinline__ float quick_exp(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.4426950408889634f));
+  return result;
+}
+__device__ __forceinline__ float quick_quotient(float a, float b) {
+  float result;
+  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+
 #if __CUDA_ARCH__ >= 800
 __device__ __forceinline__ unsigned short bf16_of_float(float value) {
   unsigned short bits;
@@ -32,12 +55,6 @@ __device__ __forceinline__ unsigned short bf16_of_float(float value) {
   return bits;
 }
 
-// The larger of two numbers, NaN if one is; the others of two 16-bit floats side by side.
-__device__ __forceinline__ float larger_fp32(float a, float b) {
-  float result;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
-  return result;
-}
 __device__ __forceinline__ unsigned larger_fp16x2(unsigned a, unsigned b) {
   unsigned result;
   asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));

@@ -33,7 +33,7 @@ std::string unary_of_floats(const Unary& op, DataType type, const std::string& x
   };
   const auto quotient = [&](const std::string& of, const std::string& by) {
     const bool fast = approximate && type != DataType::fp64;
-    return fmt::format(fmt::runtime(fast ? "__fdividef({}, {})" : "({} / {})"), of, by);
+    return fmt::format(fmt::runtime(fast ? "takt::quick_quotient({}, {})" : "({} / {})"), of, by);
   };
   const auto one_and_exponential = [&](const std::string& power) {
     return fmt::format("({} + {})", number(1), exponential(type, power, approximate));
@@ -91,6 +91,7 @@ std::string unary_of_floats(const Unary& op, DataType type, const std::string& x
     case UnaryKind::atanh:
       return call("atanh", x);
     case UnaryKind::relu:
+      if (type != DataType::fp64) return fmt::format("takt::larger_fp32({}, {})", x, number(0));
       return fmt::format("({0} < 0 ? {1} : {0})", x, number(0));
     case UnaryKind::sigmoid:
       return quotient(one, one_and_exponential(fmt::format("-{}", x)));
@@ -353,7 +354,7 @@ std::string highest(DataType type) {
 
 std::string exponential(DataType type, std::string_view x, bool approximate) {
   if (type == DataType::fp64) return fmt::format("exp({})", x);
-  return fmt::format("{}({})", approximate ? "__expf" : "expf", x);
+  return fmt::format("{}({})", approximate ? "takt::quick_exp" : "expf", x);
 }
 
 std::string expression(const PointwiseStep& step, std::span<const DataType> types,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of products of 16-bit floats on tensor cores. Where there are few rows, time goes into waiting, and few blocks
 // would leave most of a GPU idle: there a cluster of blocks shares each tile's sums. Where there are many but few
-// columns, narrow tiles multiply less that nobody asked for.
+// columns, narrow tiles multiply less that nobody asked for, and a block that computes a strip of them has the next
+// tile's numbers on their way while it writes the last one's results.
 #include "backend/cuda/kernels/contraction.h"
 #include "backend/cuda/kernels/contraction_text.h"
 #include "backend/cuda/kernels/index_space.h"
@@ -33,6 +34,8 @@ constexpr std::int64_t kProductsPerCycle = 1024;
 constexpr std::int64_t kBytesPerCycle = 64;
 constexpr std::int64_t kSharedBytesPerCycle = 128;
 constexpr std::int64_t kResultsPerCycle = 16;
+constexpr std::int64_t kTileCycles = 400;      // of a tile's places and first numbers
+constexpr std::int64_t kNextTileCycles = 200;  // likewise, of one that comes after another
 
 struct Tile {
   int rows = 0;
@@ -45,6 +48,10 @@ constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
                             Tile{128, 32, 8}, Tile{128, 80, 4}, Tile{128, 64, 4}, Tile{128, 48, 4},
                             Tile{128, 32, 4}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
+constexpr std::array kStrips{4, 8};
+constexpr int kStripRows = 128;  // of tiles that come in strips,
+constexpr int kStripColumnsMax =
+    64;  // where both their numbers and their results find room in shared memory
 constexpr int kOwnStep = 16;  // rows and columns of a warp are multiples of it
 
 // As many as cover it.
@@ -66,9 +73,13 @@ std::int64_t chunks(const Contraction& contraction, const ProductTiling& tiling)
   return tiles_of(taps(contraction) * contraction.channels, depth_of(tiling));
 }
 
-std::int64_t tiles(const Contraction& contraction, const ProductTiling& tiling) {
-  return tiles_of(product(contraction.rows), tiling.rows) *
-         tiles_of(contraction.columns, tiling.columns) * product(contraction.batch);
+std::int64_t row_tiles(const Contraction& contraction, const ProductTiling& tiling) {
+  return tiles_of(product(contraction.rows), tiling.rows);
+}
+
+std::int64_t blocks(const Contraction& contraction, const ProductTiling& tiling) {
+  return tiles_of(row_tiles(contraction, tiling), tiling.strip) *
+         tiles_of(contraction.columns, tiling.columns) * product(contraction.batch) * tiling.splits;
 }
 
 // Warps beside each other in a tile, where their parts are as square as they can be.
@@ -83,8 +94,9 @@ int warps_across(const ProductTiling& tiling) {
 
 std::int64_t estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
                               const ProductDevice& device) {
-  const std::int64_t blocks_each = tiles_of(
-      tiles(contraction, tiling) * tiling.splits * device.runs_beside, device.multiprocessors);
+  const std::int64_t tiles_each =
+      tiles_of(blocks(contraction, tiling) * device.runs_beside, device.multiprocessors) *
+      tiling.strip;
   const int depth = depth_of(tiling);
   const int across = warps_across(tiling);
   const std::int64_t products =
@@ -94,10 +106,11 @@ std::int64_t estimated_cycles(const Contraction& contraction, const ProductTilin
       std::int64_t{tiling.rows * across + tiling.columns * (tiling.warps / across)} * depth * 2;
   const std::int64_t chunk = std::max(
       kWaitingCycles / tiling.warps + products,
-      blocks_each * std::max({products, bytes / kBytesPerCycle, read / kSharedBytesPerCycle}));
+      tiles_each * std::max({products, bytes / kBytesPerCycle, read / kSharedBytesPerCycle}));
   const std::int64_t results = std::int64_t{tiling.rows} * tiling.columns / kResultsPerCycle;
   return kStartCycles + tiles_of(chunks(contraction, tiling), tiling.splits) * chunk +
-         blocks_each * results + (tiling.splits > 1 ? kShareCycles : 0);
+         tiles_each * (results + (tiling.strip > 1 ? kNextTileCycles : kTileCycles)) +
+         (tiling.splits > 1 ? kShareCycles : 0);
 }
 
 bool weights_lie_along(const Contraction& contraction) {
@@ -146,6 +159,7 @@ bool fits(const Contraction& contraction, const ProductTiling& tiling,
   const bool lies =
       weights_lie_along(contraction) || std::has_single_bit(static_cast<unsigned>(tiling.columns));
   return lies && tiling.splits <= chunks(contraction, tiling) &&
+         tiling.strip <= row_tiles(contraction, tiling) &&
          (tiling.splits == 1 || capability >= kClustersMin);
 }
 
@@ -155,22 +169,38 @@ bool fits(const Contraction& contraction, const ProductTiling& tiling,
 // Warps lie in rows of kWarpsAcross in a tile. A thread has of each 16 x 8 sums those that an mma instruction gives it.
 constexpr std::string_view kBody = R"cuda(
   const unsigned part = blockIdx.x % kSplits;
-  const unsigned tile = blockIdx.x / kSplits % (kRowTiles * kColumnTiles);
-  const unsigned z = blockIdx.x / (kSplits * kRowTiles * kColumnTiles);
-  const unsigned first_row = tile / kColumnTiles * kTileRows;
-  const unsigned first_column = tile % kColumnTiles * kTileColumns;
+  const unsigned strip = blockIdx.x / kSplits % (kStripCount * kColumnTiles);
+  const unsigned z = blockIdx.x / (kSplits * kStripCount * kColumnTiles);
+  const unsigned first_tile = strip / kColumnTiles * kStrip;
+  const unsigned first_column = strip % kColumnTiles * kTileColumns;
   __shared__ __align__(128) unsigned char memory[kSharedBytes];
   const Input* const x = in0 + input_batch(z);
   const Weight* const w = in1 + weight_batch(z);
   const unsigned vector = threadIdx.x % kVectors;
+  const unsigned lane = threadIdx.x % 32u;
   Start starts[kInputLoads];
   bool is_row[kInputLoads];
+  const auto go_to = [&](unsigned first_row) {
+    // Where a warp loads many rows, each of its threads finds one of them for all.
+    constexpr unsigned kAtOnce = kThreads / kVectors;
+    constexpr unsigned kOfWarp = 32u / kVectors;
+    constexpr bool kShared = kInputLoads > 3u;
+    Start found;
+    if constexpr (kShared) {
+      found = start_of(row_of(first_row + threadIdx.x / 32u * kOfWarp + lane % kOfWarp +
+                              lane / kOfWarp % kInputLoads * kAtOnce));
+    }
 #pragma unroll
-  for (unsigned i = 0; i < kInputLoads; ++i) {
-    const unsigned row = first_row + threadIdx.x / kVectors + i * (kThreads / kVectors);
-    is_row[i] = kRows % kTileRows == 0u || row < kRows;
-    starts[i] = start_of(row_of(row));
-  }
+    for (unsigned i = 0; i < kInputLoads; ++i) {
+      const unsigned row = first_row + threadIdx.x / kVectors + i * kAtOnce;
+      is_row[i] = kRows % kTileRows == 0u || row < kRows;
+      if constexpr (kShared) {
+        starts[i] = of_lane(found, static_cast<int>(i * kOfWarp + lane / kVectors));
+      } else {
+        starts[i] = start_of(row_of(row));
+      }
+    }
+  };
   const auto load = [&](unsigned stage, unsigned chunk) {
     Input* const a = reinterpret_cast<Input*>(memory + stage * kStageBytes);
     Weight* const b = reinterpret_cast<Weight*>(memory + stage * kStageBytes + kInputBytes);
@@ -209,7 +239,6 @@ constexpr std::string_view kBody = R"cuda(
       }
     }
   };
-  const unsigned lane = threadIdx.x % 32u;
   const unsigned warp = threadIdx.x / 32u;
   const unsigned own_row = warp / kWarpsAcross * kOwnRows;
   const unsigned own_column = warp % kWarpsAcross * kOwnColumns;
@@ -247,6 +276,12 @@ constexpr std::string_view kBody = R"cuda(
       }
     }
   };
+)cuda";
+
+// Computes a tile, maybe with the other blocks of a cluster, whose results are written together.
+constexpr std::string_view kOneTile = R"cuda(
+  const unsigned first_row = first_tile * kTileRows;
+  go_to(first_row);
   const unsigned begin = part * kChunksOfPart;
   const unsigned end = begin + kChunksOfPart < kChunks ? begin + kChunksOfPart : kChunks;
 #pragma unroll
@@ -297,13 +332,79 @@ constexpr std::string_view kBody = R"cuda(
         for (unsigned k = 0; k < 4u; ++k) whole[four + k] += of_part[k];
       }
     }
-    const Places at = places(z, row_of(first_row + row));
+    const Places at = numbered_places(z, first_row + row);
 #pragma unroll
     for (unsigned k = 0; k < kItem; k += kWriteWidth) {
       if (first_column + column + k < kColumns) write(&whole[k], at, first_column + column + k, to);
     }
   }
   leave();
+)cuda";
+
+// Computes tile after tile; chunks are counted over all of them. Each warp writes its own results.
+constexpr std::string_view kStripOfTiles = R"cuda(
+  float* const own =
+      reinterpret_cast<float*>(memory + kStages * kStageBytes) + warp * 16u * kSumsRow;
+  const auto give = [&](unsigned first_row) {
+    constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
+    constexpr unsigned kItems = kOwnColumns / kItem;
+#pragma unroll
+    for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+      __syncwarp();
+#pragma unroll
+      for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
+#pragma unroll
+        for (unsigned half = 0; half < 2u; ++half) {
+          float* const to_sums = own + (half * 8u + lane / 4u) * kSumsRow + j * 8u + lane % 4u * 2u;
+          *reinterpret_cast<takt::Elements<float, 2>*>(to_sums) = {
+              {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
+          sums[i][j][half * 2u] = 0;
+          sums[i][j][half * 2u + 1u] = 0;
+        }
+      }
+      __syncwarp();
+#pragma unroll
+      for (unsigned item = lane; item < 16u * kItems; item += 32u) {
+        const unsigned row = first_row + own_row + i * 16u + item / kItems;
+        const unsigned column = first_column + own_column + item % kItems * kItem;
+        if (row >= kRows || column >= kColumns) continue;
+        const float* const from = own + item / kItems * kSumsRow + item % kItems * kItem;
+        float whole[kItem];
+#pragma unroll
+        for (unsigned four = 0; four < kItem; four += 4u) {
+          const auto some = *reinterpret_cast<const takt::Elements<float, 4>*>(from + four);
+#pragma unroll
+          for (unsigned k = 0; k < 4u; ++k) whole[four + k] = some.at[k];
+        }
+        const Places at = numbered_places(z, row);
+#pragma unroll
+        for (unsigned k = 0; k < kItem; k += kWriteWidth) {
+          if (column + k < kColumns) write(&whole[k], at, column + k, to);
+        }
+      }
+    }
+  };
+  const unsigned below = kRowTiles - first_tile;
+  const unsigned end = (below < kStrip ? below : kStrip) * kChunks;
+  const auto load_next = [&](unsigned number) {
+    if (number >= end) return;
+    if (number % kChunks == 0u) go_to((first_tile + number / kChunks) * kTileRows);
+    load(number % kStages, number % kChunks);
+  };
+#pragma unroll
+  for (unsigned i = 0; i + 1u < kStages; ++i) {
+    load_next(i);
+    takt::close_copies();
+  }
+  for (unsigned number = 0; number < end; ++number) {
+    takt::wait_for_copies<kStages - 2u>();
+    __syncthreads();
+    load_next(number + kStages - 1u);
+    takt::close_copies();
+    multiply(number % kStages);
+    if (number % kChunks == kChunks - 1u) give((first_tile + number / kChunks) * kTileRows);
+  }
+  takt::wait_for_copies<0>();
 )cuda";
 
 constexpr std::string_view kFunction = "__device__ __forceinline__";
@@ -313,6 +414,10 @@ constexpr std::string_view kReachBackwards = R"cuda(
 struct Start { Row row; };
 struct Tap { unsigned number; };
 __device__ __forceinline__ Start start_of(const Row& row) { return {row}; }
+__device__ __forceinline__ Start of_lane(Start start, int lane) {
+  for (int& at : start.row.at) at = __shfl_sync(~0u, at, lane);
+  return start;
+}
 __device__ __forceinline__ Tap tap_of(unsigned number) { return {number}; }
 __device__ __forceinline__ bool reaches(const Start& start, const Tap& tap, int& at) {
   unsigned long long place = 0;
@@ -343,6 +448,7 @@ std::string reach_text(const Contraction& contraction) {
   const std::size_t first = contraction.rows.size() - spatial;
   const std::vector<std::int64_t>& strides = contraction.input.rows;
   std::string members;  // the place in each dimension of the window
+  std::string of_lane = "  start.at = __shfl_sync(~0u, start.at, lane);\n";
   std::string starts;
   std::string begin = "  start.at = 0";
   std::string taps;
@@ -356,6 +462,7 @@ std::string reach_text(const Contraction& contraction) {
     const std::int64_t reach = (window.kernel[dim] - 1) * window.dilations[dim];
     const std::int64_t last = (contraction.rows[first + dim] - 1) * window.strides[dim] + reach;
     members += fmt::format("  int y{};\n", dim);
+    of_lane += fmt::format("  start.y{0} = __shfl_sync(~0u, start.y{0}, lane);\n", dim);
     starts += fmt::format("  start.y{} = row.at[{}] * {} - {};\n", dim, first + dim,
                           window.strides[dim], window.pads_begin[dim]);
     begin += fmt::format(" + start.y{} * {}", dim, strides[first + dim]);
@@ -369,10 +476,11 @@ std::string reach_text(const Contraction& contraction) {
   return fmt::format(
       "struct Start {{\n  int at;\n{0}}};\nstruct Tap {{\n  int at;\n{0}}};\n"
       "{1} Start start_of(const Row& row) {{\n  Start start;\n{2}{3};\n  return start;\n}}\n"
+      "{1} Start of_lane(Start start, int lane) {{\n{7}  return start;\n}}\n"
       "{1} Tap tap_of(unsigned number) {{\n  Tap tap;\n{4}{5};\n  return tap;\n}}\n"
       "{1} bool reaches(const Start& start, const Tap& tap, int& at) {{\n"
       "  at = start.at + tap.at;\n  return {6};\n}}\n",
-      members, kFunction, starts, begin, taps, distance, inside);
+      members, kFunction, starts, begin, taps, distance, inside, of_lane);
 }
 
 // One for all of a chunk where the channels of a tap are whole chunks.
@@ -421,12 +529,20 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
   const int depth = depth_of(tiling);
   const std::int64_t input_bytes = std::int64_t{tiling.rows} * depth * 2;
   const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * depth * 2;
-  const std::int64_t sums_row = tiling.columns + kGap;
-  const std::int64_t sums_bytes = std::int64_t{tiling.rows} * sums_row * 4;
-  const std::int64_t of_part = tiles_of(chunks(contraction, tiling), tiling.splits);
-  const std::int64_t stages =
-      std::clamp<std::int64_t>(std::min(kSharedBytes / stage_bytes, of_part + 1), 2, kStagesMax);
   const int across = warps_across(tiling);
+  const bool strips = tiling.strip > 1;
+  const std::int64_t own_columns = tiling.columns / across;
+  const std::int64_t sums_row = (strips ? own_columns : tiling.columns) + kGap;
+  const std::int64_t sums_bytes =
+      (strips ? std::int64_t{kOwnStep} * tiling.warps : tiling.rows) * sums_row * 4;
+  const std::int64_t of_part = tiles_of(chunks(contraction, tiling), tiling.splits);
+  const std::int64_t room = kSharedBytes - (strips ? sums_bytes : 0);
+  const std::int64_t in_flight = (strips ? of_part * tiling.strip : of_part) + 1;
+  const std::int64_t stages =
+      std::clamp<std::int64_t>(std::min(room / stage_bytes, in_flight), 2, kStagesMax);
+  const std::int64_t shared = strips
+                                  ? stages * stage_bytes + sums_bytes
+                                  : std::max(std::min(stages, of_part) * stage_bytes, sums_bytes);
   const std::int64_t threads = std::int64_t{tiling.warps} * kWarp;
   return constant("kThreads", threads) + constant("kDepth", depth) + constant("kVector", kVector) +
          constant("kVectors", depth / kVector) +
@@ -434,13 +550,14 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
          constant("kChunks", chunks(contraction, tiling)) + constant("kChunksOfPart", of_part) +
          constant("kSplits", tiling.splits) + constant("kStages", stages) +
          constant("kInputBytes", input_bytes) + constant("kStageBytes", stage_bytes) +
-         constant("kSharedBytes", std::max(std::min(stages, of_part) * stage_bytes, sums_bytes)) +
+         constant("kSharedBytes", shared) + constant("kStrip", tiling.strip) +
          constant("kTileRows", tiling.rows) + constant("kTileColumns", tiling.columns) +
-         constant("kRowTiles", tiles_of(product(contraction.rows), tiling.rows)) +
+         constant("kRowTiles", row_tiles(contraction, tiling)) +
+         constant("kStripCount", tiles_of(row_tiles(contraction, tiling), tiling.strip)) +
          constant("kColumnTiles", tiles_of(contraction.columns, tiling.columns)) +
          constant("kWarpsAcross", across) +
          constant("kOwnRows", tiling.rows * across / tiling.warps) +
-         constant("kOwnColumns", tiling.columns / across) +
+         constant("kOwnColumns", own_columns) +
          constant("kInputLoads", std::int64_t{tiling.rows} * depth / kVector / threads) +
          constant("kWeightLoads",
                   tiles_of(std::int64_t{tiling.columns} * depth / kVector, threads)) +
@@ -457,12 +574,16 @@ std::vector<ProductTiling> all_product_tilings() {
   std::vector<ProductTiling> all;
   for (const Tile& tile : kTiles) {
     for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
+    if (tile.rows != kStripRows || tile.columns > kStripColumnsMax || tile.warps != 4) continue;
+    for (const int strip : kStrips) all.push_back({tile.rows, tile.columns, 1, tile.warps, strip});
   }
   return all;
 }
 
 std::string to_string(const ProductTiling& tiling) {
-  return fmt::format("{}x{}x{}x{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps);
+  const std::string strip = tiling.strip > 1 ? fmt::format("x{}", tiling.strip) : "";
+  return fmt::format("{}x{}x{}x{}{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps,
+                     strip);
 }
 
 std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
@@ -485,7 +606,7 @@ std::vector<ProductTiling> product_tilings(const Contraction& contraction,
   std::erase_if(found, [&](const ProductTiling& tiling) {
     return !fits(contraction, tiling, device.capability) ||
            (tiling.splits > 1 &&
-            tiles(contraction, tiling) * tiling.splits > kBlocksEachMax * device.multiprocessors);
+            blocks(contraction, tiling) > kBlocksEachMax * device.multiprocessors);
   });
   std::ranges::stable_sort(found, {}, [&](const ProductTiling& tiling) {
     return estimated_cycles(contraction, tiling, device);
@@ -498,15 +619,17 @@ KernelSource tensor_core_kernel(const Contraction& contraction, const ProductTil
                                 const std::string& name) {
   const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
   const auto cluster = static_cast<unsigned>(tiling.splits);
+  const std::string body =
+      std::string(kBody) + std::string(tiling.strip > 1 ? kStripOfTiles : kOneTile);
   const KernelText text{kernel_name(name),
                         constants_text(contraction, tiling),
-                        kBody,
+                        body,
                         static_cast<unsigned>(tiling.warps * kWarp),
                         write,
                         cluster};
   return {text.name,
           kernel_text(contraction, text),
-          static_cast<unsigned>(tiles(contraction, tiling) * tiling.splits),
+          static_cast<unsigned>(blocks(contraction, tiling)),
           text.threads,
           1,
           cluster};

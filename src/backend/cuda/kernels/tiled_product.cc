@@ -131,7 +131,7 @@ constexpr std::string_view kBody = R"cuda(
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
     if (first_row + own_row + i >= kRows) break;
-    const Places at = places(z, row_of(first_row + own_row + i));
+    const Places at = numbered_places(z, first_row + own_row + i);
 #pragma unroll
     for (int j = 0; j < kOwn; j += kWriteWidth) {
       const unsigned column = first_column + own_column + j;
