@@ -15,6 +15,7 @@ such a file. Needs nothing but Python itself; bench/README.md says how programs 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -58,31 +59,38 @@ STEPS = (
 
 
 class Watch:
-    """The device's clock and power while something runs, by nvidia-smi; nothing where there is none."""
+    """The device's clock and power while something runs, by nvidia-smi; nothing where it doesn't work."""
 
     FIELDS = ("clocks.sm", "power.draw")
 
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.printed = ""
+
     def __enter__(self) -> Watch:
         words = ["nvidia-smi", "-i", "0", f"--query-gpu={','.join(self.FIELDS)}", "--format=csv,noheader,nounits",
-                 "-lms", "200"]
-        self.process = None
-        if shutil.which(words[0]) is not None:
+                 "-lms", "100"]
+        with contextlib.suppress(OSError):
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                             stderr=subprocess.DEVNULL, text=True)
-        self.printed = ""
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.printed = self.process.communicate()[0]
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.printed = self.process.communicate(timeout=5)[0]
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def summary(self) -> dict:
         rows = []
-        for line in self.printed.splitlines():
+        for line in self.printed.rpartition("\n")[0].splitlines():
             try:
                 rows.append([float(word) for word in line.split(",")])
-            except ValueError:  # "[N/A]", or cut off at the end
+            except ValueError:  # "[N/A]"
                 continue
         rows = [row for row in rows if len(row) == len(self.FIELDS)]
         return {field: {"min": min(column), "median": statistics.median(column), "max": max(column)}

@@ -54,10 +54,10 @@ void fill_with_noise(std::span<std::byte> bytes, DataType type, std::uint64_t se
 [[nodiscard]] LibrarySearch search_for_libraries();
 [[nodiscard]] std::shared_ptr<const OpenedDevice> first_device();
 
-// Device time of one launch where many are queued one behind the other: the median of rows of them, five or as many
-// as take so long.
-[[nodiscard]] double in_a_row_us(const Execution& execution, std::int64_t batch,
-                                 double seconds = 0);
+// Device time of one launch where twenty are queued one behind the other, of each of five such rows, or of as many as
+// take so long. A device that slows down under load shows it in the later ones.
+[[nodiscard]] std::vector<double> in_a_row_us(const Execution& execution, std::int64_t batch,
+                                              double seconds = 0);
 
 inline constexpr const char* kVersion = "bench";  // of plans, in place of takt's
 

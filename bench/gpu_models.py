@@ -3,7 +3,7 @@
 """Models for the GPU benchmark as ONNX files, and how fast PyTorch runs the same networks.
 
     python bench/gpu_models.py OUT_FOLDER [--skip-export] [--skip-timing] [--seconds 95]
-    python bench/gpu_models.py OUT_FOLDER --compile [--seconds 95]
+    python bench/gpu_models.py OUT_FOLDER --compile [MODEL ...]
 
 Writes resnet50.onnx, yolov8{n,s,m}.onnx and yolov8{n,s,m}-end2end.onnx with FP32 weights, and
 pytorch.json. PyTorch runs as those who care for speed run it: FP16, channels_last, BatchNorm folded into
@@ -15,9 +15,10 @@ the convolutions, cuDNN's algorithms measured, a captured CUDA graph replayed. A
   pinned memory, with the conversions on the device;
 - streams: images a second of eight graphs of batch 1, each on a stream of its own.
 
---seconds bounds the run: what no time is left for is listed as skipped, largest batches first. With --compile
-only torch.compile's max-autotune is measured, ResNet-50 and YOLOv8n at batch 1, which takes minutes. Needs
-torch with CUDA, torchvision and onnx; without a GPU only files are written.
+--seconds bounds the run: what no time is left for is listed as skipped, largest batches first. --compile writes
+pytorch-compiled.json alone: torch.compile's max-autotune, ResNet-50 and YOLOv8n at batch 1 if no others are
+named, which takes minutes for each. Needs torch with CUDA, torchvision and onnx; without a GPU only files are
+written.
 """
 
 from __future__ import annotations
@@ -26,15 +27,13 @@ import argparse
 import gc
 import json
 import logging
-import multiprocessing
 import statistics
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gpu_networks
@@ -84,8 +83,8 @@ MODELS: dict[str, Callable[[str], Model]] = {
 class Report:
     """What was measured, skipped or failed; on disk after each, so that an interrupted run leaves it."""
 
-    def __init__(self, folder: Path, deadline_s: float) -> None:
-        self.path = folder / "pytorch.json"
+    def __init__(self, path: Path, deadline_s: float) -> None:
+        self.path = path
         self.deadline_s = deadline_s
         self.body: dict = {"torch": torch.__version__, "files": [], "figures": [], "skipped": [], "failures": []}
         if torch.cuda.is_available():
@@ -248,56 +247,21 @@ def time_streams(report: Report, model: Model, network: nn.Module, rounds: int =
                            "repeats": [round(rate, 1) for rate in rates]})
 
 
-def compile_and_time(name: str, pipe: Connection) -> None:
-    """In a process of its own: tells the seconds that compiling took, and measures once it is asked to.
-
-    torch.compile captures its own graphs in this mode.
-    """
-    model = MODELS[name]("cuda")
+def time_compiled(report: Report, model: Model) -> None:
+    """torch.compile captures its own graphs in this mode."""
     network = model.network.cuda().half().to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        start_s = time.monotonic()
-        compiled = torch.compile(network, mode="max-autotune")
-        images = input_of(model, 1)
-        for _ in range(WARM_UP):
-            compiled(images)
-        torch.cuda.synchronize()
-        pipe.send(round(time.monotonic() - start_s, 1))
-        pipe.recv()
-        floats = torch.zeros(1, 3, model.side, model.side, device="cuda")
-        request = requests_on(floats, converted(compiled, floats))
-        pipe.send({"gpu_ms": summary(gpu_milliseconds(lambda: compiled(images))),
-                   "end_to_end_ms": summary(request_milliseconds(request))})
-
-
-def time_compiled(report: Report, names: tuple[str, ...]) -> None:
-    """Compiled beside each other, for that takes minutes of one core, and measured one by one."""
-    started: list[tuple[str, multiprocessing.Process, Connection]] = []
-    spawn = multiprocessing.get_context("spawn")
-    for name in names:
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=compile_and_time, args=(name, theirs))
-        process.start()
-        theirs.close()
-        started.append((name, process, ours))
-    compiled = []
-    for name, process, pipe in started:
-        if pipe.poll(max(0.0, report.deadline_s - time.monotonic())):
-            compiled.append((name, pipe))
-        else:
-            report.add("skipped", f"{name} compiled: not done in time")
-            process.kill()
-
-    def ask(name: str, pipe: Connection) -> None:
-        figure = {"model": name, "batch": 1, "compiled": "max-autotune", "compile_s": pipe.recv()}
-        pipe.send("measure")
-        for kind, measured in pipe.recv().items():
-            report.add("figures", {**figure, "figure": kind, **measured})
-
-    for name, pipe in compiled:
-        report.attempt(f"{name} compiled", lambda n=name, p=pipe: ask(n, p), bounded=False)
-    for _, process, _ in started:
-        process.join()
+    start_s = time.monotonic()
+    compiled = torch.compile(network, mode="max-autotune")
+    images = input_of(model, 1)
+    for _ in range(WARM_UP):
+        compiled(images)
+    torch.cuda.synchronize()
+    figure = {"model": model.name, "batch": 1, "compiled": "max-autotune",
+              "compile_s": round(time.monotonic() - start_s, 1)}
+    report.add("figures", {**figure, "figure": "gpu_ms", **summary(gpu_milliseconds(lambda: compiled(images)))})
+    floats = torch.zeros(1, 3, model.side, model.side, device="cuda")
+    request = requests_on(floats, converted(compiled, floats))
+    report.add("figures", {**figure, "figure": "end_to_end_ms", **summary(request_milliseconds(request))})
 
 
 def export(report: Report, model: Model, folder: Path) -> None:
@@ -327,10 +291,20 @@ def time_all(report: Report, models: list[Model]) -> None:
                            lambda m=model, n=network, b=batch: time_batch(report, m, n, b))
 
 
+def compile_only(folder: Path, names: Iterable[str]) -> int:
+    report = Report(folder / "pytorch-compiled.json", float("inf"))
+    torch.backends.cudnn.benchmark = True
+    with torch.no_grad():
+        for name in names:
+            report.attempt(f"{name} compiled", lambda n=name: time_compiled(report, MODELS[n]("cuda")))
+    return 1 if report.body["failures"] else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER")
-    parser.add_argument("--compile", action="store_true", help="only torch.compile at batch 1; takes minutes")
+    parser.add_argument("--compile", nargs="*", choices=MODELS, metavar="MODEL",
+                        help="only torch.compile at batch 1, of these models; takes minutes")
     parser.add_argument("--skip-export", action="store_true")
     parser.add_argument("--skip-timing", action="store_true")
     parser.add_argument("--seconds", type=float, default=95)
@@ -340,13 +314,12 @@ def main() -> int:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
     # The largest batches take about five seconds each, most of it cuDNN's measuring.
-    report = Report(options.folder, time.monotonic() + options.seconds - 5)
+    report = Report(options.folder / "pytorch.json", time.monotonic() + options.seconds - 5)
     gpu = torch.cuda.is_available()
-    if options.compile:
+    if options.compile is not None:
         if not gpu:
             parser.error("--compile needs a GPU")
-        time_compiled(report, COMPILED)
-        return 1 if report.body["failures"] or report.body["skipped"] else 0
+        return compile_only(options.folder, options.compile or COMPILED)
     models: list[Model] = []
     for name, make in MODELS.items():
         report.attempt(name, lambda make=make: models.append(make("cuda" if gpu else "cpu")), bounded=False)

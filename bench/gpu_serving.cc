@@ -94,7 +94,7 @@ Json measure_rates(const Bench& bench, InputKind kind, std::int64_t batch,
   std::map<int, std::vector<double>> rates;
   std::map<int, std::vector<double>> shares;
   for (int turn = 0; turn < kTurns; ++turn) {
-    alone_us.push_back(in_a_row_us(alone, program, options.seconds));
+    alone_us.push_back(median(in_a_row_us(alone, program, options.seconds)));
     for (const int count : options.instances) {
       const double rate = images_per_second(
           std::span(lanes.all).first(static_cast<std::size_t>(count)), batch, options.seconds);

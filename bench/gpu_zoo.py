@@ -89,6 +89,8 @@ def main() -> int:
 
     compared = [(precision, name) for precision in precisions for name in names
                 if precision == "fp32" or not is_ordered(options.folder, name)]
+    if not compared:
+        parser.error("these networks are ordered by scores and compared in FP32 alone: --precisions fp32")
     today = str(datetime.date.today())
     body = {"date": today, "machine": machine(), "command": shown(" ".join(["bench/gpu_zoo.py", *sys.argv[1:]])),
             "reference": "ONNX Runtime on the CPU, FP32, models of tests/models/export_zoo.py",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs one batch at a time on a thread of its own: the contract of Instance (core/inference.h) in
-// one place. Thread-safe: start from any thread; the destructor not from inside a completion.
+// one place. Thread-safe: start from any thread; the destructor once it has returned, and not from inside a completion.
 // Owns: the thread and the completion of the batch that it runs.
 #pragma once
 

@@ -153,6 +153,13 @@ TEST(CudnnProblem, OnlyResultsWithoutAGapEndInAnIdentity) {
   for (const View& gap : {rows_of_wider, part(image({2, 24, 4, 4}), 1, 0, 16)}) {
     EXPECT_FALSE(with_identity(problem_of(step_of(inputs, 2, gap, conv({1, 1})))).has_value());
   }
+  // Of one image the stride between images says nothing.
+  const std::vector<View> single = {image({1, 8, 4, 4}), image({16, 8, 1, 1})};
+  View one = image({1, 16, 4, 4});
+  one.strides[0] += 16;
+  EXPECT_TRUE(with_identity(problem_of(step_of(single, 2, one, conv({1, 1})))).has_value());
+  const View slice = part(image({1, 24, 4, 4}), 1, 0, 16);
+  EXPECT_FALSE(with_identity(problem_of(step_of(single, 2, slice, conv({1, 1})))).has_value());
   View matrices = rows({4, 3, 5});
   matrices.strides[0] += 5;
   EXPECT_TRUE(with_identity(problem_of(step_of({rows({4, 3, 8}), rows({4, 8, 5})}, 2, matrices,

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 namespace takt::cuda {
@@ -53,11 +54,49 @@ std::vector<StepCase> long_sums() {
   cases.push_back(product("tokens beside transposed ones", {70, 200}, {48, 200}, kF16, true));
   cases.push_back(product("matrices", {2, 3, 33, 64}, {2, 3, 64, 40}, kF16));
   cases.push_back(product("nine chunks in eight parts", {34, 576}, {576, 96}, kF16));
-  // Ten tiles of 128 rows, the last one with 106.
-  cases.push_back(convolution("strips", {1, 16, 34, 37}, 40, 3, 1));
-  cases.push_back(convolution("strips in line", {2, 8, 19, 32}, 24, 3, 1));
-  cases.push_back(product("strips of tokens", {1258, 40}, {40, 56}, kF16));
   return cases;
+}
+
+// At least nine tiles of 128 rows, the last one not whole.
+std::vector<StepCase> strips() {
+  std::vector<StepCase> cases;
+  cases.push_back(convolution("strips", {1, 16, 34, 37}, 40, 3, 1));
+  StepCase apart = convolution("strips of images apart", {2, 8, 19, 32}, 24, 3, 1);
+  View& images = apart.step.outputs.front().view;
+  images.strides[0] += 5 * images.strides[3];
+  cases.push_back(std::move(apart));
+  cases.push_back(product("strips of tokens", {1258, 40}, {40, 56}, kF16));
+  cases.push_back(product("strips of matrices", {2, 1100, 24}, {2, 24, 40}, kF16));
+  const auto image = channels_innermost(4);
+  cases.push_back({"strips with a residual",
+                   chain_step(StepKind::contraction,
+                              {{kB16, {2, 24, 23, 26}, image},
+                               {kB16, {48, 24, 1, 1}, image},
+                               {kB16, {2, 48, 23, 26}, image}},
+                              {{graph::Conv{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1}, {0, 1}},
+                               {graph::Binary{graph::BinaryKind::add}, {3, 2}}},
+                              kB16, image),
+                   {}});
+  cases.push_back(
+      {"strips of a transposed window",
+       chain_step(
+           StepKind::contraction, {{kF16, {1, 16, 17, 37}, image}, {kF16, {16, 24, 2, 2}, image}},
+           {{graph::ConvTranspose{{{2, 2}, {2, 2}, {1, 1}, {0, 0}, {0, 0}}, {0, 0}, 1}, {0, 1}}},
+           kF16, image),
+       {}});
+  return cases;
+}
+
+// The next of the cases that fits the tiling, from number `next` on; nothing where none does.
+std::optional<StepCase> next_case(const std::vector<StepCase>& cases, std::size_t& next,
+                                  const ProductTiling& tiling) {
+  for (std::size_t tried = 0; tried < cases.size(); ++tried) {
+    const StepCase& one = cases[next++ % cases.size()];
+    if (std::ranges::count(product_tilings(one.step, kHopper, kAll), tiling) > 0) {
+      return StepCase{one.name + " " + to_string(tiling), one.step, tiling};
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -65,15 +104,15 @@ std::vector<StepCase> long_sums() {
 std::vector<StepCase> tensor_core_cases() {
   std::vector<StepCase> cases;
   const std::vector<StepCase> sums = long_sums();
+  const std::vector<StepCase> of_strips = strips();
   std::size_t next = 0;
   for (const ProductTiling& tiling : all_product_tilings()) {
-    const auto fits = [&](const StepCase& one) {
-      return std::ranges::count(product_tilings(one.step, kHopper, kAll), tiling) > 0;
-    };
-    // "many chunks" has as many parts as there can be, "strips" as many tiles.
-    while (!fits(sums[next % sums.size()])) ++next;
-    const StepCase& one = sums[next++ % sums.size()];
-    cases.push_back({one.name + " " + to_string(tiling), one.step, tiling});
+    auto one = next_case(tiling.strip > 1 ? of_strips : sums, next, tiling);
+    if (one) cases.push_back(*std::move(one));
+  }
+  for (const ProductTiling& tiling : all_product_tilings()) {
+    if (tiling.strip == 1) continue;
+    if (auto one = next_case(of_strips, next, tiling)) cases.push_back(*std::move(one));
   }
   std::vector<StepCase> others = contraction_cases();
   std::ranges::move(random_contraction_cases(), std::back_inserter(others));

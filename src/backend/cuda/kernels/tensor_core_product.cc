@@ -63,14 +63,18 @@ std::int64_t taps(const Contraction& contraction) {
   return contraction.window ? product(contraction.window->kernel) : 1;
 }
 
-// Numbers of a chunk of the sums: chunks that are larger than that leave no room for a third one that is on its way.
-// Narrow tiles gain more by fewer of them (measured on an H200).
-int depth_of(const ProductTiling& tiling) {
-  return tiling.rows + tiling.columns <= 128 || tiling.columns <= 16 ? 64 : 32;
+// Numbers of a chunk of the sums: more of them would leave no room for a third chunk of large tiles. Narrow tiles gain
+// more by fewer chunks (measured on an H200), where there are so many numbers.
+int depth_of(const Contraction& contraction, const ProductTiling& tiling) {
+  constexpr int kFew = 32;
+  constexpr int kMany = 64;
+  const bool all_load = tiling.rows * kFew / kVector >= tiling.warps * kWarp;
+  if (all_load && taps(contraction) * contraction.channels <= kFew) return kFew;
+  return tiling.rows + tiling.columns <= 128 || tiling.columns <= 16 ? kMany : kFew;
 }
 
 std::int64_t chunks(const Contraction& contraction, const ProductTiling& tiling) {
-  return tiles_of(taps(contraction) * contraction.channels, depth_of(tiling));
+  return tiles_of(taps(contraction) * contraction.channels, depth_of(contraction, tiling));
 }
 
 std::int64_t row_tiles(const Contraction& contraction, const ProductTiling& tiling) {
@@ -97,7 +101,7 @@ std::int64_t estimated_cycles(const Contraction& contraction, const ProductTilin
   const std::int64_t tiles_each =
       tiles_of(blocks(contraction, tiling) * device.runs_beside, device.multiprocessors) *
       tiling.strip;
-  const int depth = depth_of(tiling);
+  const int depth = depth_of(contraction, tiling);
   const int across = warps_across(tiling);
   const std::int64_t products =
       std::int64_t{tiling.rows} * tiling.columns * depth / kProductsPerCycle;
@@ -526,7 +530,7 @@ __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsig
 )cuda";
 
 std::string constants_text(const Contraction& contraction, const ProductTiling& tiling) {
-  const int depth = depth_of(tiling);
+  const int depth = depth_of(contraction, tiling);
   const std::int64_t input_bytes = std::int64_t{tiling.rows} * depth * 2;
   const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * depth * 2;
   const int across = warps_across(tiling);
