@@ -523,6 +523,7 @@ class Loader {
     options.cpus = place.cpus;
     options.instance_cpus = instance_cpus(task, device, place);
     options.cache_dir = cache_of(wanted.backend, config_.models.cache);
+    options.spin = config_.workers.spin;
     options.profile_time_max = places_.profile_time_max;
     options.progress = progress_of(wanted.model.name);
     Result<ModelRuntime> runtime = worker::load_runtime(**backend, *version, options);

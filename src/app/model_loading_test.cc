@@ -4,9 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace takt::app {
 namespace {
@@ -164,6 +171,31 @@ TEST_F(LoadModels, ALoadThatTakesLongSaysWhatItIsAt) {
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(std::ranges::count(said, "loading matcher: passing time, 0 of 10"), 1);
   EXPECT_EQ(std::ranges::count(said, "loading matcher: passing time, 9 of 10"), 1);
+}
+
+// Clock ticks that the thread of this name has computed; none where there is no such thread.
+std::optional<long> ticks_of_thread(const std::string& name) {
+  for (const auto& task : fs::directory_iterator("/proc/self/task")) {
+    std::ifstream stat(task.path() / "stat");
+    std::string text;
+    if (!std::getline(stat, text) || !text.contains("(" + name + ")")) continue;
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::vector<std::string> all{std::istream_iterator<std::string>(fields), {}};
+    return std::stol(all.at(11)) + std::stol(all.at(12));  // utime and stime, proc(5)
+  }
+  return std::nullopt;
+}
+
+TEST_F(LoadModels, InstancesOfThisProcessLookForWorkAsLongAsTheConfigurationSays) {
+  config_.devices = {{.name = "a", .lanes = 1}};
+  config_.workers.spin = std::chrono::hours(1);
+  ASSERT_TRUE(load([](const std::string& /*said*/) {}));
+  // One that sleeps until there is work never computes so much.
+  const TimePoint last = SystemClock().now() + std::chrono::seconds(20);
+  while (ticks_of_thread("takt-sim-0").value_or(0) < 10 && SystemClock().now() < last) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_GE(ticks_of_thread("takt-sim-0").value_or(0), 10);
 }
 
 TEST_F(LoadModels, TheConfigurationIsCompletedByWhatServes) {

@@ -47,8 +47,8 @@ struct LoadOptions {
   std::vector<int> cpus;         // CPUs that the instances may use; empty: any
   // Of each instance, in place of all of those; empty: it uses all of them.
   std::vector<std::vector<int>> instance_cpus;
-  Duration
-      spin{};  // how long an instance may look for the end of a batch, or for the next one, before it sleeps
+  // How long an instance may look for the end of a batch, or its thread for the next one, before it sleeps.
+  Duration spin{};
   std::filesystem::path cache_dir;  // compiled models; empty: no cache
   std::string device = "cpu";       // that its instances will be opened on; "cuda:0"
   // Mappings that the requests' inputs may lie in, whole pages; they outlive the loaded model. A backend whose

@@ -166,7 +166,17 @@ TEST(Contraction, TilingsAreKeptAsText) {
                                  "128x16x1x4x1", "128x16x2x4x4", "64x64x1x4x4"}) {
     EXPECT_EQ(parse_product_tiling(text), std::nullopt) << text;
   }
-  EXPECT_EQ(to_string(*parse_product_tiling("128x16x1x4x8")), "128x16x1x4x8");
+}
+
+TEST(Contraction, TilingsThatAKernelLacksAreRefused) {
+  const Step small = convolution({1, 256, 14, 14}, {256, 256, 3, 3}, 1, 1);
+  const auto refused = product_code(small, {64, 64, 3, 8}, {9, 0}, "k");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::invalid_input);
+  EXPECT_FALSE(product_code(small, {64, 64, 8, 8}, {8, 0}, "k")) << "a plan from another device";
+  EXPECT_FALSE(product_code(small, {128, 16, 1, 4, 4}, {9, 0}, "k")) << "two tiles of 128 rows";
+  EXPECT_FALSE(product_code(product({600, 64}, {64, 80}), {128, 80, 1, 4}, {9, 0}, "k"))
+      << "weights across, whose columns change places in powers of two";
 }
 
 TEST(Contraction, EveryKernelOnTensorCoresCompiles) {

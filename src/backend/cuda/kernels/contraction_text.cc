@@ -135,30 +135,7 @@ std::string offsets_text(const Contraction& contraction) {
          offset("weight_at", "tap", counted_offset(taps, contraction.weights.taps, "tap"));
 }
 
-// Where a row's results lie, and what else the operators behind the sum read.
-std::string places_text(const Contraction& contraction) {
-  std::string members;
-  std::string pointers;
-  std::string values;
-  const auto add = [&](const std::string& name, std::string_view type, bool written,
-                       const ContractionTensor& tensor) {
-    members += fmt::format("  unsigned long long {};\n", name);
-    pointers += fmt::format("  {}{}* {};\n", written ? "" : "const ", type, name);
-    values += fmt::format("  at.{} = {} + {};\n", name,
-                          counted_offset(contraction.batch, tensor.batch, "z"),
-                          row_offset(tensor.rows, tensor.rows.size()));
-  };
-  for (const ContractionExtra& extra : contraction.extras) {
-    add(fmt::format("e{}", extra.input), stored_type(extra.tensor.type), false, extra.tensor);
-  }
-  add("output", "Output", true, contraction.output);
-  return fmt::format(
-      "struct Places {{\n{}}};\nstruct Targets {{\n{}}};\n"
-      "{} Places places(unsigned z, const Row& row) {{\n  Places at;\n{}  return at;\n}}\n",
-      members, pointers, kFunction, values);
-}
-
-// Whether a row's place is its number by the last stride.
+// Whether a row's place is its number times the last stride.
 bool is_in_line(const Shape& rows, const std::vector<std::int64_t>& strides) {
   for (std::size_t dim = rows.size() - 1; dim-- > 0;) {
     if (strides[dim] != strides[dim + 1] * rows[dim + 1]) return false;
@@ -166,25 +143,35 @@ bool is_in_line(const Shape& rows, const std::vector<std::int64_t>& strides) {
   return true;
 }
 
-// The same from the number of the row.
-std::string numbered_places_text(const Contraction& contraction) {
+// Where a row's results lie, and what else the operators behind the sum read: of a row, and of the one that has this
+// number, which saves divisions where rows lie in line.
+std::string places_text(const Contraction& contraction) {
+  std::string members;
+  std::string pointers;
   std::string values;
-  bool all_in_line = true;
-  const auto add = [&](const std::string& name, const ContractionTensor& tensor) {
-    const bool in_line = is_in_line(contraction.rows, tensor.rows);
-    all_in_line = all_in_line && in_line;
-    values += fmt::format("  at.{} = {} + {};\n", name,
-                          counted_offset(contraction.batch, tensor.batch, "z"),
-                          in_line ? fmt::format("p * {}ull", tensor.rows.back())
-                                  : row_offset(tensor.rows, tensor.rows.size()));
+  std::string numbered;
+  const auto add = [&](const std::string& name, std::string_view type, bool written,
+                       const ContractionTensor& tensor) {
+    members += fmt::format("  unsigned long long {};\n", name);
+    pointers += fmt::format("  {}{}* {};\n", written ? "" : "const ", type, name);
+    const std::string batch = counted_offset(contraction.batch, tensor.batch, "z");
+    const std::string of_row = row_offset(tensor.rows, tensor.rows.size());
+    values += fmt::format("  at.{} = {} + {};\n", name, batch, of_row);
+    numbered += fmt::format("  at.{} = {} + {};\n", name, batch,
+                            is_in_line(contraction.rows, tensor.rows)
+                                ? fmt::format("number * {}ull", tensor.rows.back())
+                                : of_row);
   };
   for (const ContractionExtra& extra : contraction.extras) {
-    add(fmt::format("e{}", extra.input), extra.tensor);
+    add(fmt::format("e{}", extra.input), stored_type(extra.tensor.type), false, extra.tensor);
   }
-  add("output", contraction.output);
+  add("output", "Output", true, contraction.output);
   return fmt::format(
-      "{} Places numbered_places(unsigned z, unsigned p) {{\n{}  Places at;\n{}  return at;\n}}\n",
-      kFunction, all_in_line ? "" : "  const Row row = row_of(p);\n", values);
+      "struct Places {{\n{0}}};\nstruct Targets {{\n{1}}};\n"
+      "{2} Places places(unsigned z, const Row& row) {{\n  Places at;\n{3}  return at;\n}}\n"
+      "{2} Places numbered_places(unsigned z, unsigned number) {{\n  Places at;\n"
+      "  [[maybe_unused]] const Row row = row_of(number);\n{4}  return at;\n}}\n",
+      members, pointers, kFunction, values, numbered);
 }
 
 // The result v of sums[k], from the extras' elements.
@@ -297,7 +284,7 @@ int width_along(const ContractionTensor& tensor, Along along, std::int64_t size,
 std::string kernel_text(const Contraction& contraction, const KernelText& text) {
   return fmt::format("namespace {}_parts {{\n", text.name) + types_text(contraction) +
          sizes_text(contraction) + row_text(contraction) + input_at_text(contraction) +
-         offsets_text(contraction) + places_text(contraction) + numbered_places_text(contraction) +
+         offsets_text(contraction) + places_text(contraction) +
          write_text(contraction, text.write_width) + text.constants + "}\n" +
          head_text(contraction, text) + std::string(text.body) + "}\n";
 }

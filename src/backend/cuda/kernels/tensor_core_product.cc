@@ -49,10 +49,8 @@ constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
                             Tile{128, 32, 4}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
 constexpr std::array kStrips{4, 8};
-constexpr int kStripRows = 128;  // of tiles that come in strips,
-constexpr int kStripColumnsMax =
-    64;  // where both their numbers and their results find room in shared memory
-constexpr int kOwnStep = 16;  // rows and columns of a warp are multiples of it
+constexpr Tile kStripTile{128, 0, 4};  // rows and warps of tiles that come in strips
+constexpr int kOwnStep = 16;           // rows and columns of a warp are multiples of it
 
 // As many as cover it.
 std::int64_t tiles_of(std::int64_t size, std::int64_t tile) {
@@ -280,45 +278,48 @@ constexpr std::string_view kBody = R"cuda(
       }
     }
   };
-)cuda";
-
-// Computes a tile, maybe with the other blocks of a cluster, whose results are written together.
-constexpr std::string_view kOneTile = R"cuda(
-  const unsigned first_row = first_tile * kTileRows;
-  go_to(first_row);
-  const unsigned begin = part * kChunksOfPart;
-  const unsigned end = begin + kChunksOfPart < kChunks ? begin + kChunksOfPart : kChunks;
-#pragma unroll
-  for (unsigned i = 0; i + 1u < kStages; ++i) {
-    if (begin + i < end) load(i, begin + i);
-    takt::close_copies();
-  }
-  for (unsigned chunk = begin; chunk < end; ++chunk) {
-    takt::wait_for_copies<kStages - 2u>();
-    __syncthreads();
-    const unsigned next = chunk + kStages - 1u;
-    if (next < end) load((next - begin) % kStages, next);
-    takt::close_copies();
-    multiply((chunk - begin) % kStages);
-  }
-  takt::wait_for_copies<0>();
-  __syncthreads();
-  float* const all = reinterpret_cast<float*>(memory);
-#pragma unroll
-  for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+  // Sixteen rows of the warp's sums, which begin at 0 again.
+  const auto set_down = [&](float* to_sums, unsigned i) {
 #pragma unroll
     for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
 #pragma unroll
       for (unsigned half = 0; half < 2u; ++half) {
-        const unsigned row = own_row + i * 16u + half * 8u + lane / 4u;
-        const unsigned column = own_column + j * 8u + lane % 4u * 2u;
-        *reinterpret_cast<takt::Elements<float, 2>*>(all + row * kSumsRow + column) = {
+        float* const two = to_sums + (half * 8u + lane / 4u) * kSumsRow + j * 8u + lane % 4u * 2u;
+        *reinterpret_cast<takt::Elements<float, 2>*>(two) = {
             {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
+        sums[i][j][half * 2u] = 0;
+        sums[i][j][half * 2u + 1u] = 0;
       }
     }
+  };
+  constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
+  const auto write_item = [&](const float (&item)[kItem], unsigned row, unsigned column) {
+    const Places at = numbered_places(z, row);
+#pragma unroll
+    for (unsigned k = 0; k < kItem; k += kWriteWidth) {
+      if (column + k < kColumns) write(&item[k], at, column + k, to);
+    }
+  };
+)cuda";
+
+// Computes a tile, or this block's part of the sums where a cluster shares it.
+constexpr std::string_view kOneTile = R"cuda(
+  const unsigned first_row = first_tile * kTileRows;
+  go_to(first_row);
+  const unsigned begin = part * kChunksOfPart;
+  const unsigned left = begin < kChunks ? kChunks - begin : 0u;
+  const unsigned end = left < kChunksOfPart ? left : kChunksOfPart;
+  const auto load_next = [&](unsigned number) { load(number % kStages, begin + number); };
+  const auto multiplied = [](unsigned) {};
+)cuda";
+constexpr std::string_view kWriteTogether = R"cuda(
+  __syncthreads();
+  float* const all = reinterpret_cast<float*>(memory);
+#pragma unroll
+  for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
+    set_down(all + (own_row + i * 16u) * kSumsRow + own_column, i);
   }
   meet();
-  constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
   constexpr unsigned kItems = kTileColumns / kItem;
   for (unsigned item = threadIdx.x; item < kTileRows / kSplits * kItems; item += kThreads) {
     const unsigned row = part * (kTileRows / kSplits) + item / kItems;
@@ -336,11 +337,7 @@ constexpr std::string_view kOneTile = R"cuda(
         for (unsigned k = 0; k < 4u; ++k) whole[four + k] += of_part[k];
       }
     }
-    const Places at = numbered_places(z, first_row + row);
-#pragma unroll
-    for (unsigned k = 0; k < kItem; k += kWriteWidth) {
-      if (first_column + column + k < kColumns) write(&whole[k], at, first_column + column + k, to);
-    }
+    write_item(whole, first_row + row, first_column + column);
   }
   leave();
 )cuda";
@@ -350,63 +347,54 @@ constexpr std::string_view kStripOfTiles = R"cuda(
   float* const own =
       reinterpret_cast<float*>(memory + kStages * kStageBytes) + warp * 16u * kSumsRow;
   const auto give = [&](unsigned first_row) {
-    constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
     constexpr unsigned kItems = kOwnColumns / kItem;
 #pragma unroll
     for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
       __syncwarp();
-#pragma unroll
-      for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
-#pragma unroll
-        for (unsigned half = 0; half < 2u; ++half) {
-          float* const to_sums = own + (half * 8u + lane / 4u) * kSumsRow + j * 8u + lane % 4u * 2u;
-          *reinterpret_cast<takt::Elements<float, 2>*>(to_sums) = {
-              {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
-          sums[i][j][half * 2u] = 0;
-          sums[i][j][half * 2u + 1u] = 0;
-        }
-      }
+      set_down(own, i);
       __syncwarp();
 #pragma unroll
-      for (unsigned item = lane; item < 16u * kItems; item += 32u) {
-        const unsigned row = first_row + own_row + i * 16u + item / kItems;
-        const unsigned column = first_column + own_column + item % kItems * kItem;
+      for (unsigned number = lane; number < 16u * kItems; number += 32u) {
+        const unsigned row = first_row + own_row + i * 16u + number / kItems;
+        const unsigned column = first_column + own_column + number % kItems * kItem;
         if (row >= kRows || column >= kColumns) continue;
-        const float* const from = own + item / kItems * kSumsRow + item % kItems * kItem;
-        float whole[kItem];
+        const float* const from = own + number / kItems * kSumsRow + number % kItems * kItem;
+        float item[kItem];
 #pragma unroll
         for (unsigned four = 0; four < kItem; four += 4u) {
           const auto some = *reinterpret_cast<const takt::Elements<float, 4>*>(from + four);
 #pragma unroll
-          for (unsigned k = 0; k < 4u; ++k) whole[four + k] = some.at[k];
+          for (unsigned k = 0; k < 4u; ++k) item[four + k] = some.at[k];
         }
-        const Places at = numbered_places(z, row);
-#pragma unroll
-        for (unsigned k = 0; k < kItem; k += kWriteWidth) {
-          if (column + k < kColumns) write(&whole[k], at, column + k, to);
-        }
+        write_item(item, row, column);
       }
     }
   };
   const unsigned below = kRowTiles - first_tile;
   const unsigned end = (below < kStrip ? below : kStrip) * kChunks;
   const auto load_next = [&](unsigned number) {
-    if (number >= end) return;
     if (number % kChunks == 0u) go_to((first_tile + number / kChunks) * kTileRows);
     load(number % kStages, number % kChunks);
   };
+  const auto multiplied = [&](unsigned number) {
+    if (number % kChunks == kChunks - 1u) give((first_tile + number / kChunks) * kTileRows);
+  };
+)cuda";
+
+// Works through the chunks below `end`: each is loaded as soon as its place is free.
+constexpr std::string_view kSumUp = R"cuda(
 #pragma unroll
   for (unsigned i = 0; i + 1u < kStages; ++i) {
-    load_next(i);
+    if (i < end) load_next(i);
     takt::close_copies();
   }
   for (unsigned number = 0; number < end; ++number) {
     takt::wait_for_copies<kStages - 2u>();
     __syncthreads();
-    load_next(number + kStages - 1u);
+    if (number + kStages - 1u < end) load_next(number + kStages - 1u);
     takt::close_copies();
     multiply(number % kStages);
-    if (number % kChunks == kChunks - 1u) give((first_tile + number / kChunks) * kTileRows);
+    multiplied(number);
   }
   takt::wait_for_copies<0>();
 )cuda";
@@ -578,7 +566,7 @@ std::vector<ProductTiling> all_product_tilings() {
   std::vector<ProductTiling> all;
   for (const Tile& tile : kTiles) {
     for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
-    if (tile.rows != kStripRows || tile.columns > kStripColumnsMax || tile.warps != 4) continue;
+    if (tile.rows != kStripTile.rows || tile.warps != kStripTile.warps) continue;
     for (const int strip : kStrips) all.push_back({tile.rows, tile.columns, 1, tile.warps, strip});
   }
   return all;
@@ -623,8 +611,10 @@ KernelSource tensor_core_kernel(const Contraction& contraction, const ProductTil
                                 const std::string& name) {
   const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
   const auto cluster = static_cast<unsigned>(tiling.splits);
-  const std::string body =
-      std::string(kBody) + std::string(tiling.strip > 1 ? kStripOfTiles : kOneTile);
+  std::string body(kBody);
+  body += tiling.strip > 1 ? kStripOfTiles : kOneTile;
+  body += kSumUp;
+  if (tiling.strip == 1) body += kWriteTogether;
   const KernelText text{kernel_name(name),
                         constants_text(contraction, tiling),
                         body,
