@@ -4,6 +4,12 @@
 #include <algorithm>
 
 namespace takt::scheduler {
+namespace {
+
+// Batches that could have been larger than is worth it by the profile, of which the last one is.
+constexpr int kBatchesBetweenTries = 32;
+
+}  // namespace
 
 void Scheduler::State::dispatch_touched() {
   const std::uint64_t batches_before = batches_;
@@ -274,7 +280,7 @@ void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool backg
   DeviceState& device = devices_[device_index];
   ModelState& model = *batch.model;
   const LatencyProfile& profile = batch.replica->profile;
-  const int rows_max = rows_worth_taking(device, batch);
+  const int rows_max = rows_worth_taking(device, batch, rows_to_try(device, batch));
   const TimePoint finish_alone = now_ + profile.p99(batch.rows);
   // What the others could have instead, taken as free for each of them.
   const TimePoint lane = other_lane(device);
@@ -346,11 +352,23 @@ int Scheduler::State::full_batch(const DeviceState& device, const Replica& repli
   return replica.profile.rows_worth(replica.limit.rows(), device.batch_gain_min, replica.around);
 }
 
-// A full batch, or less when further lanes and instances of the model are free, here or on its other
+// A full batch; now and then twice as much, where so much waits: a size that looked slow when it was measured, on a
+// busy machine, would never be measured again otherwise.
+int Scheduler::State::rows_to_try(const DeviceState& device, const Batch& batch) {
+  Replica& replica = *batch.replica;
+  const int worth = full_batch(device, replica);
+  const std::int64_t most = std::min<std::int64_t>(
+      {replica.limit.rows(), 2 * std::int64_t{worth}, batch.rows + batch.model->queue.rows()});
+  if (most <= worth || ++replica.kept_small < kBatchesBetweenTries) return worth;
+  replica.kept_small = 0;
+  return static_cast<int>(most);
+}
+
+// That many rows, or less when further lanes and instances of the model are free, here or on its other
 // devices: what they could start at once is not queued behind this batch's own rows.
-int Scheduler::State::rows_worth_taking(const DeviceState& device, const Batch& batch) const {
+int Scheduler::State::rows_worth_taking(const DeviceState& device, const Batch& batch,
+                                        int rows_max) const {
   const ModelState& model = *batch.model;
-  const int rows_max = full_batch(device, *batch.replica);
   int lanes = 0;
   for (const Replica& replica : model.replicas) {
     const DeviceState& place = devices_[replica.device];

@@ -6,6 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+
 namespace takt::scheduler {
 namespace {
 
@@ -434,6 +437,44 @@ TEST(Scheduler, ABatchGrowsOnlyWhileThatGainsEnough) {
   for (std::uint64_t id = 2; id < 12; ++id) line.arrive(id, 0);
   line.complete(first, 100);
   EXPECT_THAT(line.only_started().requests, ElementsAre(2, 3, 4, 5));
+}
+
+// Sizes of so many batches one behind the other, with never fewer than 16 requests waiting; a batch takes `exec_us`
+// of its rows.
+std::vector<std::size_t> sizes_of_batches(Line& line, int count,
+                                          const std::function<std::int64_t(std::size_t)>& exec_us) {
+  std::vector<std::size_t> sizes;
+  std::uint64_t id = 1;
+  line.arrive(id, 0);
+  Started running = line.only_started();
+  for (std::size_t waiting = 0; std::ssize(sizes) < count; waiting -= running.requests.size()) {
+    for (; waiting < 16; ++waiting) line.arrive(++id, 0);
+    const std::int64_t exec = exec_us(running.requests.size());
+    line.now_us += exec;
+    line.complete(running, exec);
+    running = line.only_started();
+    sizes.push_back(running.requests.size());
+  }
+  return sizes;
+}
+
+TEST(Scheduler, ALargeBatchThatOnceLookedSlowIsTriedAgain) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32), {{1, us(110), us(110)}, {8, us(4000), us(4000)}});
+  const auto sizes = sizes_of_batches(
+      line, 20'000, [](std::size_t rows) { return 100 + 10 * static_cast<std::int64_t>(rows); });
+  EXPECT_EQ(sizes.front(), 1U);
+  EXPECT_EQ(sizes.back(), 8U);
+}
+
+TEST(Scheduler, LargerBatchesThatAreNotWorthItStayRare) {
+  Line line(SchedulerOptions{.devices = {{.lanes = 1, .batch_gain_min = 0.05}}});
+  line.add(0, {0}, limits(8, 32), little_gain_beyond_four());
+  const auto sizes = sizes_of_batches(line, 640, [](std::size_t rows) {
+    return rows > 4 ? 480 : 50 + 50 * static_cast<std::int64_t>(rows);
+  });
+  EXPECT_EQ(std::ranges::count(sizes, 8U), 640 / 32);
+  EXPECT_EQ(std::ranges::count(sizes, 4U), 640 - 640 / 32);
 }
 
 TEST(Scheduler, WhatABatchTakesAroundItsRunCountsAsGain) {
