@@ -44,7 +44,7 @@ class StepRunner {
 
   [[nodiscard]] const Step& step() const noexcept { return step_; }
   [[nodiscard]] std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
-  // "takt_conv", "takt_conv 64x32x4x8", "cudnn eng12_k24=5"
+  // "takt_conv", "takt_conv 64x32x4x8x64", "cudnn eng12_k24=5"
   [[nodiscard]] const std::string& implementation() const noexcept { return implementation_; }
   [[nodiscard]] const CudnnPlan* plan() const noexcept { return plan_ ? &*plan_ : nullptr; }
 

@@ -16,7 +16,7 @@ constexpr auto kF16 = DataType::fp16;
 constexpr auto kF32 = DataType::fp32;
 constexpr auto kB16 = DataType::bf16;
 constexpr ProductDevice kHopper{{9, 0}, 132, 1};
-constexpr int kAll = 100;
+constexpr int kAll = 200;
 constexpr double kOperationsMax =
     4e6;  // of the tables' cases; some are large for the sake of other kernels
 
@@ -58,17 +58,17 @@ std::vector<StepCase> long_sums() {
 }
 
 // At least nine tiles of 128 rows, the last one not whole.
-std::vector<StepCase> strips() {
+std::vector<StepCase> many_rows() {
   std::vector<StepCase> cases;
-  cases.push_back(convolution("strips", {1, 16, 34, 37}, 40, 3, 1));
-  StepCase apart = convolution("strips of images apart", {2, 8, 19, 32}, 24, 3, 1);
+  cases.push_back(convolution("many rows", {1, 16, 34, 37}, 40, 3, 1));
+  StepCase apart = convolution("images apart", {2, 8, 19, 32}, 24, 3, 1);
   View& images = apart.step.outputs.front().view;
   images.strides[0] += 5 * images.strides[3];
   cases.push_back(std::move(apart));
-  cases.push_back(product("strips of tokens", {1258, 40}, {40, 56}, kF16));
-  cases.push_back(product("strips of matrices", {2, 1100, 24}, {2, 24, 40}, kF16));
+  cases.push_back(product("many tokens", {1258, 40}, {40, 56}, kF16));
+  cases.push_back(product("matrices of many rows", {2, 1100, 24}, {2, 24, 40}, kF16));
   const auto image = channels_innermost(4);
-  cases.push_back({"strips with a residual",
+  cases.push_back({"many rows with a residual",
                    chain_step(StepKind::contraction,
                               {{kB16, {2, 24, 23, 26}, image},
                                {kB16, {48, 24, 1, 1}, image},
@@ -78,7 +78,7 @@ std::vector<StepCase> strips() {
                               kB16, image),
                    {}});
   cases.push_back(
-      {"strips of a transposed window",
+      {"many rows of a transposed window",
        chain_step(
            StepKind::contraction, {{kF16, {1, 16, 17, 37}, image}, {kF16, {16, 24, 2, 2}, image}},
            {{graph::ConvTranspose{{{2, 2}, {2, 2}, {1, 1}, {0, 0}, {0, 0}}, {0, 0}, 1}, {0, 1}}},
@@ -104,15 +104,13 @@ std::optional<StepCase> next_case(const std::vector<StepCase>& cases, std::size_
 std::vector<StepCase> tensor_core_cases() {
   std::vector<StepCase> cases;
   const std::vector<StepCase> sums = long_sums();
-  const std::vector<StepCase> of_strips = strips();
+  const std::vector<StepCase> rows = many_rows();
   std::size_t next = 0;
-  for (const ProductTiling& tiling : all_product_tilings()) {
-    auto one = next_case(tiling.strip > 1 ? of_strips : sums, next, tiling);
-    if (one) cases.push_back(*std::move(one));
-  }
-  for (const ProductTiling& tiling : all_product_tilings()) {
-    if (tiling.strip == 1) continue;
-    if (auto one = next_case(of_strips, next, tiling)) cases.push_back(*std::move(one));
+  for (const std::vector<StepCase>* const some : {&sums, &rows}) {
+    for (const ProductTiling& tiling : all_product_tilings()) {
+      if (some == &rows && tiling.splits > 1) continue;
+      if (auto one = next_case(*some, next, tiling)) cases.push_back(*std::move(one));
+    }
   }
   std::vector<StepCase> others = contraction_cases();
   std::ranges::move(random_contraction_cases(), std::back_inserter(others));

@@ -17,7 +17,7 @@ struct ProductTiling {
   int columns = 0;  // likewise
   int splits = 1;   // blocks of the cluster, each with a part of the sums
   int warps = 4;    // of a block
-  int strip = 1;    // tiles below each other that a block computes one by one
+  int depth = 32;   // numbers of the sums that a block has in shared memory at a time
 
   friend bool operator==(const ProductTiling&, const ProductTiling&) = default;
 };
@@ -31,7 +31,7 @@ struct ProductDevice {
 
 [[nodiscard]] std::vector<ProductTiling> all_product_tilings();
 
-// "64x32x4x8": rows, columns, splits, warps; "128x16x1x4x8": with the strip where it is more than one
+// "64x32x4x8x32": rows, columns, splits, warps, depth
 [[nodiscard]] std::string to_string(const ProductTiling& tiling);
 // Nothing where it is none that kernels have.
 [[nodiscard]] std::optional<ProductTiling> parse_product_tiling(std::string_view text);

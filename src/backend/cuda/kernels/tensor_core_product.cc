@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of products of 16-bit floats on tensor cores. Where there are few rows, time goes into waiting, and few blocks
 // would leave most of a GPU idle: there a cluster of blocks shares each tile's sums. Where there are many but few
-// columns, narrow tiles multiply less that nobody asked for, and a block that computes a strip of them has the next
-// tile's numbers on their way while it writes the last one's results.
+// columns, narrow tiles multiply less that nobody asked for.
 #include "backend/cuda/kernels/contraction.h"
 #include "backend/cuda/kernels/contraction_text.h"
 #include "backend/cuda/kernels/index_space.h"
@@ -25,17 +24,18 @@ constexpr int kStagesMax = 6;                    // chunks in flight
 constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU gives it
 constexpr int kGap = 8;  // behind a row of sums, against conflicts between banks
 
-// For the estimate, in cycles of a multiprocessor of Hopper; tuning measures the best of it.
+// For the estimate, in cycles of a multiprocessor, by the times of all tilings for nine convolutions on an H200
+// (takt-bench-models --tilings); tuning measures the best of it.
 constexpr std::int64_t kBlocksEachMax = 4;  // where blocks share tiles
-constexpr std::int64_t kStartCycles = 1000;
-constexpr std::int64_t kShareCycles = 2000;    // of the sums of a cluster
-constexpr std::int64_t kWaitingCycles = 1600;  // of a chunk, shared by the warps
-constexpr std::int64_t kProductsPerCycle = 1024;
-constexpr std::int64_t kBytesPerCycle = 64;
-constexpr std::int64_t kSharedBytesPerCycle = 128;
-constexpr std::int64_t kResultsPerCycle = 16;
-constexpr std::int64_t kTileCycles = 400;      // of a tile's places and first numbers
-constexpr std::int64_t kNextTileCycles = 200;  // likewise, of one that comes after another
+constexpr double kStartCycles = 1000;
+constexpr double kShareCycles = 500;    // of a block of a cluster
+constexpr double kWaitingCycles = 250;  // of a block for a chunk, which others may use
+constexpr double kWritingCycles = 60;   // likewise, for each result of a thread
+constexpr double kBlockCycles = 270;    // of a block that others can't use, whatever it does,
+constexpr double kWarpCycles = 15;      // of each of its warps for a chunk
+constexpr double kProductsPerCycle = 1184;
+constexpr double kBytesPerCycle = 58;
+constexpr double kResultsPerCycle = 9;
 
 struct Tile {
   int rows = 0;
@@ -48,8 +48,7 @@ constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
                             Tile{128, 32, 8}, Tile{128, 80, 4}, Tile{128, 64, 4}, Tile{128, 48, 4},
                             Tile{128, 32, 4}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
-constexpr std::array kStrips{4, 8};
-constexpr Tile kStripTile{128, 0, 4};  // rows and warps of tiles that come in strips
+constexpr std::array kDepths{32, 64};  // numbers of a chunk of the sums
 constexpr int kOwnStep = 16;           // rows and columns of a warp are multiples of it
 
 // As many as cover it.
@@ -61,26 +60,23 @@ std::int64_t taps(const Contraction& contraction) {
   return contraction.window ? product(contraction.window->kernel) : 1;
 }
 
-// Numbers of a chunk of the sums: more of them would leave no room for a third chunk of large tiles. Narrow tiles gain
-// more by fewer chunks (measured on an H200), where there are so many numbers.
-int depth_of(const Contraction& contraction, const ProductTiling& tiling) {
-  constexpr int kFew = 32;
-  constexpr int kMany = 64;
-  const bool all_load = tiling.rows * kFew / kVector >= tiling.warps * kWarp;
-  if (all_load && taps(contraction) * contraction.channels <= kFew) return kFew;
-  return tiling.rows + tiling.columns <= 128 || tiling.columns <= 16 ? kMany : kFew;
+// Both factors of a chunk.
+std::int64_t stage_bytes(const ProductTiling& tiling) {
+  return std::int64_t{tiling.rows + tiling.columns} * tiling.depth * 2;
+}
+
+// Two chunks have room, and each thread has something to load.
+bool is_whole(const ProductTiling& tiling) {
+  return 2 * stage_bytes(tiling) <= kSharedBytes &&
+         tiling.rows * tiling.depth / kVector >= tiling.warps * kWarp;
 }
 
 std::int64_t chunks(const Contraction& contraction, const ProductTiling& tiling) {
-  return tiles_of(taps(contraction) * contraction.channels, depth_of(contraction, tiling));
-}
-
-std::int64_t row_tiles(const Contraction& contraction, const ProductTiling& tiling) {
-  return tiles_of(product(contraction.rows), tiling.rows);
+  return tiles_of(taps(contraction) * contraction.channels, tiling.depth);
 }
 
 std::int64_t blocks(const Contraction& contraction, const ProductTiling& tiling) {
-  return tiles_of(row_tiles(contraction, tiling), tiling.strip) *
+  return tiles_of(product(contraction.rows), tiling.rows) *
          tiles_of(contraction.columns, tiling.columns) * product(contraction.batch) * tiling.splits;
 }
 
@@ -94,25 +90,21 @@ int warps_across(const ProductTiling& tiling) {
   return across;
 }
 
-std::int64_t estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
-                              const ProductDevice& device) {
-  const std::int64_t tiles_each =
-      tiles_of(blocks(contraction, tiling) * device.runs_beside, device.multiprocessors) *
-      tiling.strip;
-  const int depth = depth_of(contraction, tiling);
-  const int across = warps_across(tiling);
-  const std::int64_t products =
-      std::int64_t{tiling.rows} * tiling.columns * depth / kProductsPerCycle;
-  const std::int64_t bytes = std::int64_t{tiling.rows + tiling.columns} * depth * 2;
-  const std::int64_t read =
-      std::int64_t{tiling.rows * across + tiling.columns * (tiling.warps / across)} * depth * 2;
-  const std::int64_t chunk = std::max(
-      kWaitingCycles / tiling.warps + products,
-      tiles_each * std::max({products, bytes / kBytesPerCycle, read / kSharedBytesPerCycle}));
-  const std::int64_t results = std::int64_t{tiling.rows} * tiling.columns / kResultsPerCycle;
-  return kStartCycles + tiles_of(chunks(contraction, tiling), tiling.splits) * chunk +
-         tiles_each * (results + (tiling.strip > 1 ? kNextTileCycles : kTileCycles)) +
-         (tiling.splits > 1 ? kShareCycles : 0);
+double estimated_cycles(const Contraction& contraction, const ProductTiling& tiling,
+                        const ProductDevice& device) {
+  const auto blocks_each = static_cast<double>(
+      tiles_of(blocks(contraction, tiling) * device.runs_beside, device.multiprocessors));
+  const auto chunks_each =
+      static_cast<double>(tiles_of(chunks(contraction, tiling), tiling.splits));
+  const double results = tiling.rows * tiling.columns;
+  const double products = results * tiling.depth / kProductsPerCycle;
+  const double busy = kWarpCycles * tiling.warps + products +
+                      static_cast<double>(stage_bytes(tiling)) / kBytesPerCycle;
+  const double chunk = std::max(kWaitingCycles + products, blocks_each * busy);
+  const double rest = std::max(kWritingCycles * results / (tiling.warps * kWarp),
+                               blocks_each * (kBlockCycles + results / kResultsPerCycle));
+  return kStartCycles + chunks_each * chunk + rest +
+         (tiling.splits > 1 ? kShareCycles * tiling.splits : 0);
 }
 
 bool weights_lie_along(const Contraction& contraction) {
@@ -160,8 +152,9 @@ bool fits(const Contraction& contraction, const ProductTiling& tiling,
           ComputeCapability capability) {
   const bool lies =
       weights_lie_along(contraction) || std::has_single_bit(static_cast<unsigned>(tiling.columns));
-  return lies && tiling.splits <= chunks(contraction, tiling) &&
-         tiling.strip <= row_tiles(contraction, tiling) &&
+  const bool fills =
+      tiling.depth == kDepths.front() || taps(contraction) * contraction.channels > kDepths.front();
+  return lies && fills && tiling.splits <= chunks(contraction, tiling) &&
          (tiling.splits == 1 || capability >= kClustersMin);
 }
 
@@ -171,10 +164,10 @@ bool fits(const Contraction& contraction, const ProductTiling& tiling,
 // Warps lie in rows of kWarpsAcross in a tile. A thread has of each 16 x 8 sums those that an mma instruction gives it.
 constexpr std::string_view kBody = R"cuda(
   const unsigned part = blockIdx.x % kSplits;
-  const unsigned strip = blockIdx.x / kSplits % (kStripCount * kColumnTiles);
-  const unsigned z = blockIdx.x / (kSplits * kStripCount * kColumnTiles);
-  const unsigned first_tile = strip / kColumnTiles * kStrip;
-  const unsigned first_column = strip % kColumnTiles * kTileColumns;
+  const unsigned tile = blockIdx.x / kSplits % (kRowTiles * kColumnTiles);
+  const unsigned z = blockIdx.x / (kSplits * kRowTiles * kColumnTiles);
+  const unsigned first_row = tile / kColumnTiles * kTileRows;
+  const unsigned first_column = tile % kColumnTiles * kTileColumns;
   __shared__ __align__(128) unsigned char memory[kSharedBytes];
   const Input* const x = in0 + input_batch(z);
   const Weight* const w = in1 + weight_batch(z);
@@ -182,27 +175,25 @@ constexpr std::string_view kBody = R"cuda(
   const unsigned lane = threadIdx.x % 32u;
   Start starts[kInputLoads];
   bool is_row[kInputLoads];
-  const auto go_to = [&](unsigned first_row) {
-    // Where a warp loads many rows, each of its threads finds one of them for all.
-    constexpr unsigned kAtOnce = kThreads / kVectors;
-    constexpr unsigned kOfWarp = 32u / kVectors;
-    constexpr bool kShared = kInputLoads > 3u;
-    Start found;
-    if constexpr (kShared) {
-      found = start_of(row_of(first_row + threadIdx.x / 32u * kOfWarp + lane % kOfWarp +
-                              lane / kOfWarp % kInputLoads * kAtOnce));
-    }
+  // Where a warp loads many rows, each of its threads finds one of them for all.
+  constexpr unsigned kAtOnce = kThreads / kVectors;
+  constexpr unsigned kOfWarp = 32u / kVectors;
+  constexpr bool kShared = kInputLoads > 3u;
+  Start found;
+  if constexpr (kShared) {
+    found = start_of(row_of(first_row + threadIdx.x / 32u * kOfWarp + lane % kOfWarp +
+                            lane / kOfWarp % kInputLoads * kAtOnce));
+  }
 #pragma unroll
-    for (unsigned i = 0; i < kInputLoads; ++i) {
-      const unsigned row = first_row + threadIdx.x / kVectors + i * kAtOnce;
-      is_row[i] = kRows % kTileRows == 0u || row < kRows;
-      if constexpr (kShared) {
-        starts[i] = of_lane(found, static_cast<int>(i * kOfWarp + lane / kVectors));
-      } else {
-        starts[i] = start_of(row_of(row));
-      }
+  for (unsigned i = 0; i < kInputLoads; ++i) {
+    const unsigned row = first_row + threadIdx.x / kVectors + i * kAtOnce;
+    is_row[i] = kRows % kTileRows == 0u || row < kRows;
+    if constexpr (kShared) {
+      starts[i] = of_lane(found, static_cast<int>(i * kOfWarp + lane / kVectors));
+    } else {
+      starts[i] = start_of(row_of(row));
     }
-  };
+  }
   const auto load = [&](unsigned stage, unsigned chunk) {
     Input* const a = reinterpret_cast<Input*>(memory + stage * kStageBytes);
     Weight* const b = reinterpret_cast<Weight*>(memory + stage * kStageBytes + kInputBytes);
@@ -278,48 +269,40 @@ constexpr std::string_view kBody = R"cuda(
       }
     }
   };
-  // Sixteen rows of the warp's sums, which begin at 0 again.
-  const auto set_down = [&](float* to_sums, unsigned i) {
-#pragma unroll
-    for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
-#pragma unroll
-      for (unsigned half = 0; half < 2u; ++half) {
-        float* const two = to_sums + (half * 8u + lane / 4u) * kSumsRow + j * 8u + lane % 4u * 2u;
-        *reinterpret_cast<takt::Elements<float, 2>*>(two) = {
-            {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
-        sums[i][j][half * 2u] = 0;
-        sums[i][j][half * 2u + 1u] = 0;
-      }
-    }
-  };
-  constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
-  const auto write_item = [&](const float (&item)[kItem], unsigned row, unsigned column) {
-    const Places at = numbered_places(z, row);
-#pragma unroll
-    for (unsigned k = 0; k < kItem; k += kWriteWidth) {
-      if (column + k < kColumns) write(&item[k], at, column + k, to);
-    }
-  };
-)cuda";
-
-// Computes a tile, or this block's part of the sums where a cluster shares it.
-constexpr std::string_view kOneTile = R"cuda(
-  const unsigned first_row = first_tile * kTileRows;
-  go_to(first_row);
   const unsigned begin = part * kChunksOfPart;
   const unsigned left = begin < kChunks ? kChunks - begin : 0u;
   const unsigned end = left < kChunksOfPart ? left : kChunksOfPart;
-  const auto load_next = [&](unsigned number) { load(number % kStages, begin + number); };
-  const auto multiplied = [](unsigned) {};
-)cuda";
-constexpr std::string_view kWriteTogether = R"cuda(
+#pragma unroll
+  for (unsigned i = 0; i + 1u < kStages; ++i) {
+    if (i < end) load(i, begin + i);
+    takt::close_copies();
+  }
+  for (unsigned number = 0; number < end; ++number) {
+    takt::wait_for_copies<kStages - 2u>();
+    __syncthreads();
+    const unsigned next = number + kStages - 1u;
+    if (next < end) load(next % kStages, begin + next);
+    takt::close_copies();
+    multiply(number % kStages);
+  }
+  takt::wait_for_copies<0>();
   __syncthreads();
   float* const all = reinterpret_cast<float*>(memory);
 #pragma unroll
   for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
-    set_down(all + (own_row + i * 16u) * kSumsRow + own_column, i);
+    float* const sixteen = all + (own_row + i * 16u) * kSumsRow + own_column;
+#pragma unroll
+    for (unsigned j = 0; j < kOwnColumns / 8u; ++j) {
+#pragma unroll
+      for (unsigned half = 0; half < 2u; ++half) {
+        float* const two = sixteen + (half * 8u + lane / 4u) * kSumsRow + j * 8u + lane % 4u * 2u;
+        *reinterpret_cast<takt::Elements<float, 2>*>(two) = {
+            {sums[i][j][half * 2u], sums[i][j][half * 2u + 1u]}};
+      }
+    }
   }
   meet();
+  constexpr unsigned kItem = kWriteWidth > 4u ? kWriteWidth : 4u;  // columns of a thread at a time
   constexpr unsigned kItems = kTileColumns / kItem;
   for (unsigned item = threadIdx.x; item < kTileRows / kSplits * kItems; item += kThreads) {
     const unsigned row = part * (kTileRows / kSplits) + item / kItems;
@@ -337,66 +320,13 @@ constexpr std::string_view kWriteTogether = R"cuda(
         for (unsigned k = 0; k < 4u; ++k) whole[four + k] += of_part[k];
       }
     }
-    write_item(whole, first_row + row, first_column + column);
+    const Places at = numbered_places(z, first_row + row);
+#pragma unroll
+    for (unsigned k = 0; k < kItem; k += kWriteWidth) {
+      if (first_column + column + k < kColumns) write(&whole[k], at, first_column + column + k, to);
+    }
   }
   leave();
-)cuda";
-
-// Computes tile after tile; chunks are counted over all of them. Each warp writes its own results.
-constexpr std::string_view kStripOfTiles = R"cuda(
-  float* const own =
-      reinterpret_cast<float*>(memory + kStages * kStageBytes) + warp * 16u * kSumsRow;
-  const auto give = [&](unsigned first_row) {
-    constexpr unsigned kItems = kOwnColumns / kItem;
-#pragma unroll
-    for (unsigned i = 0; i < kOwnRows / 16u; ++i) {
-      __syncwarp();
-      set_down(own, i);
-      __syncwarp();
-#pragma unroll
-      for (unsigned number = lane; number < 16u * kItems; number += 32u) {
-        const unsigned row = first_row + own_row + i * 16u + number / kItems;
-        const unsigned column = first_column + own_column + number % kItems * kItem;
-        if (row >= kRows || column >= kColumns) continue;
-        const float* const from = own + number / kItems * kSumsRow + number % kItems * kItem;
-        float item[kItem];
-#pragma unroll
-        for (unsigned four = 0; four < kItem; four += 4u) {
-          const auto some = *reinterpret_cast<const takt::Elements<float, 4>*>(from + four);
-#pragma unroll
-          for (unsigned k = 0; k < 4u; ++k) item[four + k] = some.at[k];
-        }
-        write_item(item, row, column);
-      }
-    }
-  };
-  const unsigned below = kRowTiles - first_tile;
-  const unsigned end = (below < kStrip ? below : kStrip) * kChunks;
-  const auto load_next = [&](unsigned number) {
-    if (number % kChunks == 0u) go_to((first_tile + number / kChunks) * kTileRows);
-    load(number % kStages, number % kChunks);
-  };
-  const auto multiplied = [&](unsigned number) {
-    if (number % kChunks == kChunks - 1u) give((first_tile + number / kChunks) * kTileRows);
-  };
-)cuda";
-
-// Works through the chunks below `end`: each is loaded as soon as its place is free.
-constexpr std::string_view kSumUp = R"cuda(
-#pragma unroll
-  for (unsigned i = 0; i + 1u < kStages; ++i) {
-    if (i < end) load_next(i);
-    takt::close_copies();
-  }
-  for (unsigned number = 0; number < end; ++number) {
-    takt::wait_for_copies<kStages - 2u>();
-    __syncthreads();
-    if (number + kStages - 1u < end) load_next(number + kStages - 1u);
-    takt::close_copies();
-    multiply(number % kStages);
-    multiplied(number);
-  }
-  takt::wait_for_copies<0>();
 )cuda";
 
 constexpr std::string_view kFunction = "__device__ __forceinline__";
@@ -518,38 +448,29 @@ __device__ __forceinline__ void load_part(float (&to)[4], const float* at, unsig
 )cuda";
 
 std::string constants_text(const Contraction& contraction, const ProductTiling& tiling) {
-  const int depth = depth_of(contraction, tiling);
-  const std::int64_t input_bytes = std::int64_t{tiling.rows} * depth * 2;
-  const std::int64_t stage_bytes = input_bytes + std::int64_t{tiling.columns} * depth * 2;
+  const int depth = tiling.depth;
+  const std::int64_t bytes = stage_bytes(tiling);
   const int across = warps_across(tiling);
-  const bool strips = tiling.strip > 1;
-  const std::int64_t own_columns = tiling.columns / across;
-  const std::int64_t sums_row = (strips ? own_columns : tiling.columns) + kGap;
-  const std::int64_t sums_bytes =
-      (strips ? std::int64_t{kOwnStep} * tiling.warps : tiling.rows) * sums_row * 4;
+  const std::int64_t sums_row = tiling.columns + kGap;
   const std::int64_t of_part = tiles_of(chunks(contraction, tiling), tiling.splits);
-  const std::int64_t room = kSharedBytes - (strips ? sums_bytes : 0);
-  const std::int64_t in_flight = (strips ? of_part * tiling.strip : of_part) + 1;
   const std::int64_t stages =
-      std::clamp<std::int64_t>(std::min(room / stage_bytes, in_flight), 2, kStagesMax);
-  const std::int64_t shared = strips
-                                  ? stages * stage_bytes + sums_bytes
-                                  : std::max(std::min(stages, of_part) * stage_bytes, sums_bytes);
+      std::clamp<std::int64_t>(std::min(kSharedBytes / bytes, of_part + 1), 2, kStagesMax);
+  const std::int64_t shared =
+      std::max(std::min(stages, of_part) * bytes, tiling.rows * sums_row * 4);
   const std::int64_t threads = std::int64_t{tiling.warps} * kWarp;
   return constant("kThreads", threads) + constant("kDepth", depth) + constant("kVector", kVector) +
          constant("kVectors", depth / kVector) +
          constant("kNumbers", taps(contraction) * contraction.channels) +
          constant("kChunks", chunks(contraction, tiling)) + constant("kChunksOfPart", of_part) +
          constant("kSplits", tiling.splits) + constant("kStages", stages) +
-         constant("kInputBytes", input_bytes) + constant("kStageBytes", stage_bytes) +
-         constant("kSharedBytes", shared) + constant("kStrip", tiling.strip) +
+         constant("kInputBytes", std::int64_t{tiling.rows} * depth * 2) +
+         constant("kStageBytes", bytes) + constant("kSharedBytes", shared) +
          constant("kTileRows", tiling.rows) + constant("kTileColumns", tiling.columns) +
-         constant("kRowTiles", row_tiles(contraction, tiling)) +
-         constant("kStripCount", tiles_of(row_tiles(contraction, tiling), tiling.strip)) +
+         constant("kRowTiles", tiles_of(product(contraction.rows), tiling.rows)) +
          constant("kColumnTiles", tiles_of(contraction.columns, tiling.columns)) +
          constant("kWarpsAcross", across) +
          constant("kOwnRows", tiling.rows * across / tiling.warps) +
-         constant("kOwnColumns", own_columns) +
+         constant("kOwnColumns", tiling.columns / across) +
          constant("kInputLoads", std::int64_t{tiling.rows} * depth / kVector / threads) +
          constant("kWeightLoads",
                   tiles_of(std::int64_t{tiling.columns} * depth / kVector, threads)) +
@@ -565,17 +486,19 @@ std::string constants_text(const Contraction& contraction, const ProductTiling& 
 std::vector<ProductTiling> all_product_tilings() {
   std::vector<ProductTiling> all;
   for (const Tile& tile : kTiles) {
-    for (const int splits : kSplits) all.push_back({tile.rows, tile.columns, splits, tile.warps});
-    if (tile.rows != kStripTile.rows || tile.warps != kStripTile.warps) continue;
-    for (const int strip : kStrips) all.push_back({tile.rows, tile.columns, 1, tile.warps, strip});
+    for (const int splits : kSplits) {
+      for (const int depth : kDepths) {
+        const ProductTiling tiling{tile.rows, tile.columns, splits, tile.warps, depth};
+        if (is_whole(tiling)) all.push_back(tiling);
+      }
+    }
   }
   return all;
 }
 
 std::string to_string(const ProductTiling& tiling) {
-  const std::string strip = tiling.strip > 1 ? fmt::format("x{}", tiling.strip) : "";
-  return fmt::format("{}x{}x{}x{}{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps,
-                     strip);
+  return fmt::format("{}x{}x{}x{}x{}", tiling.rows, tiling.columns, tiling.splits, tiling.warps,
+                     tiling.depth);
 }
 
 std::optional<ProductTiling> parse_product_tiling(std::string_view text) {
@@ -611,13 +534,9 @@ KernelSource tensor_core_kernel(const Contraction& contraction, const ProductTil
                                 const std::string& name) {
   const int write = width_along(contraction.output, Along::columns, contraction.columns, kVector);
   const auto cluster = static_cast<unsigned>(tiling.splits);
-  std::string body(kBody);
-  body += tiling.strip > 1 ? kStripOfTiles : kOneTile;
-  body += kSumUp;
-  if (tiling.strip == 1) body += kWriteTogether;
   const KernelText text{kernel_name(name),
                         constants_text(contraction, tiling),
-                        body,
+                        kBody,
                         static_cast<unsigned>(tiling.warps * kWarp),
                         write,
                         cluster};
