@@ -108,6 +108,29 @@ FIGURES = (
 )
 
 
+@dataclass(frozen=True)
+class Published:
+    """What others say of TensorRT on a device of their own."""
+
+    what: str
+    on: str
+    figure: str
+    source: str
+
+
+PUBLISHED = (
+    Published("ResNet-50 v1, INT8, batch 1", "A100, TensorRT 8.4", "0.45 to 0.46 ms",
+              "NVIDIA, docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit, Model Zoo Results"),
+    Published("ResNet-50 v1.5, FP16, batch 1 and 128", "A100 80GB, Triton, ONNX Runtime with TensorRT",
+              "2.13 ms, 2,662 images/s",
+              "NVIDIA, github.com/NVIDIA/DeepLearningExamples, PyTorch/Classification/ConvNets/triton/resnet50"),
+    Published("YOLOv8n, s, m at 640 x 640, batch 1", "A100, TensorRT", "0.99, 1.20, 1.83 ms",
+              "Ultralytics, docs.ultralytics.com/models/yolov8"),
+    Published("YOLOv5n at 640 x 640, FP16, batch 1 and 8", "B200, TensorRT 11.4", "0.337, 0.952 ms",
+              "NVIDIA, github.com/NVIDIA/TensorRT-Model-Connect, families/yolov5"),
+)
+
+
 def roofline(layers: list[dict], limits: dict) -> dict:
     """Each layer beside the time that its operations or its bytes take at least."""
     rows = []
@@ -150,6 +173,22 @@ def figures_table(figures: list[dict]) -> list[str]:
     return lines
 
 
+def published_table() -> list[str]:
+    lines = ["| TensorRT | on | figure | published by |", "| --- | --- | --- | --- |"]
+    return lines + [f"| {p.what} | {p.on} | {p.figure} | {p.source} |" for p in PUBLISHED]
+
+
+def compiled_table(compiled: dict) -> list[str]:
+    """torch.compile's figures, a line a model."""
+    models: dict[str, dict] = {}
+    for f in compiled["figures"]:
+        models.setdefault(f["model"], {"compile_s": f["compile_s"]})[f["figure"]] = f["median"] * 1e3
+    lines = ["| torch.compile, max-autotune, batch 1 | GPU (us) | host to host (us) | compiling (s) |",
+             "| --- | --- | --- | --- |"]
+    return lines + [f"| {model} | {number(m.get('gpu_ms'))} | {number(m.get('end_to_end_ms'))} | "
+                    f"{m['compile_s']:.0f} |" for model, m in models.items()]
+
+
 def roofline_table(roof: dict) -> list[str]:
     lines = ["| step | output | computed by | GFLOP | MB | us | at least us | bound by | share |",
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
@@ -161,12 +200,20 @@ def roofline_table(roof: dict) -> list[str]:
     return lines
 
 
-def markdown(body: dict, source: str) -> str:
+def markdown(body: dict, source: str, compiled: dict | None = None, compiled_source: str = "") -> str:
+    """Of what bench/gpu.py measured, and where it is given of what torch.compile did in a call of its own."""
     limits = body.get("limits")
     lines = ["# Models on the GPU", "",
              f"Written by `bench/gpu.py --tables` from `{source}` ({body['date']}, {body.get('device', 'no GPU')}); "
              "bench/README.md, section `gpu`, says how it is measured.", "",
              *([body["note"], ""] if "note" in body else []), *figures_table(body["figures"])]
+    if compiled:
+        lines += ["", "## torch.compile", "",
+                  f"From `{compiled_source}` ({compiled['date']}, {compiled['device']}): a run of its own, for it takes "
+                  "minutes.", "", *compiled_table(compiled)]
+    lines += ["", "## Published figures of TensorRT", "",
+              "Of other devices, measured by others, each in its own way; TensorRT was not run here.", "",
+              *published_table()]
     if limits:
         lines += ["", "## Rooflines", "",
                   f"At most {limits['flop_per_second'] / 1e12:.0f} TFLOP/s (a product of FP16 matrices by cuDNN) "

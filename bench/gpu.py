@@ -3,13 +3,13 @@
 """Measure models on a GPU, takt beside PyTorch, and write all of it to one file.
 
     bench/gpu.py --python path/to/python
-    bench/gpu.py --tables bench/results/gpu-models-DATE.json
+    bench/gpu.py --tables bench/results/gpu-models-DATE.json --compiled bench/results/gpu-compiled-DATE.json
 
 On a machine with an NVIDIA GPU: exports the models and measures PyTorch (bench/gpu_models.py), runs
 takt-bench-models and takt-bench-gpu-serving, prints each figure beside its goal and writes everything to
 bench/results/gpu-models-DATE.json, after each step anew. Steps for which no time is left are skipped. Plans
 are kept in --folder, where a second run finds models and plans. With --tables it only writes docs/gpu-figures.md from
-such a file. Needs nothing but Python itself; bench/README.md says how programs get to another machine.
+such a file, and with --compiled from what gpu_models.py --compile wrote as well. Needs nothing but Python itself; bench/README.md says how programs get to another machine.
 """
 
 from __future__ import annotations
@@ -208,10 +208,13 @@ def conclude(run: Run) -> int:
     return 1 if run.goals.missed else 0
 
 
-def write_tables(result: Path) -> int:
-    body = json.loads(result.read_text())
-    source = str(result.resolve()).replace(str(ROOT) + "/", "")
-    (ROOT / "docs" / "gpu-figures.md").write_text(_gpu_figures.markdown(body, source))
+def write_tables(result: Path, compiled: Path | None) -> int:
+    def place(file: Path) -> str:
+        return str(file.resolve()).replace(str(ROOT) + "/", "")
+
+    words = (json.loads(compiled.read_text()), place(compiled)) if compiled else ()
+    text = _gpu_figures.markdown(json.loads(result.read_text()), place(result), *words)
+    (ROOT / "docs" / "gpu-figures.md").write_text(text)
     print("written: docs/gpu-figures.md")
     return 0
 
@@ -230,6 +233,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--out", type=Path, help="default: bench/results/gpu-models-DATE.json")
     parser.add_argument("--tables", type=Path, metavar="RESULT", help="only write docs/gpu-figures.md from this file")
+    parser.add_argument("--compiled", type=Path, metavar="RESULT", help="with --tables: of torch.compile")
     options = parser.parse_args()
     unknown = set(options.parts.split(",")) - set(PARTS)
     if unknown:
@@ -240,7 +244,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     options = parse_arguments()
     if options.tables:
-        return write_tables(options.tables)
+        return write_tables(options.tables, options.compiled)
     today = str(datetime.date.today())
     run = Run(options, Goals("gpu"), options.out or ROOT / "bench" / "results" / f"gpu-models-{today}.json")
     run.body = {"date": today, "machine": run.goals.machine, "versions": versions(),

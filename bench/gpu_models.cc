@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "gpu_limits.h"
 #include "gpu_measure.h"
+#include "gpu_tilings.h"
 
 #include <CLI/CLI.hpp>
 
@@ -43,6 +44,7 @@ struct Options {
   std::int64_t overlap = 0;
   bool layers = false;
   bool limits = false;
+  bool tilings = false;
 };
 
 // Pinned memory for one run's inputs and outputs, filled with random numbers.
@@ -274,6 +276,18 @@ int run(const Options& options) {
   model_options.lanes = options.lanes;
   model_options.tuning.concurrent = options.concurrent;
   model_options.tuning.effort = known(parse_effort(options.effort), options.effort);
+  if (options.tilings) {
+    Json steps;
+    for (const std::int64_t batch : options.batches) {
+      steps[std::to_string(batch)] = measure_tilings(*device, options.model, model_options, batch);
+    }
+    std::cout << Json{{"model", options.model.filename().string()},
+                      {"device", device->device().name},
+                      {"tilings", steps}}
+                     .dump()
+              << '\n';
+    return 0;
+  }
   KeptPieces pieces(*device, options.pieces);
   const auto start = Clock::now();
   const auto model =
@@ -338,6 +352,8 @@ int main(int argc, char** argv) {
   app.add_option("--overlap", options.overlap, "1, 2 and 3 instances at this batch size");
   app.add_option("--repeats", options.repeats, "runs that are measured; 0: none");
   app.add_flag("--layers", options.layers, "each step by itself");
+  app.add_flag("--tilings", options.tilings,
+               "instead of the model: every tiling of takt's kernel for its contractions");
   app.add_flag("--limits", options.limits,
                "FLOP and bytes a second that the device reaches at most");
   CLI11_PARSE(app, argc, argv);

@@ -17,13 +17,15 @@ the convolutions, cuDNN's algorithms measured, a captured CUDA graph replayed. A
 
 --seconds bounds the run: what no time is left for is listed as skipped, largest batches first. --compile writes
 pytorch-compiled.json alone: torch.compile's max-autotune, ResNet-50 and YOLOv8n at batch 1 if no others are
-named, which takes minutes for each. Needs torch with CUDA, torchvision and onnx; without a GPU only files are
-written.
+named, which takes many minutes for each, as every layer's kernels are compiled and timed. What that finds is kept
+where TORCHINDUCTOR_CACHE_DIR says, so that a run that was stopped goes on there. Needs torch with CUDA, torchvision
+and onnx; without a GPU only files are written.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import gc
 import json
 import logging
@@ -38,6 +40,7 @@ from pathlib import Path
 
 import gpu_networks
 import torch
+from _results import machine, shown
 from torch import Tensor, nn
 
 BATCHES = (1, 8, 32, 64, 128)
@@ -293,6 +296,8 @@ def time_all(report: Report, models: list[Model]) -> None:
 
 def compile_only(folder: Path, names: Iterable[str]) -> int:
     report = Report(folder / "pytorch-compiled.json", float("inf"))
+    report.body |= {"date": str(datetime.date.today()), "machine": machine(),
+                    "command": shown(" ".join(["bench/gpu_models.py", *sys.argv[1:]]))}
     torch.backends.cudnn.benchmark = True
     with torch.no_grad():
         for name in names:
