@@ -25,7 +25,7 @@ constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU giv
 constexpr int kGap = 8;  // behind a row of sums, against conflicts between banks
 
 // For the estimate, in cycles of a multiprocessor, by the times of all tilings for nine convolutions on an H200
-// (takt-bench-models --tilings); tuning measures the best of it.
+// (bench/results/gpu-tilings-2026-12-01.json); tuning measures the best of it.
 constexpr std::int64_t kBlocksEachMax = 4;  // where blocks share tiles
 constexpr double kStartCycles = 1000;
 constexpr double kShareCycles = 500;    // of a block of a cluster
