@@ -9,7 +9,8 @@ On a machine with an NVIDIA GPU: exports the models and measures PyTorch (bench/
 takt-bench-models and takt-bench-gpu-serving, prints each figure beside its goal and writes everything to
 bench/results/gpu-models-DATE.json, after each step anew. Steps for which no time is left are skipped. Plans
 are kept in --folder, where a second run finds models and plans. With --tables it only writes docs/gpu-figures.md from
-such a file, and with --compiled from what gpu_models.py --compile wrote as well. Needs nothing but Python itself; bench/README.md says how programs get to another machine.
+such a file, and with --compiled from what gpu_models.py --compile wrote as well. Needs nothing but Python itself;
+bench/README.md says how programs get to another machine.
 """
 
 from __future__ import annotations

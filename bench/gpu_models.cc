@@ -353,7 +353,7 @@ int main(int argc, char** argv) {
   app.add_option("--repeats", options.repeats, "runs that are measured; 0: none");
   app.add_flag("--layers", options.layers, "each step by itself");
   app.add_flag("--tilings", options.tilings,
-               "instead of the model: every tiling of takt's kernel for its contractions");
+               "instead of the model: each tiling that tuning may choose for its contractions");
   app.add_flag("--limits", options.limits,
                "FLOP and bytes a second that the device reaches at most");
   CLI11_PARSE(app, argc, argv);

@@ -23,6 +23,7 @@ Json times_of(const Step& step, const ProductDevice& device, KernelCache& cache,
               const Stream& stream) {
   const std::vector<ProductTiling> tilings =
       product_tilings(step, device, std::numeric_limits<int>::max());
+  if (tilings.empty()) return Json::array();
   std::vector<KernelSource> sources;
   for (const ProductTiling& tiling : tilings) {
     for (const KernelCall& call :
@@ -36,7 +37,6 @@ Json times_of(const Step& step, const ProductDevice& device, KernelCache& cache,
   for (const ProductTiling& tiling : tilings) {
     ways.push_back({must(StepRunner::with_product(probe.step(), tiling, cache))});
   }
-  if (!ways.empty()) must(probe.set_reference(ways.front()));  // and its workspace
   const std::vector<Duration> times = must(probe.times(ways, kRounds));
   Json all = Json::array();
   for (std::size_t i = 0; i < tilings.size(); ++i) {
@@ -54,15 +54,18 @@ Json measure_tilings(const OpenedDevice& device, const std::filesystem::path& on
   const Stream stream = must(Stream::create(device.context));
   PieceStore pieces;
   KernelCache cache(device.context, pieces, &*device.nvrtc);
-  const ProductDevice place{device.device().capability, device.device().sm_count, 1};
+  const ProductDevice place{device.device().capability, device.device().sm_count,
+                            conditions_of(options.tuning).runs_beside};
   const Program program = must(lower(must(read_graph(onnx, options, batch)),
                                      {options.precision, {}, 0, device.device().capability}));
   std::set<std::string> seen;
   Json steps = Json::array();
   for (const Step& step : program.steps) {
-    if (step.kind != StepKind::contraction || !seen.insert(problem_text(step)).second) continue;
+    if (step.kind != StepKind::contraction) continue;
+    const std::string problem = problem_text(step);
+    if (!seen.insert(problem).second) continue;
     steps.push_back({{"name", step.name},
-                     {"problem", problem_text(step)},
+                     {"problem", problem},
                      {"tilings", times_of(step, place, cache, stream)}});
   }
   return steps;

@@ -13,7 +13,7 @@
 namespace takt::cuda {
 
 // Of every contraction of the model that is another problem than those before it: name, problem, and the microseconds
-// of each tiling, the one first that the estimate prefers; [] where tensor cores don't take it. Takes about a minute
+// of each tiling that tuning may choose, the one first that the estimate prefers; [] where tensor cores don't take it. Takes about a minute
 // for a large network, most of it to compile kernels.
 [[nodiscard]] Json measure_tilings(const OpenedDevice& device, const std::filesystem::path& onnx,
                                    const ModelOptions& options, std::int64_t batch);

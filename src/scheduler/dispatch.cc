@@ -229,7 +229,9 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
 
   Batch batch{.model = &model, .replica = &replica, .instance = &instance};
   take(batch, leader);
+  const int usual = std::max(full_batch(device, replica), batch.rows);
   grow(device_index, batch, background_only);
+  if (batch.rows > usual) replica.batches_since_try = 0;
 
   if (!background_only && device.background_waiting > 0 && device.background_owed > Duration{}) {
     ++statistics_.background_unmet;
@@ -280,7 +282,7 @@ void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool backg
   DeviceState& device = devices_[device_index];
   ModelState& model = *batch.model;
   const LatencyProfile& profile = batch.replica->profile;
-  const int rows_max = rows_worth_taking(device, batch, rows_to_try(device, batch));
+  const int rows_max = rows_worth_taking(device, batch, next_rows_max(device, batch));
   const TimePoint finish_alone = now_ + profile.p99(batch.rows);
   // What the others could have instead, taken as free for each of them.
   const TimePoint lane = other_lane(device);
@@ -347,21 +349,18 @@ void Scheduler::State::collect_claims(std::uint32_t device_index, const ModelSta
   }
 }
 
-// Rows beyond which a batch there doesn't grow: its limit, or what is worth it by the profile.
+// Rows of a full batch there: its limit, or what is worth it by the profile.
 int Scheduler::State::full_batch(const DeviceState& device, const Replica& replica) const {
   return replica.profile.rows_worth(replica.limit.rows(), device.batch_gain_min, replica.around);
 }
 
-// A full batch; now and then twice as much, where so much waits: a size that looked slow when it was measured, on a
+// A full batch; now and then twice as much, where all of that waits: a size that looked slow when it was measured, on a
 // busy machine, would never be measured again otherwise.
-int Scheduler::State::rows_to_try(const DeviceState& device, const Batch& batch) {
-  Replica& replica = *batch.replica;
-  const int worth = full_batch(device, replica);
-  const std::int64_t most = std::min<std::int64_t>(
-      {replica.limit.rows(), 2 * std::int64_t{worth}, batch.rows + batch.model->queue.rows()});
-  if (most <= worth || ++replica.kept_small < kBatchesBetweenTries) return worth;
-  replica.kept_small = 0;
-  return static_cast<int>(most);
+int Scheduler::State::next_rows_max(const DeviceState& device, const Batch& batch) {
+  const int worth = full_batch(device, *batch.replica);
+  const int most = std::min(batch.replica->limit.rows(), 2 * std::max(worth, batch.rows));
+  if (most <= worth || batch.rows + batch.model->queue.rows() < most) return worth;
+  return ++batch.replica->batches_since_try < kBatchesBetweenTries ? worth : most;
 }
 
 // That many rows, or less when further lanes and instances of the model are free, here or on its other

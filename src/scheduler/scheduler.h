@@ -24,7 +24,7 @@ struct DeviceOptions {
   int lanes = 1;  // batches that may run at once; two CPU cores are two one-thread lanes
   // How long a model must not run out of memory before a batch limit that it lowered is doubled.
   Duration memory_quiet = std::chrono::seconds(30);
-  // A batch grows only while a larger one takes less time a row by at least this share (0.05: 5 %):
+  // But for one in 32, a batch grows only while a larger one takes less time a row by at least this share (0.05: 5 %):
   // beyond that it would gain little and make everyone wait longer. 0: any gain will do.
   double batch_gain_min = 0.05;
 };

@@ -31,7 +31,7 @@ struct Replica {
   std::uint32_t place_in_waiting = UINT32_MAX;  // in DeviceState::waiting
   Duration around{};  // what a batch takes of its lane beside its execution, smoothed
   TimePoint deferred_since = kNever;  // its device could run the model, but a faster one will
-  int kept_small = 0;                 // batches that could have been larger, since one was
+  int batches_since_try = 0;          // that could have been twice as large as is worth it
 };
 
 // A set of devices, by index.
@@ -264,7 +264,7 @@ class Scheduler::State {
   void grow(std::uint32_t device_index, Batch& batch, bool background_only);
   void collect_claims(std::uint32_t device_index, const ModelState& own, TimePoint finish_alone);
   [[nodiscard]] int full_batch(const DeviceState& device, const Replica& replica) const;
-  [[nodiscard]] int rows_to_try(const DeviceState& device, const Batch& batch);
+  [[nodiscard]] int next_rows_max(const DeviceState& device, const Batch& batch);
   [[nodiscard]] int rows_worth_taking(const DeviceState& device, const Batch& batch,
                                       int rows_max) const;
   void take(Batch& batch, std::uint32_t index);

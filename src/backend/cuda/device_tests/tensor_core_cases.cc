@@ -57,7 +57,7 @@ std::vector<StepCase> long_sums() {
   return cases;
 }
 
-// At least nine tiles of 128 rows, the last one not whole.
+// Several tiles below each other, the last one not whole; gaps, residuals, batches and taps that look backwards.
 std::vector<StepCase> many_rows() {
   std::vector<StepCase> cases;
   cases.push_back(convolution("many rows", {1, 16, 34, 37}, 40, 3, 1));

@@ -27,7 +27,7 @@ enum class Along : std::uint8_t { channels, columns };
 //   input_batch(z), weight_batch(z)                 offsets of a batch
 //   bool input_at(row, tap, at)                     where the row's input for a tap lies, or that it is padding
 //   weight_at(tap)
-//   places(z, row), write(sums, places, column, to) stores kWriteWidth results side by side
+//   places(z, row), numbered_places(z, number), write(sums, places, column, to) stores kWriteWidth results side by side
 // The body has the pointers in0 (input), in1 (weights), and `to` for write().
 struct KernelText {
   std::string name;

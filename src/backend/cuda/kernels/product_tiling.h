@@ -17,7 +17,7 @@ struct ProductTiling {
   int columns = 0;  // likewise
   int splits = 1;   // blocks of the cluster, each with a part of the sums
   int warps = 4;    // of a block
-  int depth = 32;   // numbers of the sums that a block has in shared memory at a time
+  int depth = 32;   // numbers of the sums in a chunk; a block has two to six of these on their way
 
   friend bool operator==(const ProductTiling&, const ProductTiling&) = default;
 };

@@ -24,7 +24,7 @@ constexpr int kStagesMax = 6;                    // chunks in flight
 constexpr std::int64_t kSharedBytes = 48 << 10;  // of a block, as every GPU gives it
 constexpr int kGap = 8;  // behind a row of sums, against conflicts between banks
 
-// For the estimate, in cycles of a multiprocessor, by the times of all tilings for nine convolutions on an H200
+// For the estimate, in cycles of a multiprocessor, by the times of the tilings for nine convolutions on an H200
 // (bench/results/gpu-tilings-2026-12-01.json); tuning measures the best of it.
 constexpr std::int64_t kBlocksEachMax = 4;  // where blocks share tiles
 constexpr double kStartCycles = 1000;
@@ -48,7 +48,7 @@ constexpr std::array kTiles{Tile{64, 64, 8},  Tile{32, 64, 8},  Tile{64, 32, 8},
                             Tile{128, 32, 8}, Tile{128, 80, 4}, Tile{128, 64, 4}, Tile{128, 48, 4},
                             Tile{128, 32, 4}, Tile{128, 16, 4}};
 constexpr std::array kSplits{1, 2, 4, 8};
-constexpr std::array kDepths{32, 64};  // numbers of a chunk of the sums
+constexpr std::array kDepths{32, 64};  // numbers of a chunk of the sums, rising
 constexpr int kOwnStep = 16;           // rows and columns of a warp are multiples of it
 
 // As many as cover it.
@@ -204,7 +204,7 @@ constexpr std::string_view kBody = R"cuda(
     const bool is_number = kNumbers % kDepth == 0u || number < kNumbers;
 #pragma unroll
     for (unsigned i = 0; i < kInputLoads; ++i) {
-      const unsigned row = threadIdx.x / kVectors + i * (kThreads / kVectors);
+      const unsigned row = threadIdx.x / kVectors + i * kAtOnce;
       int at = 0;
       const bool real = reaches(starts[i], own_tap, at) & is_row[i] & is_number;
       takt::copy_later<kReadAgain>(a + place<kDepth>(row, vector), x + (real ? at + channel : 0),
@@ -213,8 +213,8 @@ constexpr std::string_view kBody = R"cuda(
 #pragma unroll
     for (unsigned i = 0; i < kWeightLoads; ++i) {
       if constexpr (kWeightsAlong) {
-        const unsigned own = threadIdx.x / kVectors + i * (kThreads / kVectors);
-        if (kTileColumns % (kThreads / kVectors) != 0u && own >= kTileColumns) continue;
+        const unsigned own = threadIdx.x / kVectors + i * kAtOnce;
+        if (kTileColumns % kAtOnce != 0u && own >= kTileColumns) continue;
         const unsigned column = first_column + own;
         const bool real = is_number & (kColumns % kTileColumns == 0u || column < kColumns);
         const unsigned at = column * static_cast<unsigned>(kWeightColumn) + weight_of(number);
