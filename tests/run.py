@@ -54,7 +54,7 @@ def fuzzers() -> tuple[str, ...]:
 
 SUITES = [
     Suite("tidy", "format, layering and tidiness", 5, command=pytest("tests/tidy")),
-    Suite("unit", "unit tests", 30, "release", ctest("release")),
+    Suite("unit", "unit tests", 40, "release", ctest("release")),
     Suite("asan", "unit tests under the address and undefined-behaviour sanitizers", 35, "asan",
           ctest("asan")),
     Suite("fuzz-short", "the same as fuzz, 10 s a target, from one seed", 15, "asan", fuzzers(),
