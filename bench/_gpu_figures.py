@@ -204,7 +204,8 @@ def markdown(body: dict, source: str, compiled: dict | None = None, compiled_sou
     """Of what bench/gpu.py measured, and where it is given of what torch.compile did in a call of its own."""
     limits = body.get("limits")
     lines = ["# Models on the GPU", "",
-             f"Written by `bench/gpu.py --tables{' --compiled' if compiled else ''}` from `{source}` ({body['date']}, {body.get('device', 'no GPU')}); "
+             f"Written by `bench/gpu.py --tables{' --compiled' if compiled else ''}` from `{source}` ({body['date']}, "
+             f"{body.get('device', 'no GPU')}); "
              "bench/README.md, section `gpu`, says how it is measured.", "",
              *([body["note"], ""] if "note" in body else []), *figures_table(body["figures"])]
     if compiled:

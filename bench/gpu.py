@@ -239,6 +239,8 @@ def parse_arguments() -> argparse.Namespace:
     unknown = set(options.parts.split(",")) - set(PARTS)
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if options.compiled and not options.tables:
+        parser.error("--compiled needs --tables")
     return options
 
 

@@ -25,7 +25,7 @@ struct DeviceSpec {
   int lanes = 1;             // batches that may run on it at once
   // As scheduler::DeviceOptions: until a batch limit that a shortage of memory lowered is doubled.
   Duration memory_quiet = std::chrono::seconds(30);
-  // Likewise: a batch grows only while that saves at least this share of the time a row.
+  // Likewise: but for one in 32, a batch grows only while that saves at least this share of the time a row.
   double batch_gain_min = 0.05;
 };
 

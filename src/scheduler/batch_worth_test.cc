@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 namespace takt::scheduler {
 namespace {
@@ -98,6 +99,13 @@ TEST(BatchWorth, LargerBatchesThatAreNotWorthItStayRare) {
   });
   EXPECT_EQ(std::ranges::count(sizes, 8U), 640 / 32);
   EXPECT_EQ(std::ranges::count(sizes, 4U), 640 - 640 / 32);
+}
+
+TEST(BatchWorth, TheLargestLimitIsNotDoubled) {
+  Line line(five_percent());
+  line.add(0, {0}, limits(std::numeric_limits<int>::max(), 64), {});
+  const auto sizes = sizes_of_batches(line, 2, {}, ten_us_a_row);
+  EXPECT_THAT(sizes, ElementsAre(16, 16));
 }
 
 TEST(BatchWorth, WhatABatchTakesAroundItsRunCountsAsGain) {

@@ -229,9 +229,9 @@ void Scheduler::State::start(std::uint32_t device_index, std::uint32_t leader) {
 
   Batch batch{.model = &model, .replica = &replica, .instance = &instance};
   take(batch, leader);
-  const int usual = std::max(full_batch(device, replica), batch.rows);
+  batch.rows_worth = std::max(full_batch(device, replica), batch.rows);
   grow(device_index, batch, background_only);
-  if (batch.rows > usual) replica.batches_since_try = 0;
+  if (batch.rows > batch.rows_worth) replica.batches_since_try = 0;
 
   if (!background_only && device.background_waiting > 0 && device.background_owed > Duration{}) {
     ++statistics_.background_unmet;
@@ -282,7 +282,7 @@ void Scheduler::State::grow(std::uint32_t device_index, Batch& batch, bool backg
   DeviceState& device = devices_[device_index];
   ModelState& model = *batch.model;
   const LatencyProfile& profile = batch.replica->profile;
-  const int rows_max = rows_worth_taking(device, batch, next_rows_max(device, batch));
+  const int rows_max = rows_worth_taking(device, batch, next_rows_max(batch));
   const TimePoint finish_alone = now_ + profile.p99(batch.rows);
   // What the others could have instead, taken as free for each of them.
   const TimePoint lane = other_lane(device);
@@ -356,9 +356,10 @@ int Scheduler::State::full_batch(const DeviceState& device, const Replica& repli
 
 // A full batch; now and then twice as much, where all of that waits: a size that looked slow when it was measured, on a
 // busy machine, would never be measured again otherwise.
-int Scheduler::State::next_rows_max(const DeviceState& device, const Batch& batch) {
-  const int worth = full_batch(device, *batch.replica);
-  const int most = std::min(batch.replica->limit.rows(), 2 * std::max(worth, batch.rows));
+int Scheduler::State::next_rows_max(const Batch& batch) {
+  const int worth = batch.rows_worth;
+  const int limit = batch.replica->limit.rows();
+  const int most = worth <= limit / 2 ? 2 * worth : limit;
   if (most <= worth || batch.rows + batch.model->queue.rows() < most) return worth;
   return ++batch.replica->batches_since_try < kBatchesBetweenTries ? worth : most;
 }

@@ -241,6 +241,7 @@ class Scheduler::State {
     Replica* replica = nullptr;
     InstanceState* instance = nullptr;
     int rows = 0;
+    int rows_worth = 0;  // of a full batch, or the leader's where it has more
     TimePoint deadline_min = kNever;
   };
   void dispatch_touched();
@@ -264,7 +265,7 @@ class Scheduler::State {
   void grow(std::uint32_t device_index, Batch& batch, bool background_only);
   void collect_claims(std::uint32_t device_index, const ModelState& own, TimePoint finish_alone);
   [[nodiscard]] int full_batch(const DeviceState& device, const Replica& replica) const;
-  [[nodiscard]] int next_rows_max(const DeviceState& device, const Batch& batch);
+  [[nodiscard]] static int next_rows_max(const Batch& batch);
   [[nodiscard]] int rows_worth_taking(const DeviceState& device, const Batch& batch,
                                       int rows_max) const;
   void take(Batch& batch, std::uint32_t index);

@@ -21,8 +21,8 @@ struct NamedEffort {
 // Rising.
 constexpr std::array kEfforts{
     NamedEffort{Effort::fast, "fast", {.plans_max = 3, .tilings_max = 1, .rounds = 3}},
-    NamedEffort{Effort::normal, "normal", {.plans_max = 8, .tilings_max = 14, .rounds = 5}},
-    NamedEffort{Effort::max, "max", {.plans_max = 64, .tilings_max = 28, .rounds = 11}}};
+    NamedEffort{Effort::normal, "normal", {.plans_max = 8, .tilings_max = 8, .rounds = 5}},
+    NamedEffort{Effort::max, "max", {.plans_max = 64, .tilings_max = 16, .rounds = 11}}};
 
 const NamedEffort& named(Effort effort) {
   return *std::ranges::find(kEfforts, effort, &NamedEffort::effort);
